@@ -1,0 +1,27 @@
+//! The one place that reads time.
+use crate::core::time::Timestamp;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Reads the wall clock.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// A point on the clock that never jumps, and goes on while the machine sleeps (CLOCK_BOOTTIME).
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Boot(Duration);
+
+impl Boot {
+    /// Reads the clock that never jumps.
+    pub fn now() -> Self {
+        let at = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(at.tv_sec).unwrap_or(0);
+        Self(Duration::new(seconds, u32::try_from(at.tv_nsec).unwrap_or(0)))
+    }
+
+    /// How long ago this was.
+    pub fn elapsed(self) -> Duration {
+        Self::now().0.saturating_sub(self.0)
+    }
+}

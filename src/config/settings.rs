@@ -1,0 +1,111 @@
+//! The config, parsed and complete: nothing in it can be wrong any more.
+use crate::core::names::{AccountId, KeyName};
+use crate::core::plan::Severity;
+use crate::core::policy::Policy;
+use crate::core::record::VersionNo;
+use crate::notifiers::Notifier;
+use crate::providers::{CreateOptions, Provider};
+use crate::secret::SecretRef;
+use crate::targets::Target;
+use chrono_tz::Tz;
+use croner::Cron;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that the config says.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `[daemon]`.
+    pub daemon: Daemon,
+    /// `[owners.NAME]`.
+    pub owners: BTreeMap<String, Owner>,
+    /// `[providers.NAME]`.
+    pub providers: BTreeMap<String, ProviderSection>,
+    /// `[keys.NAME]`.
+    pub keys: BTreeMap<KeyName, Key>,
+}
+
+/// `[daemon]`.
+#[derive(Clone, Debug)]
+pub struct Daemon {
+    /// Where the state lies.
+    pub state_dir: PathBuf,
+    /// Where operators reach the daemon.
+    pub control_socket: PathBuf,
+    /// What seals every secret at rest.
+    pub master_key: SecretRef,
+    /// Who is told of the daemon's own trouble.
+    pub owners: Vec<String>,
+    /// The default time zone.
+    pub timezone: Tz,
+    /// How long the history is kept.
+    pub history_for: Duration,
+    /// What must stay free beside the state, in bytes.
+    pub reserve: u64,
+    /// When everything is looked at: cron with seconds, in UTC.
+    pub sweep: Cron,
+    /// How many keys are worked on at once.
+    pub max_concurrent_rotations: usize,
+}
+
+/// `[owners.NAME]`.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// Its name.
+    pub name: String,
+    /// Its channels.
+    pub channels: Vec<Channel>,
+}
+
+/// One channel of one owner.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    /// How to reach it.
+    pub notifier: Arc<dyn Notifier>,
+    /// Nothing below this is sent there.
+    pub min_severity: Severity,
+}
+
+/// `[providers.NAME]`.
+#[derive(Clone, Debug)]
+pub struct ProviderSection {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// The account that it speaks for.
+    pub account: AccountId,
+    /// How to speak with it.
+    pub provider: Arc<dyn Provider>,
+    /// Who is told when its login is refused.
+    pub owners: Vec<String>,
+}
+
+/// `[keys.NAME]`.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Its name.
+    pub name: KeyName,
+    /// The section of its provider.
+    pub provider: String,
+    /// Whose it is.
+    pub owners: Vec<String>,
+    /// What the core decides by.
+    pub policy: Policy,
+    /// The provider-specific `create` table.
+    pub create: Arc<dyn CreateOptions>,
+    /// Where it goes.
+    pub targets: Vec<Arc<dyn Target>>,
+}
+
+impl Settings {
+    /// The provider section that speaks for an account: the first by name, where several do.
+    pub fn account(&self, id: &AccountId) -> Option<&ProviderSection> {
+        self.providers.values().find(|it| it.account == *id)
+    }
+}
+
+/// Which version of a key authorises a provider's calls, for `{ key = "…" }`.
+pub type LoginVersion = (KeyName, VersionNo);

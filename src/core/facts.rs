@@ -1,0 +1,229 @@
+//! What the edges saw, and what came of what they did: the only two things that reach the core from outside.
+use super::names::{Fingerprint, TargetId, Token};
+use super::record::VersionNo;
+use super::time::Timestamp;
+use std::collections::BTreeMap;
+
+/// What was seen in one pass of `observe`. A field that was not looked at is empty, and proves nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// What the provider lists, where it can be asked: by name, or as a whole.
+    pub listed: Option<Listed>,
+    /// The account's one current key, where it can be read.
+    pub read: Option<Found>,
+    /// Whether the provider accepts our versions.
+    pub probes: BTreeMap<VersionNo, Probe>,
+    /// What the targets hold.
+    pub targets: BTreeMap<TargetId, Content>,
+    /// Why no create may be tried now, if so: store, reserve and targets were looked at.
+    pub preflight: Option<Preflight>,
+    /// Whether the wall clock can be believed.
+    pub clock_suspect: bool,
+}
+
+/// Whether a create could be carried through now.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Preflight {
+    /// Yes.
+    Ready,
+    /// No, and why; heals by itself.
+    Blocked(Blocked),
+}
+
+/// Why nothing is begun now. Derived in each pass, never stored; heals by itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Blocked {
+    /// The wall clock can't be believed.
+    Clock,
+    /// The state can't be written, or its reserve is not free.
+    Store(String),
+    /// A target can't be written.
+    Target(TargetId, String),
+    /// The provider can't be reached, or did not answer the recovery read.
+    Provider(String),
+    /// The provider refuses our login.
+    Login,
+    /// The provider asked us to wait.
+    Throttled(Timestamp),
+    /// The daily create budget is used up.
+    Budget(Timestamp),
+    /// Another key's create at the same account has not ended.
+    Account,
+    /// No window is open.
+    Window(Timestamp),
+    /// The config no longer names the key, or its provider.
+    Unmanaged,
+    /// The config is broken; the last good one is in use and begins nothing.
+    Config,
+}
+
+impl Blocked {
+    /// The code that scripts compare.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Clock => "clock",
+            Self::Store(_) => "store",
+            Self::Target(..) => "target",
+            Self::Provider(_) => "provider_unreachable",
+            Self::Login => "login_refused",
+            Self::Throttled(_) => "throttled",
+            Self::Budget(_) => "budget",
+            Self::Account => "account_busy",
+            Self::Window(_) => "window",
+            Self::Unmanaged => "unmanaged",
+            Self::Config => "config",
+        }
+    }
+}
+
+/// What a provider lists.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Listed {
+    /// The keys, in the provider's order.
+    pub keys: Vec<Found>,
+    /// Whether the list may be cut short. A truncated list is no answer to "is it absent?".
+    pub truncated: bool,
+}
+
+/// A key that was found at the provider.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// The attempt that its name carries.
+    pub token: Option<Token>,
+    /// The provider's handle.
+    pub id: Option<String>,
+    /// The secret's fingerprint, where the provider shows it.
+    pub fingerprint: Option<Fingerprint>,
+    /// Whether the provider has it enabled.
+    pub enabled: bool,
+    /// Until when it is valid, where stated.
+    pub valid_from: Option<Timestamp>,
+    /// Until when it is valid, where stated.
+    pub valid_to: Option<Timestamp>,
+    /// Whether the provider accepts it, where it was asked.
+    pub probe: Option<Probe>,
+}
+
+/// What the provider says to a key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Probe {
+    /// It accepts it.
+    Alive,
+    /// It refuses it.
+    Dead,
+    /// It could not be asked, or its answer says nothing about the key.
+    Inconclusive,
+}
+
+/// What a target holds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Content {
+    /// Nothing: it does not exist, or is empty.
+    Absent,
+    /// Something that is no key in the target's format.
+    Damaged,
+    /// This secret, in exactly the form that we would write (content, mode, owner).
+    Holds(Fingerprint),
+    /// This secret, but mode, owner or wrapping differ from what we would write.
+    Askew(Fingerprint),
+    /// It can't be looked at.
+    Unreadable(String),
+}
+
+/// One effect, for the edges to perform. Each is safe to repeat.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// Issue a new key under this token.
+    Create {
+        /// The attempt; already durable.
+        token: Token,
+        /// Until when it is asked to be valid.
+        valid_to: Option<Timestamp>,
+    },
+    /// Bring this version to this target, then run its `then`.
+    Deliver {
+        /// Where.
+        target: TargetId,
+        /// Which.
+        version: VersionNo,
+    },
+    /// Ask the consumer behind this target whether it works with this version.
+    Confirm {
+        /// Where.
+        target: TargetId,
+        /// Which.
+        version: VersionNo,
+    },
+    /// Make the provider refuse this key.
+    Revoke(Revoke),
+}
+
+/// A key to be revoked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Revoke {
+    /// The only account where it may be done.
+    pub account: super::names::AccountId,
+    /// The provider's handle; never empty.
+    pub id: String,
+    /// Whether it is a version of ours, or a lost one that we found.
+    pub what: Revokee,
+}
+
+/// What a revoked key was to us.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Revokee {
+    /// A version on the books.
+    Version(VersionNo),
+    /// A key that one of our creates left behind.
+    Orphan(Token),
+}
+
+/// What came of one action.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The create's bytes certainly never left.
+    NotSent(String),
+    /// The provider refused the create: certainly no key was made.
+    Refused(Refusal),
+    /// The provider issued this key, and `secret` is sealed in the same commit.
+    Created(Found),
+    /// The provider answered with all keys of the account; each element that the account does not know was probed.
+    AnsweredAll(Vec<Found>),
+    /// The create was answered with success, but the answer can't be read. Its raw bytes are in the escrow.
+    Unreadable(String),
+    /// Nobody knows what came of the create.
+    Unknown(String),
+    /// The target holds the version for good, and its `then` succeeded.
+    Delivered {
+        /// How long it took, in milliseconds.
+        ms: u64,
+    },
+    /// The consumer works with the version.
+    Confirmed,
+    /// The provider refuses the key from now on, or does not have it.
+    Revoked,
+    /// The action failed, and may be tried again.
+    Failed(String),
+}
+
+/// A create that the provider refused.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// The kind of refusal.
+    pub why: RefusalKind,
+    /// When it may be tried again, where the provider says so.
+    pub retry_after: Option<Timestamp>,
+    /// For people: the status and the provider's code, never its body.
+    pub message: String,
+}
+
+/// Why a provider refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RefusalKind {
+    /// The login (401, 403).
+    Login,
+    /// Too many requests (429).
+    Throttled,
+    /// The request itself (other 4xx).
+    Request,
+}

@@ -1,0 +1,212 @@
+//! What a decision comes to: what to make durable, what to do then, and when to look again.
+use super::account::Account;
+use super::facts::{Action, Blocked};
+use super::names::{Fingerprint, KeyName, NoticeId};
+use super::record::{Actor, Record, Rotation, VersionNo, Wish};
+use super::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The outcome of a decision. Commit `change` first, then perform `actions`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What becomes durable.
+    pub change: Change,
+    /// What is done then, in any order.
+    pub actions: Vec<Action>,
+    /// When to look again, if nothing happens before.
+    pub wake_at: Timestamp,
+    /// Why nothing is begun, if so.
+    pub blocked: Option<Blocked>,
+}
+
+/// What becomes durable in one transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The key's record.
+    pub record: Record,
+    /// Its account.
+    pub account: Account,
+    /// Secrets that were found in the facts or in the outcome and are now versions of ours: seal each beside the record.
+    pub keep: Vec<(VersionNo, Fingerprint)>,
+    /// Notices that it causes.
+    pub notices: Vec<Notice>,
+    /// A rotation that ended: a row of the history.
+    pub finished: Option<Rotation>,
+}
+
+/// A message to the owners of a key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Notice {
+    /// Derived from the cause: the same cause gives the same id.
+    pub id: NoticeId,
+    /// What happened.
+    pub kind: NoticeKind,
+    /// To which key.
+    pub key: KeyName,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The stable id of the cause, the same while it lasts and when it is resolved.
+    pub incident: String,
+    /// Whether it begins or ends.
+    pub status: NoticeStatus,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// One sentence.
+    pub summary: String,
+    /// Commands that answer it.
+    pub actions: Vec<String>,
+    /// The version concerned.
+    pub version: Option<VersionNo>,
+    /// Its fingerprint.
+    pub fingerprint: Option<Fingerprint>,
+    /// Its expiry.
+    pub valid_to: Option<Timestamp>,
+    /// What comes next.
+    pub next: Option<Next>,
+}
+
+/// What comes next for a key, and why.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Next {
+    /// `rotate`, `announce`, `deliver`, `verify`, `revoke`, `retry`, `notify` or `probe`.
+    pub action: String,
+    /// When.
+    pub at: Timestamp,
+    /// A closed code.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+}
+
+macro_rules! codes {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $code)] $variant),+ }
+        impl $name {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            /// The code that scripts compare.
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The types of notices.
+    NoticeKind {
+        /// A key will expire that will not be, or was not, replaced on time.
+        KeyExpiring = "key.expiring",
+        /// It expired.
+        KeyExpired = "key.expired",
+        /// The provider refuses a key that should be valid.
+        KeyRefused = "key.refused",
+        /// Somebody else changed the key at the provider or at a target.
+        KeyDrifted = "key.drifted",
+        /// A key was taken over.
+        KeyAdopted = "key.adopted",
+        /// A cutover is coming.
+        RotationScheduled = "rotation.scheduled",
+        /// The new key is in use.
+        RotationSucceeded = "rotation.succeeded",
+        /// An attempt failed; it is tried again.
+        RotationFailed = "rotation.failed",
+        /// A human must say how to go on.
+        RotationHalted = "rotation.halted",
+        /// A target could not be reached; it is tried again.
+        DeliveryFailed = "delivery.failed",
+        /// An old or lost key must be revoked by hand.
+        RevokeNeeded = "revoke.needed",
+        /// The provider refuses our login.
+        ProviderRefused = "provider.refused",
+        /// The provider asks us to slow down.
+        ProviderThrottled = "provider.throttled",
+        /// The daemon itself is in trouble.
+        DaemonDegraded = "daemon.degraded",
+        /// A backup failed.
+        BackupFailed = "backup.failed",
+        /// A new config was refused.
+        ConfigRejected = "config.rejected",
+        /// The summary of a week.
+        Digest = "digest",
+    }
+}
+
+codes! {
+    /// Severity by consequence.
+    Severity {
+        /// The rest.
+        Info = "info",
+        /// A human must act, nothing is broken yet.
+        Warning = "warning",
+        /// A consumer is, or within a day will be, without a working key.
+        Critical = "critical",
+    }
+}
+
+codes! {
+    /// Whether a cause begins or ends.
+    NoticeStatus {
+        /// It begins, or lasts.
+        Firing = "firing",
+        /// It ended.
+        Resolved = "resolved",
+    }
+}
+
+/// What an operator asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Rotate.
+    Rotate(Wish),
+    /// Go on now: ends a halt, or a retry's wait.
+    Resume,
+    /// Give up the pending version.
+    Abandon,
+    /// Take over a key in use.
+    Adopt(Adopt),
+}
+
+/// A key to take over, already checked against the provider.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adopt {
+    /// Tells its secret from others.
+    pub fingerprint: Fingerprint,
+    /// The provider's handle, where known.
+    pub id: Option<String>,
+    /// Since when it is valid, where known.
+    pub valid_from: Option<Timestamp>,
+    /// Until when it is valid, where known.
+    pub valid_to: Option<Timestamp>,
+    /// Where `valid_to` comes from.
+    pub expiry: super::record::Expiry,
+    /// What the provider said to it.
+    pub probe: super::facts::Probe,
+    /// Whether the operator insists although it could not be verified.
+    pub unverified: bool,
+    /// Who.
+    pub actor: Option<Actor>,
+}
+
+/// Why a command was refused. Nothing was changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum CommandRefused {
+    /// It has no sense in this phase.
+    #[error("not possible in this phase")]
+    Phase,
+    /// The provider calls the key dead.
+    #[error("the provider refuses this key")]
+    Dead,
+    /// It was not verified, and nobody insisted.
+    #[error("the key could not be verified")]
+    Unverified,
+    /// The old key is dead or near its end: giving up the new one would leave consumers without any.
+    #[error("the old key is dead or near its end")]
+    OldKeyEnding,
+    /// The key is not adopted yet.
+    #[error("the key is not adopted yet")]
+    Unadopted,
+}

@@ -1,0 +1,184 @@
+//! What is true of a provider, and what the operator asks for: the two things that a decision is bound by.
+use super::names::{AccountId, TargetId};
+use super::window::Window;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a create does to the keys that were there before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnCreate {
+    /// They stay valid.
+    Keeps,
+    /// They are dead at once.
+    Revokes,
+    /// Nobody says; what is learned is kept in the account.
+    Unknown,
+}
+
+/// How a key is found again whose create took effect but whose answer was lost.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Recover {
+    /// By the token in the name of a listed key.
+    ListByName,
+    /// By reading the account's one current key.
+    ReadCurrent,
+    /// By comparing a list call's answer with what was known.
+    DiffList,
+    /// Only by comparing the next create's answer, which lists all keys.
+    DiffAnswer,
+    /// Not at all.
+    None,
+}
+
+impl Recover {
+    /// Whether a new key is told from the others only by difference.
+    pub fn is_difference(self) -> bool {
+        matches!(self, Self::DiffList | Self::DiffAnswer)
+    }
+}
+
+/// What a provider can do, as data: the core decides on nothing else.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Capabilities {
+    /// What a create does to the keys that were there before.
+    pub on_create: OnCreate,
+    /// How a lost create is found again.
+    pub recover: Recover,
+    /// Whether a key can be revoked, by its id. Where it can't, an old key ends as reported.
+    pub revokes_by_id: bool,
+    /// Whether the answer states the key's expiry.
+    pub reports_expiry: bool,
+    /// Whether it can be asked if a key is accepted.
+    pub probes: bool,
+}
+
+/// How long before its expiry a key is replaced.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RotateBefore {
+    /// This long before.
+    Lead(Duration),
+    /// This share of its lifetime before, in percent.
+    Share(f64),
+}
+
+/// What to do where a lost answer can't be recovered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnAmbiguous {
+    /// Wait for a human.
+    Halt,
+    /// Create once more, after `settle`.
+    CreateAgain,
+}
+
+/// What to do when somebody else changed the key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnDrift {
+    /// Take their key, where it may be believed; else rotate.
+    Adopt,
+    /// Rotate.
+    Rotate,
+    /// Wait for a human.
+    Halt,
+}
+
+/// How a key enters our care.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Initial {
+    /// By the operator's `adopt`.
+    Adopt,
+    /// By a first create, while every readable target is absent or empty.
+    Create,
+}
+
+/// Whether a window may be left to beat expiry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OutsideWindow {
+    /// In the last safe moment.
+    IfExpiring,
+    /// Never: tell the owners instead.
+    Never,
+}
+
+/// Who brings the key to a target.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reach {
+    /// We bring it; whether the target's content can be read back.
+    Push {
+        /// Whether `observe` can tell what the target holds.
+        readable: bool,
+    },
+    /// It fetches the key itself (a credential; a provider whose calls this key authorises).
+    Pull,
+}
+
+/// One place that the key must reach.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TargetPolicy {
+    /// Which.
+    pub id: TargetId,
+    /// Who brings it.
+    pub reach: Reach,
+    /// Whether it has a `confirm` that shows that the consumer works with the key.
+    pub confirms: bool,
+}
+
+/// Everything that the config says of one managed key, complete and checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// At which account the next key is created.
+    pub account: AccountId,
+    /// What its provider can do.
+    pub provider: Capabilities,
+    /// What the providers of former accounts can do, where old versions of this key may still live.
+    pub former: BTreeMap<AccountId, Capabilities>,
+    /// Which fingerprintless group of keys a create belongs to (Single-Invoice's package), so that lost creates of
+    /// another package are never taken for this key's.
+    pub package: Option<String>,
+    /// How long before expiry the key is replaced.
+    pub rotate_before: RotateBefore,
+    /// The lifetime asked of the provider; assumed where it reports none.
+    pub valid_for: Option<Duration>,
+    /// Replaced at this age even if it lives longer.
+    pub max_age: Option<Duration>,
+    /// At least this long both keys stay valid after delivery.
+    pub overlap: Duration,
+    /// When a rotation may begin and an old key may be revoked; empty: at any time.
+    pub windows: Vec<Window>,
+    /// A cutover is announced this long before.
+    pub announce: Duration,
+    /// Whether a window may be left to beat expiry.
+    pub outside_window: OutsideWindow,
+    /// What to do where a lost answer can't be recovered.
+    pub on_ambiguous: OnAmbiguous,
+    /// What to do when somebody else changed the key.
+    pub on_drift: OnDrift,
+    /// How the key enters our care.
+    pub initial: Initial,
+    /// Where the key must go.
+    pub targets: Vec<TargetPolicy>,
+    /// A new key may be refused this long before it counts as dead.
+    pub accept_within: Duration,
+    /// How long an absence must last before it is believed.
+    pub settle: Duration,
+    /// How long a lost create is looked for before it is reported.
+    pub watch: Duration,
+    /// How many creates the account allows in any 24 hours.
+    pub creates_per_day: u32,
+    /// When expiry is announced to the owners: this long before.
+    pub notify_before: Vec<Duration>,
+    /// With less than this left, a key is near its end.
+    pub escalate_before: Duration,
+    /// A rotation that takes longer is told as stuck.
+    pub stuck_after: Duration,
+    /// How often a steady key is probed.
+    pub probe_every: Duration,
+}
+
+impl Policy {
+    /// The policy of one target, if the config still names it.
+    pub fn target(&self, id: &TargetId) -> Option<&TargetPolicy> {
+        self.targets.iter().find(|it| it.id == *id)
+    }
+}

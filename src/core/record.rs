@@ -1,0 +1,464 @@
+//! The durable state of one managed key. The secrets themselves live in the store, never here.
+use super::names::{AccountId, Fingerprint, KeyName, NoticeId, TargetId, Token};
+use super::policy::OnCreate;
+use super::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The number of a version of a key, from 1. Never used twice.
+pub type VersionNo = u32;
+
+/// Where the date of an expiry comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expiry {
+    /// The provider said it.
+    Reported,
+    /// The operator said it.
+    Stated,
+    /// Reckoned from `valid_for`.
+    Assumed,
+    /// Nobody knows it.
+    Unknown,
+    /// It never expires.
+    Never,
+}
+
+/// One issued key.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Version {
+    /// Its number in our books.
+    pub number: VersionNo,
+    /// The account that issued it, and where alone it is verified and revoked.
+    pub account: AccountId,
+    /// The provider's handle for it, needed to revoke it.
+    pub id: Option<String>,
+    /// Tells its secret from others.
+    pub fingerprint: Fingerprint,
+    /// The attempt that created it; none for an adopted key.
+    pub token: Option<Token>,
+    /// When it came to us.
+    pub obtained_at: Timestamp,
+    /// Since when the provider accepts it, if stated.
+    pub valid_from: Option<Timestamp>,
+    /// Until when the provider accepts it, if known.
+    pub valid_to: Option<Timestamp>,
+    /// Where `valid_to` comes from.
+    pub expiry: Expiry,
+    /// When we first saw it accepted. Until then a refusal proves nothing (it is the probe's control).
+    pub first_alive: Option<Timestamp>,
+    /// When we last saw it accepted.
+    pub last_alive: Option<Timestamp>,
+    /// Since when it is refused, uninterrupted, in spite of the control.
+    pub dead_since: Option<Timestamp>,
+    /// Whether it was ever, or may ever have been, brought to a target.
+    pub delivered: bool,
+}
+
+/// Where the issuing of a key stands. Retiring old keys runs beside it, see [`Retired`].
+///
+/// ```text
+///  issue:   Steady ─due─► Announce ─window, preflight─► Create ─created─► Verify ─alive, or deadline─► Deliver ─settled─► Steady
+///           (cutover)                    retry or recover └─┘               │ refused: retire, back off      └ promote, old → retired
+///           (cutover: Create ─► promote, Cutover: deliver ─► verify ─► Steady;  Unknown: Create ─► Judge ─► Verify | Cutover)
+///  Unadopted ── adopt | initial = "create" ──► Steady       Reobserve ──► Steady | Halted
+///  Halted { reason, resume } needs a verb;  Blocked(condition) is derived each pass and heals
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Phase {
+    /// The key is not ours yet.
+    Unadopted,
+    /// The state was restored or rolled back: read before doing anything.
+    Reobserve,
+    /// Nothing to do until the current version nears expiry.
+    Steady,
+    /// The owners were told that a cutover comes; not before `until`.
+    Announce {
+        /// The announced moment.
+        until: Timestamp,
+    },
+    /// A create is owed, or its outcome is in doubt.
+    Create(Creating),
+    /// The pending version exists at an account that says not what a create does; is the old one still accepted?
+    Judge {
+        /// The new version.
+        pending: Version,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The pending version exists beside the current one; is it accepted?
+    Verify {
+        /// The new version.
+        pending: Version,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The pending version is on its way to the targets.
+    Deliver {
+        /// The new version.
+        pending: Version,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The old version is dead: the current one is on its way to the targets, then verified.
+    Cutover {
+        /// Since when.
+        since: Timestamp,
+        /// When every push target held it.
+        delivered_at: Option<Timestamp>,
+        /// How many further creates were made because the provider refused the new key.
+        again: u32,
+    },
+    /// A human must say how to go on.
+    Halted {
+        /// Why.
+        reason: Reason,
+        /// Since when.
+        at: Timestamp,
+        /// Where `resume` goes on.
+        resume: Box<Phase>,
+    },
+}
+
+/// A create that is owed, or whose outcome is in doubt.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Creating {
+    /// The last attempt, while its outcome is in doubt.
+    pub token: Option<Token>,
+    /// How many answers of this rotation were lost.
+    pub lost: u32,
+    /// How many creates were refused or not sent.
+    pub refused: u32,
+    /// A key that was read once and must be read again before it is believed: its fingerprint, and since when.
+    pub seen: Option<(Fingerprint, Timestamp)>,
+}
+
+/// Why a key needs a human. Closed: scripts compare these codes.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A create's answer was lost and the provider can't be asked what came of it.
+    AmbiguousCreate,
+    /// More new keys than creates of ours.
+    UnexpectedKeys,
+    /// The first answer of an account with keys that we don't know.
+    NoBaseline,
+    /// Another installation issues tokens for this key.
+    AnotherDaemon,
+    /// Somebody else rotates the key again and again.
+    SomebodyElseRotates,
+    /// Somebody else changed the key, and `on_drift` says to wait.
+    Drifted,
+    /// The provider refuses every key that it issues to us.
+    NewKeyRefused,
+    /// The old key is dead and no new one could be had.
+    OldKeyDead,
+    /// The restored state can't be matched with what the provider and the targets hold.
+    Restored,
+    /// Both the key that authorises the calls and its successor are refused.
+    LoginLost,
+}
+
+impl Reason {
+    /// The code that scripts compare.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::AmbiguousCreate => "ambiguous_create",
+            Self::UnexpectedKeys => "unexpected_keys",
+            Self::NoBaseline => "no_baseline",
+            Self::AnotherDaemon => "another_daemon",
+            Self::SomebodyElseRotates => "somebody_else_rotates",
+            Self::Drifted => "drifted",
+            Self::NewKeyRefused => "new_key_refused",
+            Self::OldKeyDead => "old_key_dead",
+            Self::Restored => "restored",
+            Self::LoginLost => "login_lost",
+        }
+    }
+}
+
+/// An old key on its way out, beside whatever is being issued.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retired {
+    /// Which.
+    pub version: Version,
+    /// Not revoked before this moment: the end of the overlap.
+    pub after: Timestamp,
+    /// When its overlap began; a stored deadline is never believed beyond this plus the overlap.
+    pub since: Timestamp,
+    /// Failed revoke calls.
+    pub failures: u32,
+    /// When the next revoke call may be made.
+    pub retry_at: Option<Timestamp>,
+    /// How it ended.
+    pub ended: Option<Ended>,
+}
+
+/// How a key ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// The provider refuses it: we revoked it, or the next create did.
+    Revoked,
+    /// It can't be revoked from here: an owner was told its id or fingerprint.
+    Reported,
+    /// Its time was up.
+    Expired,
+}
+
+/// What a target holds, as far as we know.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// The version it surely held at the last receipt.
+    pub settled: Option<VersionNo>,
+    /// The versions that it may hold: grows before a write, shrinks at its receipt. Nothing in it is revoked.
+    pub maybe: BTreeSet<VersionNo>,
+    /// The version that the consumer was confirmed to work with.
+    pub confirmed: Option<VersionNo>,
+    /// Content that is none of ours, which was told and which only a new key may overwrite.
+    pub foreign: Option<Fingerprint>,
+    /// Failed deliveries in a row.
+    pub failures: u32,
+    /// When the next delivery may be tried.
+    pub retry_at: Option<Timestamp>,
+    /// What the last failure said; never a secret.
+    pub last_error: Option<String>,
+}
+
+impl Held {
+    /// Whether it surely holds exactly this version.
+    pub fn is_settled_at(&self, version: VersionNo) -> bool {
+        self.settled == Some(version) && self.maybe.is_empty()
+    }
+
+    /// Whether it holds, or may hold, this version.
+    pub fn may_hold(&self, version: VersionNo) -> bool {
+        self.settled == Some(version) || self.maybe.contains(&version)
+    }
+}
+
+/// What set a rotation off.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// It was due.
+    Schedule,
+    /// An operator asked for it.
+    Operator,
+    /// Somebody else changed the key.
+    Drift,
+    /// No window was left before expiry.
+    Expiry,
+}
+
+/// Who did it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Actor {
+    /// The user id at the control socket.
+    pub uid: u32,
+    /// The user who logged in, if known.
+    pub login_uid: Option<u32>,
+    /// The name of that user, if known.
+    pub user: Option<String>,
+}
+
+/// An operator's wish to rotate, until a rotation takes it up.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wish {
+    /// What set it off.
+    pub trigger: Trigger,
+    /// Who.
+    pub actor: Option<Actor>,
+    /// The reason given.
+    pub reason: Option<String>,
+    /// Wait for no window.
+    pub now: bool,
+    /// No overlap either: the old key is in wrong hands.
+    pub compromised: bool,
+}
+
+/// One rotation, from its intent to its end; then a row of the history.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// What set it off.
+    pub wish: Wish,
+    /// The account that it creates at, whatever the config says meanwhile.
+    pub account: AccountId,
+    /// What a create was taken to do when it began.
+    pub on_create: OnCreate,
+    /// The overlap that was promised when it began, in milliseconds.
+    pub overlap_ms: u64,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// How it ended.
+    pub result: Option<RotationResult>,
+    /// The version that it made current.
+    pub version: Option<VersionNo>,
+    /// When the old key died, where it died before the new one was delivered.
+    pub cut_at: Option<Timestamp>,
+    /// How long a consumer may have held a dead key, in milliseconds.
+    pub cutover_gap_ms: Option<u64>,
+    /// When each phase was entered.
+    pub phases: Vec<(String, Timestamp)>,
+    /// What came of each delivery.
+    pub deliveries: BTreeMap<TargetId, Delivery>,
+}
+
+/// What came of delivering to one target in one rotation.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delivery {
+    /// When it was last tried.
+    pub at: Timestamp,
+    /// How long that took, in milliseconds.
+    pub ms: u64,
+    /// `delivered`, or what went wrong.
+    pub result: String,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// How a rotation ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RotationResult {
+    /// The new key is in use.
+    Succeeded,
+    /// It was given up.
+    Failed,
+    /// It needed a human.
+    Halted,
+}
+
+/// What went wrong last.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LastError {
+    /// When.
+    pub at: Timestamp,
+    /// In which phase, as `status` spells it.
+    pub phase: String,
+    /// A closed code.
+    pub reason: String,
+    /// A sentence for people; never a secret.
+    pub message: String,
+}
+
+/// Everything durable of one managed key.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Which key.
+    pub name: KeyName,
+    /// Grows with every change: an outcome of an older plan is told from one of this.
+    pub revision: u64,
+    /// Where the issuing stands.
+    pub phase: Phase,
+    /// The version that consumers use.
+    pub current: Option<Version>,
+    /// Old versions on their way out, and those that ended (the newest [`ENDED_KEPT`]).
+    pub retired: Vec<Retired>,
+    /// What each target holds.
+    pub held: BTreeMap<TargetId, Held>,
+    /// The fingerprints of every version that ever was ours.
+    pub seen: BTreeMap<Fingerprint, VersionNo>,
+    /// The number of the last version.
+    pub last_version: VersionNo,
+    /// The number of the last token.
+    pub last_token: u32,
+    /// The number of the last rotation.
+    pub last_attempt: u32,
+    /// A rotation that was asked for and has not begun.
+    pub wish: Option<Wish>,
+    /// The rotation that is under way.
+    pub rotation: Option<Rotation>,
+    /// The last one that ended.
+    pub last_rotation: Option<Rotation>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Nothing is tried again before this moment.
+    pub retry_at: Option<Timestamp>,
+    /// When the current version was last probed.
+    pub probed_at: Option<Timestamp>,
+    /// How often somebody else's change made us rotate since the key was last seen lastingly alive.
+    pub drifts: u32,
+    /// What went wrong last.
+    pub last_error: Option<LastError>,
+    /// Notices that were committed, with when: none is sent twice for one cause.
+    pub told: BTreeMap<NoticeId, Timestamp>,
+    /// Incidents that have not ended: cause → when it began.
+    pub incidents: BTreeMap<String, Timestamp>,
+    /// When the record was last changed.
+    pub changed_at: Timestamp,
+}
+
+/// How many ended versions a record keeps.
+pub const ENDED_KEPT: usize = 16;
+/// How many notices a record remembers.
+pub const TOLD_KEPT: usize = 512;
+
+impl Record {
+    /// A key that was never ours.
+    pub fn new(name: KeyName, now: Timestamp) -> Self {
+        Self {
+            name,
+            revision: 0,
+            phase: Phase::Unadopted,
+            current: None,
+            retired: Vec::new(),
+            held: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            last_version: 0,
+            last_token: 0,
+            last_attempt: 0,
+            wish: None,
+            rotation: None,
+            last_rotation: None,
+            failures: 0,
+            retry_at: None,
+            probed_at: None,
+            drifts: 0,
+            last_error: None,
+            told: BTreeMap::new(),
+            incidents: BTreeMap::new(),
+            changed_at: now,
+        }
+    }
+
+    /// The version that is to replace the current one, if it exists already.
+    pub fn pending(&self) -> Option<&Version> {
+        pending_of(&self.phase)
+    }
+
+    /// Every version that may still be live: current, pending, and the retired ones that have not ended.
+    pub fn live_versions(&self) -> impl Iterator<Item = &Version> {
+        let retired = self.retired.iter().filter(|it| it.ended.is_none()).map(|it| &it.version);
+        self.current.iter().chain(self.pending()).chain(retired)
+    }
+
+    /// The version with this number, as long as it is on the books.
+    pub fn version(&self, number: VersionNo) -> Option<&Version> {
+        let retired = self.retired.iter().map(|it| &it.version);
+        self.current.iter().chain(self.pending()).chain(retired).find(|it| it.number == number)
+    }
+}
+
+fn pending_of(phase: &Phase) -> Option<&Version> {
+    match phase {
+        Phase::Judge { pending, .. } | Phase::Verify { pending, .. } | Phase::Deliver { pending, .. } => Some(pending),
+        Phase::Halted { resume, .. } => pending_of(resume),
+        _ => None,
+    }
+}

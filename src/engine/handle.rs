@@ -1,0 +1,192 @@
+//! What the rest of the program sees of the engine: a channel of requests, each answered once.
+use crate::config::settings::Settings;
+use crate::core::account::Account;
+use crate::core::facts::Blocked;
+use crate::core::names::{AccountId, KeyName};
+use crate::core::plan::{Command, CommandRefused, Notice};
+use crate::core::record::{Actor, Record, Rotation, VersionNo};
+use crate::core::time::Timestamp;
+use crate::secret::Secret;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// How many requests may wait for the engine.
+pub const REQUESTS_WAITING: usize = 256;
+
+/// Asks the engine. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    /// Where the engine listens.
+    pub requests: mpsc::Sender<Request>,
+}
+
+/// The engine has stopped.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the daemon is stopping")]
+pub struct Stopped;
+
+/// What the engine can be asked.
+#[derive(Debug)]
+pub enum Request {
+    /// What is true now of every key.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// An operator's verb for one key; `secret` comes with `adopt`.
+    Command {
+        /// Which key.
+        name: KeyName,
+        /// What to do.
+        command: Box<Command>,
+        /// The secret that `adopt` brings.
+        secret: Option<Secret>,
+        /// The answer.
+        reply: oneshot::Sender<Result<Done, Refused>>,
+    },
+    /// Check a key that is to be adopted: what does the provider say to it?
+    Probe {
+        /// For which key.
+        name: KeyName,
+        /// The secret.
+        secret: Secret,
+        /// The answer.
+        reply: oneshot::Sender<Result<crate::core::facts::Probe, Refused>>,
+    },
+    /// The current secret of a key; audited.
+    Reveal {
+        /// Which key.
+        name: KeyName,
+        /// Who asks.
+        actor: Actor,
+        /// The answer.
+        reply: oneshot::Sender<Result<(VersionNo, Secret), Refused>>,
+    },
+    /// What happened: of one key, or of all.
+    History {
+        /// Which key.
+        name: Option<KeyName>,
+        /// Not before.
+        since: Option<Timestamp>,
+        /// Not after.
+        until: Option<Timestamp>,
+        /// The answer.
+        reply: oneshot::Sender<Result<History, Refused>>,
+    },
+    /// Look at every key now.
+    Sweep,
+    /// Use this config from now on; already checked.
+    Reload {
+        /// The new settings.
+        settings: Box<Settings>,
+        /// Answered when it is in use.
+        reply: oneshot::Sender<Result<(), Refused>>,
+    },
+    /// The config on disk is broken; the one in use stays.
+    ConfigRejected(String),
+}
+
+/// A verb was carried out.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Done {
+    /// One sentence on what comes next.
+    pub message: String,
+    /// The number of the rotation that is under way or was asked for.
+    pub attempt: Option<u32>,
+}
+
+/// Why a request was refused. Nothing was changed.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refused {
+    /// There is no such key.
+    #[error("there is no key {0}")]
+    NoSuchKey(KeyName),
+    /// The core refused the verb.
+    #[error("{0}")]
+    Command(#[from] CommandRefused),
+    /// The state can't be written.
+    #[error("the state can't be written: {0}")]
+    Store(String),
+    /// There is no secret to show yet.
+    #[error("key {0} has no version yet")]
+    NoVersion(KeyName),
+    /// The config drops more keys than `max_removals` allows, or the like.
+    #[error("{0}")]
+    Config(String),
+}
+
+/// What is true at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// When.
+    pub now: Timestamp,
+    /// When the daemon started.
+    pub started_at: Timestamp,
+    /// When the config in use was loaded.
+    pub config_loaded_at: Timestamp,
+    /// Why the newest config is not in use, if so.
+    pub config_rejected: Option<String>,
+    /// The config in use.
+    pub settings: Arc<Settings>,
+    /// Every key on the books, in the config or not.
+    pub records: BTreeMap<KeyName, Record>,
+    /// Every account.
+    pub accounts: BTreeMap<AccountId, Account>,
+    /// What holds a key back now.
+    pub blocked: BTreeMap<KeyName, Blocked>,
+    /// When the engine looks at a key again.
+    pub wake_at: BTreeMap<KeyName, Timestamp>,
+    /// What each provider section said last: `None` is well, else why not and since when.
+    pub provider_trouble: BTreeMap<AccountId, (Blocked, Timestamp)>,
+    /// Notices on their way.
+    pub outbox_pending: u64,
+    /// Notices that were given up.
+    pub outbox_dead: u64,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Rotations that ended, oldest first.
+    pub rotations: Vec<(KeyName, Rotation)>,
+    /// Notices, with what came of each channel.
+    pub notices: Vec<NoticeRow>,
+    /// Who read a secret.
+    pub reads: Vec<ReadRow>,
+}
+
+/// A notice, and what came of it.
+#[derive(Clone, Debug)]
+pub struct NoticeRow {
+    /// What was said.
+    pub notice: Notice,
+    /// To whom.
+    pub owner: String,
+    /// Channel, `sent`, `pending` or `dead`, and when.
+    pub channels: Vec<(String, &'static str, Timestamp)>,
+}
+
+/// Somebody read a secret.
+#[derive(Clone, Debug)]
+pub struct ReadRow {
+    /// Of which key.
+    pub name: KeyName,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub by: String,
+    /// Which version.
+    pub version: VersionNo,
+    /// `reveal` or `credential`.
+    pub via: String,
+}
+
+impl Handle {
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+}

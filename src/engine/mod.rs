@@ -1,0 +1,2 @@
+//! The engine: the five verbs, and the only caller of effects.
+pub mod handle;

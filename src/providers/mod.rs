@@ -1,0 +1,158 @@
+//! The key-issuing services. One file for each kind; to add one, write its file, then add its `mod` line and its row in
+//! [`KINDS`]. A provider is mechanism: no retry, no clock, no notice, no decision. It splits a create into `send`, which
+//! yields the raw answer, and `parse`, so that the answer can be made durable before anybody looks into it.
+use crate::core::facts::{Probe, Refusal};
+use crate::core::names::{KeyName, Token};
+use crate::core::policy::Capabilities;
+use crate::core::time::Timestamp;
+use crate::secret::Secret;
+use async_trait::async_trait;
+use std::fmt;
+
+/// A key as a provider's answer shows it.
+#[derive(Clone, Debug, Default)]
+pub struct Issued {
+    /// The secret, where it is shown; a masked value is not one.
+    pub secret: Option<Secret>,
+    /// The provider's handle, needed to revoke it.
+    pub id: Option<String>,
+    /// The name it was created under.
+    pub name: Option<String>,
+    /// Whether the provider accepts it.
+    pub enabled: bool,
+    /// Since when it is valid.
+    pub valid_from: Option<Timestamp>,
+    /// Until when it is valid.
+    pub valid_to: Option<Timestamp>,
+}
+
+/// All keys that a call lists, in the provider's order.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// The keys.
+    pub keys: Vec<Issued>,
+    /// Whether there may be more than these.
+    pub truncated: bool,
+}
+
+/// What a create call is to ask for.
+#[derive(Clone, Debug)]
+pub struct CreateRequest<'a> {
+    /// The attempt; carried in the key's name where the provider knows names.
+    pub token: &'a Token,
+    /// The provider-specific `create` table of the key, as its kind parsed it.
+    pub create: &'a dyn CreateOptions,
+    /// Until when the key is to be valid.
+    pub valid_to: Option<Timestamp>,
+}
+
+/// The key's own `create = { … }`, as one kind understands it.
+pub trait CreateOptions: fmt::Debug + Send + Sync + 'static {
+    /// For the kind to get its own type back.
+    fn as_any(&self) -> &dyn std::any::Any;
+    /// The group of keys that a create belongs to, where the kind has such groups.
+    fn package(&self) -> Option<String> {
+        None
+    }
+    /// What the config must not say, in words for the operator; found at load.
+    fn fault(&self) -> Option<String> {
+        None
+    }
+}
+
+/// The raw answer of a create call that was accepted (2xx). Its body is a secret as a whole.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: Secret,
+}
+
+/// What a create's answer says.
+#[derive(Clone, Debug)]
+pub enum Created {
+    /// This key was made.
+    One(Issued),
+    /// These are all keys of the account, the new one among them, unmarked.
+    All(Vec<Issued>),
+}
+
+/// Why a create did not give an accepted answer.
+#[derive(Clone, Debug)]
+pub enum CreateError {
+    /// The bytes certainly never left.
+    NotSent(String),
+    /// The provider refused: certainly no key was made.
+    Refused(Refusal),
+    /// Nobody knows what came of it (5xx, 408, 3xx, timeout, reset).
+    Unknown(String),
+}
+
+/// An accepted answer that can't be understood. The message names what is wrong, never what is there.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(pub String);
+
+/// Why a call other than a create failed. Messages carry the status and the provider's code, never a body.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
+    /// The provider could not be reached or gave no usable answer.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The provider refused.
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+}
+
+/// What authorises a call beside the provider's own settings: the managed key of `apikey = { key = "…" }`.
+#[derive(Clone, Debug, Default)]
+pub struct Auth {
+    /// Its secret.
+    pub key: Option<Secret>,
+}
+
+/// One section `[providers.NAME]`: a key-issuing service with a login.
+#[async_trait]
+pub trait Provider: fmt::Debug + Send + Sync {
+    /// What it can do, as data.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The managed key that authorises its calls, if one does.
+    fn authorised_by(&self) -> Option<&KeyName> {
+        None
+    }
+
+    /// What makes its account the same as another's: base URL and login name (never a secret).
+    fn identity(&self) -> String;
+
+    /// Sends a create. The answer is raw, so that it can be made durable before it is parsed.
+    async fn create(&self, auth: &Auth, ask: &CreateRequest<'_>) -> Result<Raw, CreateError>;
+
+    /// Reads an accepted answer of a create.
+    ///
+    /// # Errors
+    /// Where the answer is none that the document allows.
+    fn parse(&self, raw: &Raw) -> Result<Created, Unreadable>;
+
+    /// Lists the enabled keys whose names this daemon may have given (`ListByName`), or all keys (`DiffList`).
+    /// `base_name` is the key's `create.name`.
+    async fn list(&self, _auth: &Auth, _create: &dyn CreateOptions) -> Result<Listing, CallError> {
+        Err(CallError::Unreachable("this kind of provider has no list call".into()))
+    }
+
+    /// Reads the account's one current key (`ReadCurrent`).
+    async fn read(&self, _auth: &Auth) -> Result<Issued, CallError> {
+        Err(CallError::Unreachable("this kind of provider has no read call".into()))
+    }
+
+    /// Asks whether a key is accepted. Never fails: what can't be told is inconclusive. The text says what was seen.
+    async fn probe(&self, _secret: &Secret) -> (Probe, String) {
+        (Probe::Inconclusive, "this provider has no probe".into())
+    }
+
+    /// Makes the provider refuse the key with this handle. A key that is not there counts as revoked.
+    async fn revoke(&self, _auth: &Auth, _id: &str) -> Result<(), CallError> {
+        Err(CallError::Unreachable("this kind of provider has no revoke call".into()))
+    }
+}

@@ -1,0 +1,214 @@
+//! Secrets, and where they are read from. A [`Secret`] is opaque: it can't be printed, compared or serialised, its memory
+//! is wiped, and the callers of [`Secret::expose`] are listed in a test.
+use crate::core::names::{Fingerprint, KeyName};
+use serde::Deserialize;
+use std::fmt;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// The most bytes a secret may have; systemd's own limit for a credential.
+pub const SECRET_BYTES: u64 = 1024 * 1024;
+
+/// Bytes that nobody must see.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// Takes the bytes over.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes themselves: only where they are sealed, sent, delivered, signed with or revealed.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes as text.
+    ///
+    /// # Errors
+    /// Where they are not UTF-8.
+    pub fn expose_str(&self) -> Result<&str, SecretError> {
+        std::str::from_utf8(&self.0).map_err(|_| SecretError::NotText)
+    }
+
+    /// Tells it from other secrets.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.0)
+    }
+
+    /// Without one trailing line end (`\n` or `\r\n`), as files and pipes carry it.
+    pub fn without_newline(mut self) -> Self {
+        if self.0.last() == Some(&b'\n') {
+            self.0.pop();
+            if self.0.last() == Some(&b'\r') {
+                self.0.pop();
+            }
+        }
+        self
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self::new(text.into_bytes())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// Where a secret is to be found.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum SecretRef {
+    /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+    /// A file that only its owner and group can read; read at each use.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+    /// The current version of a managed key; only for a provider's own login.
+    Key(KeyName),
+}
+
+/// Why a secret could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// It is not text where text is needed.
+    #[error("the secret is not UTF-8 text")]
+    NotText,
+    /// There is nothing in it.
+    #[error("{0} is empty")]
+    Empty(String),
+    /// The environment variable is not set.
+    #[error("the environment variable {0} is not set")]
+    NoEnv(String),
+    /// There are no credentials.
+    #[error(
+        "credential {0:?}: $CREDENTIALS_DIRECTORY is not set; start rekeyd as a systemd unit with LoadCredential={0}:…"
+    )]
+    NoCredentials(String),
+    /// The file can't be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Others can read the file.
+    #[error("{0} can be read by others; run: chmod o= {0}")]
+    Exposed(PathBuf),
+    /// The file is too large.
+    #[error("{0} has more than {SECRET_BYTES} bytes")]
+    TooLarge(PathBuf),
+    /// A managed key is only known to the engine.
+    #[error("key {0} is a managed key; it can only authorise a provider's calls")]
+    Managed(KeyName),
+}
+
+impl SecretRef {
+    /// Reads the secret. One trailing line end is dropped.
+    ///
+    /// # Errors
+    /// See [`SecretError`]; none shows a byte of the secret.
+    pub fn resolve(&self) -> Result<Secret, SecretError> {
+        let secret = match self {
+            Self::File(path) => read_file(path)?,
+            Self::Credential(name) => {
+                let dir = std::env::var_os("CREDENTIALS_DIRECTORY");
+                let dir = dir.ok_or_else(|| SecretError::NoCredentials(name.clone()))?;
+                read(&Path::new(&dir).join(name))?
+            }
+            Self::Env(name) => {
+                let value = std::env::var_os(name).ok_or_else(|| SecretError::NoEnv(name.clone()))?;
+                Secret::new(std::os::unix::ffi::OsStringExt::into_vec(value))
+            }
+            Self::Key(name) => return Err(SecretError::Managed(name.clone())),
+        };
+        let secret = secret.without_newline();
+        if secret.is_empty() { Err(SecretError::Empty(self.to_string())) } else { Ok(secret) }
+    }
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Credential(name) => write!(f, "credential {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Env(name) => write!(f, "environment variable {name}"),
+            Self::Key(name) => write!(f, "key {name}"),
+        }
+    }
+}
+
+/// Reads a secret from a file that others must not be able to read.
+fn read_file(path: &Path) -> Result<Secret, SecretError> {
+    let found = std::fs::metadata(path).map_err(|source| SecretError::Read { path: path.to_owned(), source })?;
+    if found.is_file() && found.permissions().mode() & 0o007 != 0 {
+        return Err(SecretError::Exposed(path.to_owned()));
+    }
+    read(path)
+}
+
+fn read(path: &Path) -> Result<Secret, SecretError> {
+    let failed = |source| SecretError::Read { path: path.to_owned(), source };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(SECRET_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let secret = Secret::new(bytes);
+    if secret.0.len() as u64 > SECRET_BYTES { Err(SecretError::TooLarge(path.to_owned())) } else { Ok(secret) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(mode: u32, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn one_trailing_line_end_is_dropped_and_no_more() {
+        for (bytes, want) in
+            [(&b"k"[..], &b"k"[..]), (b"k\n", b"k"), (b"k\r\n", b"k"), (b"k\n\n", b"k\n"), (b" k ", b" k ")]
+        {
+            let (_dir, path) = file(0o600, bytes);
+            assert_eq!(SecretRef::File(path).resolve().unwrap().expose(), want);
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused_with_the_remedy() {
+        let (_dir, path) = file(0o644, b"hunter2");
+        let error = SecretRef::File(path.clone()).resolve().unwrap_err().to_string();
+        assert!(error.contains("chmod o="), "{error}");
+        assert!(!error.contains("hunter2"));
+    }
+
+    #[test]
+    fn an_empty_secret_is_none() {
+        let (_dir, path) = file(0o600, b"\n");
+        assert!(matches!(SecretRef::File(path).resolve(), Err(SecretError::Empty(_))));
+    }
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        assert_eq!(format!("{:?}", Secret::from("hunter2".to_owned())), "[secret]");
+    }
+}
