@@ -2,7 +2,7 @@
 use super::agent::Flight;
 use super::invariants::Rule;
 use super::run::Sim;
-use super::world::{HOUR, Killer, Late, MINUTE, Maker, Ms, Order, Place, SECOND};
+use super::world::{HOUR, Killer, Late, Maker, Ms, Order, Place};
 use rekeyd::core::facts::{Action, Found, Outcome, Probe, Refusal, RefusalKind, Revoke};
 use rekeyd::core::names::{Fingerprint, TargetId, Token};
 use rekeyd::core::record::VersionNo;
@@ -204,6 +204,3 @@ impl Sim {
         }
     }
 }
-
-/// The longest time that a late effect, a wait for acceptance and a lagging list can take together.
-pub const LONGEST_LATE: Ms = 20 * MINUTE + 40 * SECOND;

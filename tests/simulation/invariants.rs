@@ -2,7 +2,7 @@
 use super::agent::{Agent, Flight, phase_words};
 use super::run::{Sim, nothing};
 use super::scenario::{World as Disturbance, is_night};
-use super::world::{DAY, HOUR, Key, Killer, Maker, Ms};
+use super::world::{DAY, HOUR, Key, Killer, MINUTE, Maker, Ms};
 use rekeyd::core::decide::decide;
 use rekeyd::core::facts::{Action, Facts, Revoke, Revokee};
 use rekeyd::core::names::{Fingerprint, Incarnation, TargetId, Token};
@@ -43,8 +43,8 @@ pub enum Rule {
     Notice,
     /// A key expired in use, and nobody was told.
     Untold,
-    /// A key was let expire in use although nothing stood in the way.
-    Expired,
+    /// A target held a dead key for longer than a cutover takes.
+    Gap,
     /// It halted for a reason that the world does not have.
     FalseHalt,
     /// Deciding again changed something.
@@ -59,6 +59,8 @@ pub enum Rule {
 
 /// With faults over, a create an hour is a storm; over a whole run, this many.
 const MOST_CREATES: usize = 60;
+/// With faults over, a cutover leaves a consumer without a live key for no longer than this.
+const LONGEST_GAP: Ms = 15 * MINUTE;
 /// With faults over, this many.
 const MOST_QUIET_CREATES: usize = 6;
 
@@ -193,7 +195,7 @@ impl Sim {
 
     /// A halt needs a reason that the world really has.
     fn check_halt(&mut self, agent: usize, key: usize, reason: Reason) {
-        use Disturbance::{Blind, Clone, Colleague, Config, Login, Operator, Restore, Shared, Strangers};
+        use Disturbance::{Blind, Clone, Colleague, Config, Login, Operator, Restore, Strangers};
         let world = self.row.world;
         let doubts: u32 = self.doubts.iter().filter(|((who, _), _)| *who == agent).map(|(_, n)| *n).sum();
         let doubted = doubts > 0;
@@ -216,7 +218,6 @@ impl Sim {
             Reason::Restored => world == Restore,
             Reason::LoginLost => world == Login,
         };
-        let _ = Shared;
         if !may {
             self.broken(Rule::FalseHalt, || format!("key {key} halts: {}, after {doubts} lost answers", reason.code()));
         }
@@ -333,21 +334,36 @@ impl Sim {
         }
     }
 
-    /// What holds at every moment: where creates keep the old keys, no consumer is left with a key that we made invalid.
+    /// What holds at every moment: a consumer's key is dead only within the cutover gap, and none expires in use where
+    /// nothing stood in the way.
     pub fn check_always(&mut self) {
-        if self.row.kind.revokes() || self.row.world == Disturbance::Clone {
+        if self.row.world == Disturbance::Clone {
             return;
         }
-        let mut expired = false;
         for agent in 0..self.agents.len() {
-            let policies = &self.agents[agent].policies;
-            for target in policies.iter().flat_map(|it| &it.targets) {
-                let Some(place) = self.world.places.get(&(agent, target.id.clone())) else { continue };
-                let key = place.holds.as_ref().and_then(|it| self.world.key(it));
-                expired |= key.is_some_and(|it| it.dead.is_none() && it.expires <= self.now);
+            for key in 0..self.agents[agent].policies.len() {
+                self.check_consumers(agent, key);
             }
         }
-        self.result.expired |= expired;
+    }
+
+    fn check_consumers(&mut self, agent: usize, key: usize) {
+        let halted = matches!(self.agents[agent].record(key).phase, Phase::Halted { .. });
+        let mut longest = 0;
+        for target in &self.agents[agent].policies[key].targets {
+            let Some(place) = self.world.places.get(&(agent, target.id.clone())) else { continue };
+            let Some(held) = place.holds.as_ref().and_then(|it| self.world.key(it)) else { continue };
+            self.result.expired |= held.dead.is_none() && held.expires <= self.now;
+            // A gap that began in the storm may be as long as the storm was bad.
+            let calm = self.calm_since.is_some_and(|it| held.dead.is_some_and(|(at, _)| at > it + HOUR));
+            if let Some((at, Killer::Create(Maker::Agent(_)))) = held.dead.filter(|_| calm && !halted) {
+                longest = longest.max(self.now - at);
+            }
+        }
+        self.result.longest_gap = self.result.longest_gap.max(longest);
+        if longest > LONGEST_GAP {
+            self.broken(Rule::Gap, || format!("key {key}: a target holds a dead key for {} min", longest / MINUTE));
+        }
     }
 
     /// Once all is quiet, every key rests, and every key that we ever made is accounted for.

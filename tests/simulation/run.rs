@@ -49,6 +49,8 @@ pub struct Sim {
     /// How many creates of each key were left in doubt.
     pub doubts: BTreeMap<(usize, usize), u32>,
     pub started: Ms,
+    /// Since when nothing goes wrong any more.
+    pub calm_since: Option<Ms>,
     pub result: Result,
     pub tracing: bool,
 }
@@ -128,6 +130,7 @@ impl Sim {
             tokens: BTreeSet::new(),
             doubts: BTreeMap::new(),
             started: START,
+            calm_since: None,
             result: Result::default(),
             tracing,
         }
@@ -254,9 +257,10 @@ impl Sim {
 
     /// After the storm nothing goes wrong any more.
     fn calm(&mut self) {
-        if self.now < START + STORMY || self.fault == 0 {
+        if self.now < START + STORMY || self.calm_since.is_some() {
             return;
         }
+        self.calm_since = Some(self.now);
         self.trace(|| "the storm is over".into());
         self.fault = 0;
         self.weather.next = None;

@@ -12,7 +12,6 @@ use std::time::Duration;
 /// A provider: what it says of itself, and what is true.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
-    pub name: &'static str,
     pub on_create: OnCreate,
     /// What a create really does, where nobody says.
     pub truth: OnCreate,
@@ -108,7 +107,7 @@ pub fn rows() -> Vec<Row> {
                 if world == World::Shared && (on_create == OnCreate::Revokes || recover == Recover::ReadCurrent) {
                     continue;
                 }
-                let kind = Kind { name: first, on_create, truth, recover, masks };
+                let kind = Kind { on_create, truth, recover, masks };
                 let number = rows.len() as u64;
                 rows.push(Row { number, name: format!("{first}/{second}/{third}"), kind, world });
             }
