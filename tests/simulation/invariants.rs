@@ -205,9 +205,7 @@ impl Sim {
         let may = match reason {
             Reason::AmbiguousCreate => (doubted || others) && self.row.kind.recover != Recover::ListByName,
             Reason::UnexpectedKeys => difference && (others || matches!(world, Strangers | Config)),
-            Reason::NoBaseline => {
-                difference && (others || matches!(world, Strangers | Config)) || (difference && doubted)
-            }
+            Reason::NoBaseline => difference && (others || doubted || matches!(world, Strangers | Config)),
             Reason::AnotherDaemon => matches!(world, Clone | Restore),
             Reason::SomebodyElseRotates | Reason::Drifted => others || (revokes && doubted),
             Reason::NewKeyRefused => matches!(world, Clone | Colleague | Operator | Blind) || (revokes && doubted),
