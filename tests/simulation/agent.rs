@@ -311,6 +311,9 @@ impl Sim {
             }
             it.notices.push(notice);
         }
+        if change.rolled_back {
+            it.by.epoch = format!("{:06x}", self.now % 0xff_ffff);
+        }
         it.durable.accounts.insert(change.account.id.clone(), change.account);
         it.durable.records[key] = change.record;
         if let Some(notice) = twice {
@@ -413,7 +416,7 @@ pub fn phase_words(phase: &Phase) -> String {
     match phase {
         Phase::Halted { reason, resume, .. } => format!("halted({}, {})", reason.code(), phase_words(resume)),
         Phase::Create(it) => {
-            format!("create({:?}, lost {}, seen {:?})", it.token.as_ref().map(|t| t.n), it.lost, it.seen)
+            format!("create({:?}, lost {}, again {})", it.token.as_ref().map(|t| t.n), it.lost, it.again)
         }
         Phase::Judge { pending, .. } => format!("judge({})", pending.number),
         Phase::Verify { pending, .. } => format!("verify({})", pending.number),

@@ -213,6 +213,8 @@ impl Sim {
             expiry: Expiry::Stated,
             probe,
             unverified: true,
+            targets: BTreeMap::new(),
+            deliver: true,
             actor: None,
         };
         self.command(agent, key, &Command::Adopt(adopt), &BTreeSet::from([fingerprint]));

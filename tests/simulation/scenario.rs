@@ -162,6 +162,7 @@ pub fn policy(row: &Row, service: &Service, key: usize, rng: &mut Rng) -> Policy
         account: service.account.clone(),
         provider: service.stated,
         former: BTreeMap::new(),
+        restriction: None,
         package: grouped.then(|| format!("package-{key}")),
         rotate_before: if rng.chance(500) { RotateBefore::Lead(span(3 * DAY)) } else { RotateBefore::Share(30.0) },
         valid_for: Some(span(LIFE)),
