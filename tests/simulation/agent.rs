@@ -109,7 +109,7 @@ impl Sim {
             facts.listed = Some(self.world.list(service, self.now, &mut self.rng));
         }
         if look.read && reachable && !self.fails() {
-            facts.read = self.world.read(service, self.now, &mut self.rng);
+            facts.read = Some(self.world.read(service, self.now, &mut self.rng));
         }
         for number in &look.probe {
             if let Some(version) = record.version(*number) {

@@ -249,9 +249,11 @@ impl Sim {
     /// When the next thing happens.
     fn next_event(&self) -> Option<Ms> {
         let agents = self.agents.iter().flat_map(|it| {
-            let waking = it.down_until.is_none().then_some(it.wakes.iter().copied()).into_iter().flatten();
-            let observed = it.observed.iter().flatten().map(|it| it.ready);
-            it.down_until.into_iter().chain(waking).chain(observed).chain(it.flights.iter().map(|it| it.at))
+            // A key that is being looked at is not woken before that look was decided on.
+            let keys = it.wakes.iter().zip(&it.observed);
+            let keys = keys.map(|(wake, observed)| observed.as_ref().map_or(*wake, |it| it.ready));
+            let keys = it.down_until.is_none().then_some(keys).into_iter().flatten();
+            it.down_until.into_iter().chain(keys).chain(it.flights.iter().map(|it| it.at))
         });
         let others = self.world.late.iter().map(|it| it.at).chain(self.weather.next);
         agents.chain(others).filter(|it| *it != Ms::MAX).min()

@@ -151,7 +151,7 @@ impl Sim {
         self.trace(|| format!("agent {agent}: the clock is wrong by {} min", skew / MINUTE));
         self.wake_all(agent);
         if skew != 0 {
-            self.weather.next = Some(self.now + self.rng.span(6 * HOUR));
+            self.weather.next = Some(self.now + self.rng.span(HOUR / 2));
         }
     }
 

@@ -175,10 +175,10 @@ impl World {
     }
 
     /// The read call: the newest key, late by up to the service's lag.
-    pub fn read(&self, service: usize, now: Ms, rng: &mut Rng) -> Option<Found> {
+    pub fn read(&self, service: usize, now: Ms, rng: &mut Rng) -> Found {
         let seen_at = now - rng.pause(self.services[service].lag);
-        let newest = self.keys.iter().rfind(|it| it.service == service && it.born <= seen_at)?;
-        Some(Found { token: None, id: None, enabled: true, ..self.found(newest) })
+        let newest = self.keys.iter().rfind(|it| it.service == service && it.born <= seen_at);
+        newest.map_or_else(Found::default, |it| Found { token: None, id: None, ..self.found(it) })
     }
 
     fn listed(&self, service: usize, at: Ms) -> impl Iterator<Item = &Key> {
