@@ -136,6 +136,9 @@ pub struct Policy {
     /// Which fingerprintless group of keys a create belongs to (Single-Invoice's package), so that lost creates of
     /// another package are never taken for this key's.
     pub package: Option<String>,
+    /// Under which restriction keys are created (an allow list, as text). A refusal of such a key proves nothing to a
+    /// daemon that never saw a key accepted under the same restriction.
+    pub restriction: Option<String>,
     /// How long before expiry the key is replaced.
     pub rotate_before: RotateBefore,
     /// The lifetime asked of the provider; assumed where it reports none.

@@ -54,6 +54,10 @@ pub trait CreateOptions: fmt::Debug + Send + Sync + 'static {
     fn package(&self) -> Option<String> {
         None
     }
+    /// The restriction that the key is created under (an allow list), as text.
+    fn restriction(&self) -> Option<String> {
+        None
+    }
     /// What the config must not say, in words for the operator; found at load.
     fn fault(&self) -> Option<String> {
         None
