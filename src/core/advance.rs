@@ -33,7 +33,7 @@ impl Pass<'_> {
     fn step(&mut self, facts: &Facts) {
         match self.record.phase.clone() {
             Phase::Unadopted => self.begin_initial(facts),
-            Phase::Reobserve => self.reobserve(facts),
+            Phase::Reobserve { since } => self.reobserve(facts, since),
             Phase::Steady => {
                 self.note_drift(facts);
                 if self.record.phase == Phase::Steady {
@@ -223,6 +223,7 @@ impl Pass<'_> {
         let refused_now = facts.probes.get(&current.number) == Some(&Probe::Dead);
         if let Some(since) = current.dead_since.filter(|_| !expired) {
             self.wake(since.plus(self.policy.settle));
+            self.poll(since);
             self.tell_refused();
             if lasting && refused_now && self.record.wish.is_none() {
                 match self.policy.on_drift {
@@ -255,13 +256,13 @@ impl Pass<'_> {
     }
 
     /// After a restore: read what the provider and the targets hold before anything is delivered, created or revoked.
-    fn reobserve(&mut self, facts: &Facts) {
+    fn reobserve(&mut self, facts: &Facts, since: Timestamp) {
         self.disown_old_tokens();
         let Some(current) = self.record.current.clone() else { return self.enter(Phase::Unadopted) };
         if facts.clock_suspect {
             return;
         }
-        self.poll(self.record.changed_at);
+        self.poll(since);
         if self.policy.provider.recover == Recover::ReadCurrent {
             let Some(read) = facts.read.as_ref().and_then(|it| it.fingerprint.clone()) else { return };
             if read == current.fingerprint {
@@ -270,7 +271,7 @@ impl Pass<'_> {
             if let Some(found) = self.believable(facts.read.as_ref()) {
                 return self.take_over(&found);
             }
-            if self.record.changed_at.plus(self.policy.accept_within) <= self.now {
+            if since.plus(self.policy.accept_within) <= self.now {
                 self.halt(Reason::Restored, "the provider's key is not the one in the restored state");
             }
             return;

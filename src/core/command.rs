@@ -2,14 +2,15 @@
 use super::account::Account;
 use super::due;
 use super::facts::{Content, Probe};
-use super::names::Incarnation;
+use super::names::{Incarnation, Token};
 use super::pass::Pass;
 use super::plan::{Adopt, Change, Command, CommandRefused};
-use super::policy::{Initial, OnCreate, Policy};
-use super::record::{Creating, Expiry, Phase, Record, RotationResult, Trigger, Version, Wish};
+use super::policy::{Initial, OnCreate, Policy, Reach};
+use super::record::{Creating, Expiry, Held, Phase, Record, Retired, RotationResult, Trigger, Version, Wish};
 use super::rules::Rule;
 use super::time::Timestamp;
 use super::window;
+use std::collections::BTreeSet;
 
 /// Folds an operator's verb into the record.
 ///
@@ -34,13 +35,58 @@ pub fn command(
     Ok(pass.change(record))
 }
 
+/// What a record becomes when its state was restored or rolled back: it may be older than the world. Whatever it knew to be
+/// live may be in use anywhere, so that nothing is revoked before the targets surely hold something else.
+pub fn restored(record: &Record, policy: &Policy, now: Timestamp) -> Record {
+    let mut record = record.clone();
+    if matches!(record.phase, Phase::Unadopted) {
+        return record;
+    }
+    if let Some(pending) = record.pending().cloned() {
+        let after = now.plus(policy.overlap);
+        record.retired.push(Retired { version: pending, after, since: now, failures: 0, retry_at: None, ended: None });
+    }
+    record.phase = Phase::Reobserve { since: now };
+    record.rotation = None;
+    record.wish = None;
+    record.retry_at = None;
+    let live: BTreeSet<u32> = record.live_versions().map(|it| it.number).collect();
+    let retired = record.retired.iter_mut().map(|it| &mut it.version);
+    for version in record.current.iter_mut().chain(retired) {
+        version.delivered = true;
+        version.last_alive = None;
+    }
+    for target in policy.targets.iter().filter(|it| matches!(it.reach, Reach::Push { .. })) {
+        record.held.insert(target.id.clone(), Held { maybe: live.clone(), ..Held::default() });
+    }
+    record.revision += 1;
+    record.changed_at = now;
+    record
+}
+
+/// The key has left this account, and no rotation works there any more: what was lost there is reported. `None` where
+/// nothing was.
+pub fn leave_account(record: &Record, account: &Account, policy: &Policy, now: Timestamp) -> Option<Change> {
+    let lost = account.open.iter().filter(|(token, open)| token.name == record.name && open.lost_at.is_some());
+    let lost: Vec<Token> = lost.map(|(token, _)| token.clone()).collect();
+    if lost.is_empty() {
+        return None;
+    }
+    let nobody = Incarnation { install: String::new(), epoch: String::new() };
+    let mut pass = Pass::new(record, account, policy, &nobody, now);
+    for token in &lost {
+        pass.report_lost(token, "the key has moved to another account");
+    }
+    Some(pass.change(record))
+}
+
 impl Pass<'_> {
     fn rotate(&mut self, wish: Wish) -> Result<(), CommandRefused> {
         match &self.record.phase {
             Phase::Unadopted if self.policy.initial == Initial::Adopt => return Err(CommandRefused::Unadopted),
             Phase::Halted { .. } => return Err(CommandRefused::Phase),
             Phase::Announce { .. } if wish.now || wish.compromised => self.enter(Phase::Steady),
-            Phase::Unadopted | Phase::Steady | Phase::Announce { .. } | Phase::Reobserve => {}
+            Phase::Unadopted | Phase::Steady | Phase::Announce { .. } | Phase::Reobserve { .. } => {}
             // In flight: the answer is the rotation that is under way.
             _ => return Ok(()),
         }

@@ -31,7 +31,7 @@ pub fn look(record: &Record, account: &Account, policy: &Policy, now: Timestamp)
     let phase = &record.phase;
     let halted = matches!(phase, Phase::Halted { .. });
     let creating = gate::may_create_soon(record, policy, now);
-    let reobserving = matches!(phase, Phase::Reobserve);
+    let reobserving = matches!(phase, Phase::Reobserve { .. });
     let watching = account.open.iter().any(|(token, open)| token.name == record.name && open.lost_at.is_some());
     let retiring: Vec<&Retired> = retire::due(record, policy, now).collect();
     let anonymous = retiring.iter().any(|it| it.version.id.is_none());
@@ -99,8 +99,8 @@ pub fn decide(
 }
 
 impl Pass<'_> {
-    /// Brings stored deadlines back within their configured length, so that a clock that was wrong once does no harm
-    /// for ever.
+    /// Brings stored moments back to where they can be: what lies in the past does not lie after `now`, and what lies
+    /// ahead lies within its length, so that a clock that was wrong once does no harm for ever.
     fn clamp_deadlines(&mut self) {
         let now = self.now;
         let longest = now.plus(super::backoff::LONGEST * 2);
@@ -112,12 +112,24 @@ impl Pass<'_> {
         let overlap = self.overlap();
         for it in &mut self.record.retired {
             it.after = it.after.min(now.plus(overlap));
+            it.since = it.since.min(now);
         }
+        if let Some((_, since)) = &mut self.record.sighting {
+            *since = (*since).min(now);
+        }
+        clamp_phase(&mut self.record.phase, now);
+        self.clamp_account(now);
+    }
+
+    fn clamp_account(&mut self, now: Timestamp) {
         if let Some(at) = &mut self.account.held_until {
             *at = (*at).min(now.plus(super::account::BUDGET_PERIOD));
         }
         for open in self.account.open.values_mut() {
             open.lost_at = open.lost_at.map(|at| at.min(now));
+        }
+        for at in &mut self.account.creates {
+            *at = (*at).min(now);
         }
     }
 
@@ -169,6 +181,18 @@ impl Pass<'_> {
         if let Some(version) = self.version_mut(number) {
             version.dead_since = version.dead_since.or(Some(now));
         }
+    }
+}
+
+fn clamp_phase(phase: &mut Phase, now: Timestamp) {
+    match phase {
+        Phase::Judge { since, pending } | Phase::Verify { since, pending } | Phase::Deliver { since, pending } => {
+            *since = (*since).min(now);
+            pending.obtained_at = pending.obtained_at.min(now);
+        }
+        Phase::Cutover { since, .. } | Phase::Reobserve { since } => *since = (*since).min(now),
+        Phase::Halted { resume, .. } => clamp_phase(resume, now),
+        Phase::Unadopted | Phase::Steady | Phase::Announce { .. } | Phase::Create(_) => {}
     }
 }
 

@@ -34,8 +34,8 @@ impl Pass<'_> {
     fn wanted_at_targets(&self) -> Option<Version> {
         let wanted = match &self.record.phase {
             Phase::Deliver { pending, .. } => pending,
-            Phase::Reobserve => return None,
-            Phase::Halted { resume, .. } if matches!(**resume, Phase::Reobserve) => return None,
+            Phase::Reobserve { .. } => return None,
+            Phase::Halted { resume, .. } if matches!(**resume, Phase::Reobserve { .. }) => return None,
             _ => self.record.current.as_ref()?,
         };
         Some(wanted.clone()).filter(|it| it.dead_since.is_none())

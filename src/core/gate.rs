@@ -252,7 +252,7 @@ impl Pass<'_> {
         if unissued && self.holds(Rule::Reobserve) {
             self.rolled_back = true;
             self.finish_rotation(super::record::RotationResult::Failed);
-            self.enter(Phase::Reobserve);
+            self.enter(Phase::Reobserve { since: self.now });
             return true;
         }
         false

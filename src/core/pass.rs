@@ -201,8 +201,10 @@ impl<'a> Pass<'a> {
     /// Takes the promoted version's predecessor for dead: the create that made the new one ended it.
     pub(super) fn end_old_as_revoked(&mut self) {
         let current = self.record.current.as_ref().map(|it| it.account.clone());
+        let all_died = self.on_create() == OnCreate::Revokes;
         for it in &mut self.record.retired {
-            let dead = it.version.dead_since.is_some() || Some(&it.version.account) == current.as_ref();
+            let died = all_died && Some(&it.version.account) == current.as_ref();
+            let dead = it.version.dead_since.is_some() || died;
             if it.ended.is_none() && dead {
                 it.ended = Some(Ended::Revoked);
             }
@@ -242,8 +244,11 @@ impl<'a> Pass<'a> {
         let probed = record.probed_at.map(|at| at.plus(self.policy.probe_every));
         let held = record.held.values().filter_map(|it| it.retry_at);
         let probed = probed.filter(|_| self.policy.provider.probes && record.current.is_some());
-        let all = self.wakes.iter().copied().chain(record.retry_at).chain(held).chain(probed);
-        all.filter(|at| *at > self.now).min().unwrap_or(Timestamp::NEVER)
+        let stored = record.retry_at.into_iter().chain(held).chain(probed).filter(|at| *at > self.now);
+        // A moment that was asked for and has passed must not lose the only wake-up there is.
+        let soonest = self.now.plus(backoff::SHORTEST);
+        let asked = self.wakes.iter().map(|at| (*at).max(soonest));
+        stored.chain(asked).min().unwrap_or(Timestamp::NEVER)
     }
 
     fn prune(&mut self) {
@@ -273,7 +278,7 @@ pub fn on_create(account: &Account, policy: &Policy) -> OnCreate {
 pub fn phase_name(phase: &Phase) -> &'static str {
     match phase {
         Phase::Unadopted => "unadopted",
-        Phase::Reobserve => "reobserve",
+        Phase::Reobserve { .. } => "reobserve",
         Phase::Steady => "steady",
         Phase::Announce { .. } => "announce",
         Phase::Create(_) => "create",

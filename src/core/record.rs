@@ -73,7 +73,10 @@ pub enum Phase {
     /// The key is not ours yet.
     Unadopted,
     /// The state was restored or rolled back: read before doing anything.
-    Reobserve,
+    Reobserve {
+        /// Since when.
+        since: Timestamp,
+    },
     /// Nothing to do until the current version nears expiry.
     Steady,
     /// The owners were told that a cutover comes; not before `until`.

@@ -53,8 +53,16 @@ impl Pass<'_> {
             return;
         }
         let Some(id) = found.id.clone().filter(|it| !it.is_empty()) else { return };
-        let own = self.record.live_versions().any(|it| it.id.as_ref() == Some(&id));
-        if own {
+        let own = |it: &Version| {
+            let same_id = it.id.as_ref() == Some(&id);
+            same_id || it.token.as_ref() == Some(&token) || Some(&it.fingerprint) == found.fingerprint.as_ref()
+        };
+        let own = self.record.live_versions().find(|it| own(it)).map(|it| it.number);
+        if let Some(number) = own {
+            // It came to us by another way (adopted from the portal): its handle is welcome.
+            if let Some(version) = self.version_mut(number) {
+                version.id = version.id.take().or(Some(id));
+            }
             self.account.open.remove(&token);
             return;
         }
