@@ -67,7 +67,11 @@ impl Escrow {
     pub fn put(&self, token: &Token, status: u16, body: &Secret) -> Result<(), StoreError> {
         let bytes = body.expose().len();
         if bytes > BODY_BYTES {
-            return Err(StoreError::TooLarge { what: format!("the answer to create {token}"), bytes, limit: BODY_BYTES });
+            return Err(StoreError::TooLarge {
+                what: format!("the answer to create {token}"),
+                bytes,
+                limit: BODY_BYTES,
+            });
         }
         let path = self.path(token)?;
         let answer = Secret::new([status.to_be_bytes().as_slice(), body.expose()].concat());

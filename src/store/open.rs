@@ -96,7 +96,8 @@ impl Store {
         let commits = read_sequence(&disk)?;
         let identity = identify(before.as_ref(), site.machine, rolled_back(noted, commits), now)?;
         let escrow = Escrow::open(site.dir, Arc::clone(&seal))?;
-        let store = Store { disk, seal, escrow, reserve, dir: site.dir.to_owned(), commits: Mutex::new(commits), _lock: lock };
+        let store =
+            Store { disk, seal, escrow, reserve, dir: site.dir.to_owned(), commits: Mutex::new(commits), _lock: lock };
         if before.is_none_or(|it| it != identity) {
             store.begin_life(&identity, noted, fresh)?;
         }
