@@ -81,9 +81,10 @@ impl Target for KeyFile {
     async fn read(&self) -> Result<Option<Secret>, DeliveryError> {
         let form = self.form().await?;
         let held = self.at_place(|place| place.look()).await?;
-        Ok(held.and_then(|held| match form.read(held.content.expose()) {
-            Read::Secret(secret, _) if !secret.is_empty() => Some(secret),
-            _ => None,
+        let held = held.filter(|it| !it.is_blank());
+        Ok(held.and_then(|it| match form.read(it.content.expose()) {
+            Read::Secret(secret, _) => Some(secret),
+            Read::Foreign | Read::Broken => None,
         }))
     }
 
@@ -122,7 +123,7 @@ impl KeyFile {
         let form = self.form().await?;
         let access = self.access().await?;
         let Some(held) = self.at_place(|place| place.look()).await? else { return Ok(Content::Absent) };
-        if held.content.expose().trim_ascii().is_empty() {
+        if held.is_blank() {
             return Ok(Content::Absent);
         }
         Ok(match form.recognise(held.content.expose(), known) {
