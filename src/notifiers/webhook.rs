@@ -18,6 +18,7 @@ use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::Sha256;
 use std::error::Error as _;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use toml::de::ValueDeserializer;
@@ -52,12 +53,22 @@ pub struct Webhook {
 }
 
 /// Where to post.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Address {
     /// To this URL, already checked.
     Literal(Url),
     /// To a URL that is a secret.
     Secret(SecretRef),
+}
+
+/// Shown without its query.
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(url) => f.write_str(&without_query(url)),
+            Self::Secret(place) => write!(f, "{place}"),
+        }
+    }
 }
 
 /// What to post.
@@ -81,7 +92,9 @@ impl<'de> Deserialize<'de> for Address {
                 if url.username().is_empty() && url.password().is_none() {
                     return Ok(Self::Literal(url));
                 }
-                Err(serde::de::Error::custom("a login must not stand in the url; write url = { credential = \"name\" }"))
+                Err(serde::de::Error::custom(
+                    "a login must not stand in the url; write url = { credential = \"name\" }",
+                ))
             }
         }
     }
@@ -95,7 +108,9 @@ impl<'de> Deserialize<'de> for Format {
             "slack" | "teams" => Err(serde::de::Error::custom(format_args!(
                 "format {text:?} is not supported yet; write format = \"standard\""
             ))),
-            _ => Err(serde::de::Error::custom(format_args!("there is no format {text:?}; write format = \"standard\""))),
+            _ => {
+                Err(serde::de::Error::custom(format_args!("there is no format {text:?}; write format = \"standard\"")))
+            }
         }
     }
 }
@@ -159,10 +174,7 @@ impl WebhookNotifier {
 #[async_trait]
 impl Notifier for WebhookNotifier {
     fn id(&self) -> String {
-        match &self.webhook.url {
-            Address::Literal(url) => format!("webhook:{}", without_query(url)),
-            Address::Secret(place) => format!("webhook:{place}"),
-        }
+        format!("webhook:{:?}", self.webhook.url)
     }
 
     fn kind(&self) -> &'static str {
