@@ -291,14 +291,16 @@ impl SmtpClient {
     fn why(&self, error: &Error) -> String {
         let mut text = match error.status() {
             Some(code) => format!("{self}: {code}"),
+            None if error.source().is_none() => format!("{self}: {error}"),
             None => format!("{self}:"),
         };
         let mut source = error.source();
-        if source.is_none() {
-            text.push_str(&format!(" {error}"));
-        }
         while let Some(it) = source {
-            text.push_str(&format!(" {it}"));
+            let said = it.to_string();
+            // An error often repeats what it is caused by.
+            if !text.contains(&said) {
+                text = format!("{text} {said}");
+            }
             source = it.source();
         }
         let text: String = super::Message::one_line(&text).chars().take(ANSWER_CHARS).collect();

@@ -262,7 +262,7 @@ struct Data<'a> {
 #[derive(Serialize)]
 struct NextData<'a> {
     action: &'a str,
-    at: String,
+    at: Option<String>,
     reason: &'a str,
 }
 
@@ -281,11 +281,16 @@ impl<'a> Body<'a> {
             actions: &notice.actions,
             version: notice.version.map(u64::from),
             fingerprint: notice.fingerprint.as_ref().map(|it| it.as_str()),
-            valid_to: notice.valid_to.map(|it| it.to_string()),
-            next: next.map(|it| NextData { action: &it.action, at: it.at.to_string(), reason: &it.reason }),
+            valid_to: notice.valid_to.and_then(rfc3339),
+            next: next.map(|it| NextData { action: &it.action, at: rfc3339(it.at), reason: &it.reason }),
         };
         Self { r#type: notice.kind.code(), timestamp: notice.at.to_string(), data }
     }
+}
+
+/// A moment for machines; `null` where it never comes.
+fn rfc3339(at: Timestamp) -> Option<String> {
+    at.datetime().map(|_| at.to_string())
 }
 
 /// A signed request, ready to be sent.

@@ -178,7 +178,7 @@ impl Certificate {
         let made = Command::new("openssl")
             .current_dir(dir.path())
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-            .args(["-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=localhost"])
+            .args(["-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=rekeyd mail sink"])
             .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
             .args(["-addext", "basicConstraints=critical,CA:FALSE"])
             .output()
