@@ -1,2 +1,7 @@
-//! The config: `file` is the TOML as written, `settings` is what it means.
+mod fault;
+mod section;
 pub mod settings;
+mod source;
+mod suggest;
+mod wording;
+mod words;
