@@ -173,7 +173,9 @@ impl<'de> Visitor<'de> for Reference {
             None => return Err(A::Error::custom("an empty table names no secret; write { credential = \"…\" }")),
         };
         match map.next_key::<String>()? {
-            Some(_) => Err(A::Error::custom("a secret comes from one place; write only one of credential, file, env, key")),
+            Some(_) => {
+                Err(A::Error::custom("a secret comes from one place; write only one of credential, file, env, key"))
+            }
             None => Ok(secret),
         }
     }

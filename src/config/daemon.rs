@@ -46,7 +46,9 @@ pub(super) fn daemon(document: &Document<'_>, findings: &mut Findings) -> Option
         history_for: written.history_for.map_or(defaults::HISTORY_FOR, |it| it.0),
         reserve: written.reserve.map_or(defaults::RESERVE, |it| it.0),
         sweep,
-        max_concurrent_rotations: written.max_concurrent_rotations.map_or(defaults::MAX_CONCURRENT_ROTATIONS, Into::into),
+        max_concurrent_rotations: written
+            .max_concurrent_rotations
+            .map_or(defaults::MAX_CONCURRENT_ROTATIONS, Into::into),
     })
 }
 

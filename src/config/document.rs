@@ -35,6 +35,7 @@ impl<'i> Document<'i> {
     /// Reads the files. `None` where their syntax is broken: what would be found beyond that is mostly its consequence.
     pub(super) fn parse(sources: &'i [Source], findings: &mut Findings) -> Option<Self> {
         let mut document = Self::default();
+        let mut broken = false;
         for (file, source) in sources.iter().enumerate() {
             let (root, errors) = DeTable::parse_recoverable(&source.text);
             let mut lines = Vec::new();
@@ -48,11 +49,12 @@ impl<'i> Document<'i> {
                     findings.fault(At { file, start: span.start }, syntax(error.message(), what), Hint::default());
                 }
             }
-            if lines.is_empty() {
+            broken |= !lines.is_empty();
+            if !broken {
                 Filing { file, sources, findings }.file(&mut document, root.into_inner());
             }
         }
-        if findings.is_syntactic() { None } else { Some(document) }
+        if broken { None } else { Some(document) }
     }
 }
 
@@ -86,12 +88,7 @@ impl<'i> Filing<'_> {
         }
     }
 
-    fn single(
-        &mut self,
-        to: &mut Option<Section<'i>>,
-        name: &Spanned<DeString<'i>>,
-        value: Spanned<DeValue<'i>>,
-    ) {
+    fn single(&mut self, to: &mut Option<Section<'i>>, name: &Spanned<DeString<'i>>, value: Spanned<DeValue<'i>>) {
         if let Some(first) = to {
             return self.twice(&format!("`[{}]`", name.get_ref()), first.file, name);
         }
@@ -103,7 +100,8 @@ impl<'i> Filing<'_> {
         for (name, value) in section.table {
             if !is_name(name.get_ref()) {
                 let message = format!("`{}` is no name", name.get_ref());
-                let hint = format!("a name is 1 to {NAME_BYTES} of a-z, 0-9, _ and -, and starts with a letter or a digit");
+                let hint =
+                    format!("a name is 1 to {NAME_BYTES} of a-z, 0-9, _ and -, and starts with a letter or a digit");
                 self.findings.fault(self.at(&name), message, hint);
             }
             match to.entry(name.get_ref().clone().into_owned()) {
@@ -148,13 +146,7 @@ pub(super) fn a(what: &str) -> String {
 }
 
 /// A fault for a name that no section has.
-pub(super) fn unknown_name(
-    findings: &mut Findings,
-    at: At,
-    family: &str,
-    name: &str,
-    known: &Sections<'_>,
-) {
+pub(super) fn unknown_name(findings: &mut Findings, at: At, family: &str, name: &str, known: &Sections<'_>) {
     let hint = suggest::hint(name, known.keys().map(String::as_str));
     findings.fault(at, format!("there is no {family} `{name}`"), hint);
 }

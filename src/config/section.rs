@@ -158,11 +158,7 @@ fn nowhere<'i>(value: DeValue<'i>) -> DeValue<'i> {
 }
 
 /// Finds the table at a place.
-fn table_at<'t, 'i>(
-    table: &'t mut DeTable<'i>,
-    here: &Range<usize>,
-    at: &Range<usize>,
-) -> Option<&'t mut DeTable<'i>> {
+fn table_at<'t, 'i>(table: &'t mut DeTable<'i>, here: &Range<usize>, at: &Range<usize>) -> Option<&'t mut DeTable<'i>> {
     if here == at {
         return Some(table);
     }

@@ -4,25 +4,28 @@ use super::suggest;
 use crate::secret::LITERAL_SECRET;
 
 /// What a config may say one day, but not yet: nothing is accepted that nobody acts on.
-const NOT_YET: [&str; 18] = [
-    "ack_timeout",
-    "attempts_in_window",
-    "backup",
-    "credential_socket",
-    "defaults",
-    "digest",
-    "escalate_to",
-    "exec",
-    "freezes",
-    "group_within",
-    "listen",
-    "max_removals",
-    "operators",
-    "profile",
-    "profiles",
-    "slack",
-    "teams",
-    "together",
+const NOT_YET: [(&str, &[&str]); 4] = [
+    ("section", &["backup", "defaults", "freezes", "profiles"]),
+    ("kind", &["credential", "exec", "http", "manual", "webhook"]),
+    ("value", &["slack", "teams"]),
+    (
+        "field",
+        &[
+            "ack_timeout",
+            "attempts_in_window",
+            "credential_socket",
+            "digest",
+            "escalate_to",
+            "exec",
+            "freezes",
+            "group_within",
+            "listen",
+            "max_removals",
+            "operators",
+            "profile",
+            "together",
+        ],
+    ),
 ];
 
 /// The field that an error says is missing.
@@ -36,7 +39,10 @@ pub(super) fn plain(message: &str, prefix: &str, also: &[&str]) -> (String, Hint
         return (format!("`{prefix}{field}` is missing"), Hint::default());
     }
     if message.starts_with(LITERAL_SECRET) || message.starts_with("a secret must not ") {
-        return (LITERAL_SECRET.to_owned(), Hint::from("write { credential = \"…\" }, { file = \"…\" } or { env = \"…\" }"));
+        return (
+            LITERAL_SECRET.to_owned(),
+            Hint::from("write { credential = \"…\" }, { file = \"…\" } or { env = \"…\" }"),
+        );
     }
     if message.starts_with("unknown field `") {
         let (word, known) = named(message);
@@ -59,7 +65,7 @@ pub(super) fn unknown<'a>(
     word: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> (String, Hint) {
-    if NOT_YET.contains(&word) {
+    if NOT_YET.iter().any(|(it, words)| *it == what && words.contains(&word)) {
         return (format!("{what} `{prefix}{word}` is not supported yet"), Hint::from("remove it"));
     }
     (format!("unknown {what} `{prefix}{word}`"), suggest::hint(word, known))

@@ -45,14 +45,16 @@ impl TryFrom<String> for Schedule {
             ));
         }
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
-        let cron = parser.parse(&text).map_err(|why| format!("cron expression {text:?}: {}", plain(&why.to_string())))?;
+        let cron =
+            parser.parse(&text).map_err(|why| format!("cron expression {text:?}: {}", plain(&why.to_string())))?;
         // No year is in the expression, so that any start tells as well as now whether it ever fires.
         let start = Utc.timestamp_opt(1_767_225_600, 0).single();
         if start.is_none_or(|it| cron.find_next_occurrence(&it, false).is_err()) {
             return Err(format!("cron expression {text:?} never fires; write a day that its months have"));
         }
         let weekday = text.split_whitespace().last().unwrap_or("*");
-        let numeric_weekdays = weekday.split(['#', '/']).next().is_some_and(|it| it.bytes().any(|b| b.is_ascii_digit()));
+        let numeric_weekdays =
+            weekday.split(['#', '/']).next().is_some_and(|it| it.bytes().any(|b| b.is_ascii_digit()));
         Ok(Self { cron, numeric_weekdays })
     }
 }

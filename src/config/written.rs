@@ -24,6 +24,15 @@ pub(super) struct Daemon {
     pub(super) max_concurrent_rotations: Option<NonZeroUsize>,
 }
 
+/// `[owners.NAME]`, without its channels.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Owner {
+    pub(super) notify_before: Option<Vec<Span>>,
+    pub(super) escalate_before: Option<Span>,
+    pub(super) timezone: Option<Zone>,
+}
+
 /// `[windows.NAME]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

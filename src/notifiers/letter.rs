@@ -74,7 +74,9 @@ fn event(kind: NoticeKind) -> &'static str {
         NoticeKind::KeyRefused => "The provider refuses a key that should be valid.",
         NoticeKind::KeyDrifted => "Somebody else changed the key, at the provider or where it was delivered.",
         NoticeKind::KeyAdopted => "From now on the key is looked after.",
-        NoticeKind::RotationScheduled => "The provider ends the old key when it issues the new one, so a change is announced.",
+        NoticeKind::RotationScheduled => {
+            "The provider ends the old key when it issues the new one, so a change is announced."
+        }
         NoticeKind::RotationSucceeded => "The new key is in use.",
         NoticeKind::RotationFailed => "The attempt failed, and is tried again.",
         NoticeKind::RotationHalted => "The rotation stands still until somebody says how to go on.",

@@ -37,7 +37,8 @@ impl Message {
     /// What is sent of a text that somebody else may have had a hand in: control characters and marks that turn the
     /// direction of writing become spaces, so that it stays one line and reads as it is.
     pub(crate) fn one_line(text: &str) -> String {
-        let turns = |it: char| matches!(it, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+        let turns =
+            |it: char| matches!(it, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
         text.chars().map(|it| if it.is_control() || turns(it) { ' ' } else { it }).collect::<String>().trim().to_owned()
     }
 }
@@ -126,5 +127,4 @@ pub struct Kind {
 }
 
 /// Every kind of channel.
-pub const KINDS: &[Kind] =
-    &[Kind { name: "email", read: email::read }, Kind { name: "webhook", read: webhook::read }];
+pub const KINDS: &[Kind] = &[Kind { name: "email", read: email::read }, Kind { name: "webhook", read: webhook::read }];

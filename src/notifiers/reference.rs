@@ -87,7 +87,11 @@ impl<'de> Visitor<'de> for SomeVisitor {
             }
             found.push(it);
         }
-        if found.is_empty() { Err(A::Error::custom(format_args!("no secret is named; write {FORMS}"))) } else { Ok(found) }
+        if found.is_empty() {
+            Err(A::Error::custom(format_args!("no secret is named; write {FORMS}")))
+        } else {
+            Ok(found)
+        }
     }
 
     fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {

@@ -303,7 +303,9 @@ impl SmtpClient {
         }
         let text: String = super::Message::one_line(&text).chars().take(ANSWER_CHARS).collect();
         if text.contains("UnknownIssuer") {
-            return format!("{text}; if the server has a private certificate authority, name its certificate in ca_file");
+            return format!(
+                "{text}; if the server has a private certificate authority, name its certificate in ca_file"
+            );
         }
         text
     }

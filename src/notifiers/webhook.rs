@@ -81,7 +81,9 @@ impl<'de> Deserialize<'de> for Address {
                 if url.username().is_empty() && url.password().is_none() {
                     return Ok(Self::Literal(url));
                 }
-                Err(serde::de::Error::custom("a login must not stand in the url; write url = { credential = \"name\" }"))
+                Err(serde::de::Error::custom(
+                    "a login must not stand in the url; write url = { credential = \"name\" }",
+                ))
             }
         }
     }
@@ -95,7 +97,9 @@ impl<'de> Deserialize<'de> for Format {
             "slack" | "teams" => Err(serde::de::Error::custom(format_args!(
                 "format {text:?} is not supported yet; write format = \"standard\""
             ))),
-            _ => Err(serde::de::Error::custom(format_args!("there is no format {text:?}; write format = \"standard\""))),
+            _ => {
+                Err(serde::de::Error::custom(format_args!("there is no format {text:?}; write format = \"standard\"")))
+            }
         }
     }
 }
