@@ -4,6 +4,7 @@ use super::invariants::Rule;
 use super::run::Sim;
 use super::world::{DAY, MINUTE, Ms, SECOND};
 use rekeyd::core::account::Account;
+use rekeyd::core::command::leave_account;
 use rekeyd::core::decide::{candidates, decide, look};
 use rekeyd::core::facts::{Action, Blocked, Content, Facts, Outcome, Preflight, Probe};
 use rekeyd::core::names::{AccountId, Fingerprint, Incarnation, NoticeId, TargetId, Token};
@@ -77,15 +78,16 @@ impl Agent {
 
     /// The account that a pass of this key works at: the one of the rotation under way, else the config's.
     pub fn account_id(&self, key: usize) -> AccountId {
-        let under_way = self.record(key).rotation.as_ref().filter(|it| it.finished_at.is_none());
-        under_way.map_or_else(|| self.policies[key].account.clone(), |it| it.account.clone())
+        self.working(key).account
     }
 
-    pub fn account(&self, id: &AccountId, now: Ms) -> Account {
-        self.durable.accounts.get(id).cloned().unwrap_or_else(|| {
-            let _ = now;
-            Account::new(id.clone())
-        })
+    /// The policy of that account.
+    pub fn working(&self, key: usize) -> Policy {
+        self.policies[key].working(self.record(key)).into_owned()
+    }
+
+    pub fn account(&self, id: &AccountId) -> Account {
+        self.durable.accounts.get(id).cloned().unwrap_or_else(|| Account::new(id.clone()))
     }
 
     pub fn clock(&self, now: Ms) -> Timestamp {
@@ -94,12 +96,25 @@ impl Agent {
 }
 
 impl Sim {
+    /// What was lost at accounts that the key has left is reported.
+    fn leave_accounts(&mut self, agent: usize, key: usize) -> bool {
+        let it = &self.agents[agent];
+        let (working, now) = (it.working(key), it.clock(self.now));
+        let left = it.durable.accounts.values().filter(|account| account.id != working.account);
+        let changes: Vec<_> =
+            left.filter_map(|account| leave_account(it.record(key), account, &working, now)).take(1).collect();
+        changes.into_iter().all(|change| self.commit(agent, key, change, &BTreeSet::new()))
+    }
+
     /// Begins a pass: asks the core what to look at, and looks.
     pub fn observe(&mut self, agent: usize, key: usize) {
+        if !self.leave_accounts(agent, key) {
+            return;
+        }
         let it = &self.agents[agent];
         let record = it.record(key).clone();
-        let account = it.account(&it.account_id(key), self.now);
-        let policy = it.policies[key].clone();
+        let account = it.account(&it.account_id(key));
+        let policy = it.working(key);
         let suspect = it.skew.abs() > SKEW_NOTICED;
         let look = look(&record, &account, &policy, it.clock(self.now));
         let service = self.world.service(&account.id);
@@ -188,8 +203,8 @@ impl Sim {
         let now = self.agents[agent].clock(self.now);
         let it = &self.agents[agent];
         let record = it.record(key).clone();
-        let account = it.account(&it.account_id(key), self.now);
-        let policy = it.policies[key].clone();
+        let account = it.account(&it.account_id(key));
+        let policy = it.working(key);
         let by = it.by.clone();
         let mut facts = observed.facts;
         for fingerprint in candidates(&record, &account, &facts, &policy) {
@@ -210,7 +225,7 @@ impl Sim {
             if plan.change.notices.is_empty() { "" } else { ", notices " },
             plan.change.notices.iter().map(|it| it.kind.code()).collect::<Vec<_>>().join(" "),
         ));
-        self.check_replan(&plan, &policy, &by, now);
+        self.check_replan(&plan, &facts, &policy, &by, now);
         self.check_plan(agent, key, &record, &plan, &facts, now);
         let idle = plan.actions.is_empty() && plan.change.record == record && plan.change.account == account;
         self.agents[agent].idle = if idle && plan.wake_at <= now { self.agents[agent].idle + 1 } else { 0 };
@@ -272,7 +287,7 @@ impl Sim {
             _ => None,
         };
         let id = id.map_or_else(|| it.account_id(key), |it| it.id.clone());
-        let change = apply(it.record(key), &it.account(&id, self.now), action, outcome, &it.policies[key], &it.by, now);
+        let change = apply(it.record(key), &it.account(&id), action, outcome, &it.working(key), &it.by, now);
         self.trace(|| {
             format!(
                 "agent {agent} {} folds {action:?} → {outcome:?}: {}{}",
@@ -338,6 +353,9 @@ impl Sim {
                 continue;
             };
             let answer = self.agents[agent].escrow.get(&token).cloned();
+            if answer.is_none() {
+                self.doubt(agent, &token);
+            }
             let outcome = answer.unwrap_or_else(|| Outcome::Unknown("the daemon stopped before the answer".into()));
             if !self.fold(agent, key, &Action::Create { token, valid_to: None }, &outcome) {
                 return;
@@ -425,6 +443,6 @@ pub fn phase_words(phase: &Phase) -> String {
         Phase::Announce { .. } => "announce".into(),
         Phase::Steady => "steady".into(),
         Phase::Unadopted => "unadopted".into(),
-        Phase::Reobserve => "reobserve".into(),
+        Phase::Reobserve { .. } => "reobserve".into(),
     }
 }

@@ -1,6 +1,6 @@
 //! What must hold, judged from outside by what is really true.
 use super::agent::{Agent, Flight, phase_words};
-use super::run::{Sim, nothing};
+use super::run::Sim;
 use super::scenario::{World as Disturbance, is_night};
 use super::world::{DAY, HOUR, Key, Killer, MINUTE, Maker, Ms};
 use rekeyd::core::decide::decide;
@@ -66,9 +66,10 @@ const MOST_QUIET_CREATES: usize = 6;
 
 impl Sim {
     /// Planning again, with nothing new seen, changes nothing.
-    pub fn check_replan(&mut self, plan: &Plan, policy: &Policy, by: &Incarnation, now: Timestamp) {
+    pub fn check_replan(&mut self, plan: &Plan, seen: &Facts, policy: &Policy, by: &Incarnation, now: Timestamp) {
         let first = &plan.change;
-        let again = decide(&first.record, &first.account, &nothing(), policy, by, now).change;
+        let nothing = Facts { clock_suspect: seen.clock_suspect, ..Facts::default() };
+        let again = decide(&first.record, &first.account, &nothing, policy, by, now).change;
         if again.record != first.record || again.account != first.account || !again.notices.is_empty() {
             self.broken(Rule::Replan, || {
                 format!(

@@ -5,8 +5,8 @@ use super::rng::Rng;
 use super::scenario::{Row, World as Disturbance, key_name, policy};
 use super::weather::Weather;
 use super::world::{DAY, HOUR, LIFE, Maker, Ms, Order, Place, World, service};
-use rekeyd::core::command::command;
-use rekeyd::core::facts::{Facts, Probe};
+use rekeyd::core::command::{command, restored};
+use rekeyd::core::facts::Probe;
 use rekeyd::core::names::{Incarnation, Token};
 use rekeyd::core::plan::{Adopt, Command};
 use rekeyd::core::policy::Initial;
@@ -233,9 +233,9 @@ impl Sim {
             return;
         }
         let id = it.account_id(key);
-        let account = it.account(&id, self.now);
+        let account = it.account(&id);
         let now = it.clock(self.now);
-        let answer = command(it.record(key), &account, verb, &it.policies[key], now);
+        let answer = command(it.record(key), &account, verb, &it.working(key), now);
         self.trace(|| {
             format!("operator: {verb:?} → {:?}", answer.as_ref().map(|it| super::agent::phase_words(&it.record.phase)))
         });
@@ -325,11 +325,9 @@ impl Sim {
         it.escrow.clear();
         it.restored = true;
         it.by.epoch = format!("{:06x}", now % 0xff_ffff);
-        for record in &mut it.durable.records {
-            if record.phase != Phase::Unadopted {
-                record.phase = Phase::Reobserve;
-                record.revision += 1;
-            }
+        let at = Timestamp(now + it.skew);
+        for (record, policy) in it.durable.records.iter_mut().zip(&it.policies) {
+            *record = restored(record, policy, at);
         }
     }
 
@@ -347,9 +345,4 @@ impl Sim {
             _ => false,
         }
     }
-}
-
-/// Facts that say nothing.
-pub fn nothing() -> Facts {
-    Facts::default()
 }

@@ -103,8 +103,11 @@ pub fn rows() -> Vec<Row> {
     for (first, on_create, truth) in truths {
         for (second, recover, masks) in recovers {
             for (world, third) in WORLDS {
-                // One managed key at most at an account whose creates revoke, or that has but one current key.
-                if world == World::Shared && (on_create == OnCreate::Revokes || recover == Recover::ReadCurrent) {
+                // One managed key at most at an account whose creates revoke, or that has but one current key. Where
+                // nobody says, keys may share an account only where a create revokes no more than its own group.
+                let alone = on_create == OnCreate::Revokes || recover == Recover::ReadCurrent;
+                let ungrouped = truth == OnCreate::Revokes && !recover.is_difference();
+                if world == World::Shared && (alone || ungrouped) {
                     continue;
                 }
                 let kind = Kind { on_create, truth, recover, masks };
