@@ -58,7 +58,10 @@ pub struct Sim {
 /// Runs one seed of one row.
 pub fn run(row: &Row, seed: u64, tracing: bool) -> Result {
     let mut sim = Sim::new(row, seed, tracing);
+    // Nothing goes wrong before the daemons are installed: an operator repeats `adopt` until it succeeds.
+    let fault = std::mem::take(&mut sim.fault);
     sim.adopt_all();
+    sim.fault = fault;
     while sim.result.broken.is_none() {
         let Some(next) = sim.next_event() else { break };
         sim.now = next.max(sim.now);
