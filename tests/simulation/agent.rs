@@ -225,7 +225,10 @@ impl Sim {
             if plan.change.notices.is_empty() { "" } else { ", notices " },
             plan.change.notices.iter().map(|it| it.kind.code()).collect::<Vec<_>>().join(" "),
         ));
-        self.check_replan(&plan, &facts, &policy, &by, now);
+        // Every fourth decision is made twice: it costs as much as a whole pass.
+        if self.rng.chance(250) {
+            self.check_replan(&plan, &facts, &policy, &by, now);
+        }
         self.check_plan(agent, key, &record, &plan, &facts, now);
         let idle = plan.actions.is_empty() && plan.change.record == record && plan.change.account == account;
         self.agents[agent].idle = if idle && plan.wake_at <= now { self.agents[agent].idle + 1 } else { 0 };

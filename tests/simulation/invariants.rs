@@ -196,7 +196,7 @@ impl Sim {
 
     /// A halt needs a reason that the world really has.
     fn check_halt(&mut self, agent: usize, key: usize, reason: Reason) {
-        use Disturbance::{Blind, Clone, Colleague, Config, Login, Operator, Restore, Strangers};
+        use Disturbance::{Blind, Clone, Colleague, Config, Login, Operator, Restore, Shared, Strangers};
         let world = self.row.world;
         let doubts: u32 = self.doubts.iter().filter(|((who, _), _)| *who == agent).map(|(_, n)| *n).sum();
         let doubted = doubts > 0;
@@ -205,7 +205,10 @@ impl Sim {
         let revokes = self.row.kind.revokes();
         let may = match reason {
             Reason::AmbiguousCreate => (doubted || others) && self.row.kind.recover != Recover::ListByName,
-            Reason::UnexpectedKeys => difference && (others || matches!(world, Strangers | Config)),
+            // Lost creates of several keys, and no probe: which is whose can't be told.
+            Reason::UnexpectedKeys => {
+                difference && (others || matches!(world, Strangers | Config) || (world == Shared && doubted))
+            }
             Reason::NoBaseline => difference && (others || doubted || matches!(world, Strangers | Config)),
             Reason::AnotherDaemon => matches!(world, Clone | Restore),
             Reason::SomebodyElseRotates | Reason::Drifted => others || (revokes && doubted),
@@ -244,8 +247,8 @@ impl Sim {
         if day > limit && self.row.world != Disturbance::Clock {
             self.broken(Rule::Budget, || format!("{day} creates within a day, allowed are {per_day}"));
         }
-        let quiet = mine.iter().filter(|it| self.fault == 0 && **it > now - 3 * DAY).count();
-        let calm = self.fault == 0 && now > self.started + 21 * DAY;
+        let quiet = mine.iter().filter(|it| **it > now - 3 * DAY).count();
+        let calm = self.calm_since.is_some_and(|it| now > it + 3 * DAY);
         let keys = self.agents[agent].policies.len();
         if mine.len() > MOST_CREATES * keys || (calm && quiet > MOST_QUIET_CREATES * keys) {
             self.broken(Rule::Storm, || format!("{} creates, {quiet} of them lately", mine.len()));

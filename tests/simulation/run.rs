@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// When every run begins: a Tuesday.
 const START: Ms = 1_799_971_200_000;
 /// How long things go wrong, and how long all is quiet after that.
-const STORMY: Ms = 18 * DAY;
-const QUIET: Ms = 7 * DAY;
+const STORMY: Ms = 14 * DAY;
+const QUIET: Ms = 6 * DAY;
 /// How long after that a key may still be on its way.
 const GRACE: Ms = 4 * DAY;
 /// More events than this in one run mean that it never rests.

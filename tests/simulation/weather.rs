@@ -3,7 +3,7 @@ use super::agent::Durable;
 use super::rng::Rng;
 use super::run::Sim;
 use super::scenario::{World as Disturbance, night, target};
-use super::world::{DAY, HOUR, MINUTE, Maker, Ms, Order};
+use super::world::{DAY, MINUTE, Maker, Ms, Order};
 use rekeyd::core::facts::Probe;
 use rekeyd::core::names::{Fingerprint, TargetId};
 use rekeyd::core::plan::Command;
@@ -151,7 +151,7 @@ impl Sim {
         self.trace(|| format!("agent {agent}: the clock is wrong by {} min", skew / MINUTE));
         self.wake_all(agent);
         if skew != 0 {
-            self.weather.next = Some(self.now + self.rng.span(HOUR / 2));
+            self.weather.next = Some(self.now + self.rng.span(10 * MINUTE));
         }
     }
 
