@@ -78,7 +78,7 @@ impl Agent {
 
     /// The account that a pass of this key works at: the one of the rotation under way, else the config's.
     pub fn account_id(&self, key: usize) -> AccountId {
-        self.working(key).account
+        self.policies[key].working(self.record(key)).account.clone()
     }
 
     /// The policy of that account.

@@ -120,7 +120,8 @@ impl Sim {
             told: BTreeSet::new(),
             idle: 0,
         });
-        let agents = agents.collect();
+        let agents: Vec<Agent> = agents.collect();
+        world.places = vec![BTreeMap::new(); agents.len()];
         let weather = Weather::new(START, row.world, &mut rng);
         Self {
             row: row.clone(),
@@ -195,7 +196,7 @@ impl Sim {
             for agent in 0..self.agents.len() {
                 for target in self.agents[0].policies[key].targets.clone() {
                     let place = Place { holds: Some(issued.fingerprint.clone()), ..Place::default() };
-                    self.world.places.insert((agent, target.id), place);
+                    self.world.places[agent].insert(target.id, place);
                 }
                 let blind = self.world.services[0].blind || !self.world.services[0].stated.probes;
                 let probe = if blind { Probe::Inconclusive } else { Probe::Alive };

@@ -63,7 +63,7 @@ impl Sim {
         let Some(id) = targets.iter().find(|it| readable(it.reach)).map(|it| it.id.clone()) else { return };
         let damaged = self.rng.chance(500);
         self.trace(|| format!("world: agent {agent} {id} loses its content"));
-        let place = self.world.places.entry((agent, id)).or_default();
+        let place = self.world.places[agent].entry(id).or_default();
         place.holds = None;
         place.damaged = damaged;
     }
@@ -118,7 +118,7 @@ impl Sim {
         let id = TargetId::new("file", &format!("/k{key}/a"));
         self.trace(|| format!("world: somebody writes {fingerprint} to agent {agent} {id}"));
         let now = self.now;
-        let place = self.world.places.entry((agent, id)).or_default();
+        let place = self.world.places[agent].entry(id).or_default();
         place.holds = Some(fingerprint);
         place.damaged = false;
         place.edited_at = Some(now);
