@@ -20,6 +20,7 @@ use std::sync::Arc;
 use toml::de::{Error, ValueDeserializer};
 
 /// One kind of provider. Making a provider touches neither the network nor a file; its secrets are read at each call.
+#[derive(Debug)]
 pub struct Kind {
     /// The word of `kind = "…"`.
     pub name: &'static str,
