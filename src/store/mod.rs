@@ -73,10 +73,13 @@ impl Store {
         let next = *commits + 1;
         let mut draft = Draft::new(&self.disk);
         draft.add(batch, &self.seal, next)?;
-        if batch.answers_roll_back || batch.answers_new_machine {
+        if batch.answers_roll_back || batch.answers_new_machine || batch.new_incarnation.is_some() {
             let mut identity = open::read_identity(&self.disk)?;
             identity.rolled_back &= !batch.answers_roll_back;
             identity.new_machine &= !batch.answers_new_machine;
+            if let Some(by) = &batch.new_incarnation {
+                identity.incarnation = by.clone();
+            }
             draft.put_json(rows::IDENTITY_ROW, &identity)?;
         }
         draft.put(rows::SEQUENCE_ROW, &next.to_be_bytes())?;
