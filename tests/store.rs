@@ -1,4 +1,5 @@
 //! The state on a real disk: what is acknowledged stays, what is sealed stays sealed, and what is wrong is said.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 use rekeyd::core::account::Account;
 use rekeyd::core::names::{KeyName, NoticeId, Token};
 use rekeyd::core::plan::{Notice, NoticeKind, NoticeStatus, Severity};
@@ -28,7 +29,7 @@ fn open(dir: &Path) -> Opened {
 }
 
 fn error(opened: Result<Opened, StoreError>) -> StoreError {
-    opened.err().expect("must be refused")
+    opened.expect_err("must be refused")
 }
 
 /// A folder for the state that does not exist yet, within one that goes with the test.
@@ -446,6 +447,40 @@ fn large_rows_read_back_and_never_go_to_files_that_sled_does_not_sync() {
     assert_eq!(files(&dir.join("sled/blobs")), Vec::<PathBuf>::new());
     let parts = rows(&dir).iter().filter(|(row, _)| row.starts_with(b"part/")).count();
     assert_eq!(parts, 20 * 5, "the parts of what was replaced or forgotten are gone");
+}
+
+#[test]
+fn nobody_reads_half_a_commit() {
+    let (_guard, dir) = state();
+    let store = open(&dir).store;
+    let commit = |byte: u8| {
+        let meta = ["a", "b"].map(|it| (it.to_owned(), Some(vec![byte; 30_000]))).to_vec();
+        let outbox_put = vec![outbox("n", byte.into(), OutboxState::Pending)];
+        store.commit(&Batch { meta, outbox_put, ..Batch::default() }).unwrap();
+    };
+    commit(0);
+    std::thread::scope(|threads| {
+        let writer = threads.spawn(|| (1..60).for_each(commit));
+        while !writer.is_finished() {
+            let read = store.meta("a").unwrap().unwrap();
+            assert!(read.iter().all(|it| *it == read[0]));
+            assert_eq!(store.outbox_due(NOW, 9).unwrap().len(), 1);
+            assert_eq!(store.outbox_counts().unwrap().pending, 1);
+        }
+    });
+}
+
+#[test]
+fn a_token_that_is_not_noted_beside_the_database_ends_all_writing() {
+    let (_guard, dir) = state();
+    let store = open(&dir).store;
+    std::fs::create_dir(dir.join("sequence.new")).unwrap();
+    store.commit(&records(&[record("billing", 1)])).unwrap();
+    let token = Batch { records: vec![record("billing", 2)], sealing_point: true, ..Batch::default() };
+    assert!(matches!(store.commit(&token), Err(StoreError::Poisoned { .. })));
+    assert!(matches!(store.commit(&records(&[record("billing", 3)])), Err(StoreError::Poisoned { .. })));
+    assert!(store.reserve_ready().unwrap_err().contains("sequence.new"));
+    assert_eq!(store.records().unwrap().len(), 1);
 }
 
 #[test]
