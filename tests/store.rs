@@ -87,8 +87,16 @@ fn copy_database(from: &Path, to: &Path) {
 
 /// Changes the database behind the store's back.
 fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
-    let database = sled::Config::new().path(dir.join("sled")).flush_every_ms(None).open().unwrap();
-    change(&database);
+    // Sled's threads may hold its lock a little longer than the store lives; `Store::open` waits for them too.
+    let open = || sled::Config::new().path(dir.join("sled")).flush_every_ms(None).open();
+    let database = (0..100).find_map(|_| {
+        let opened = open();
+        if opened.is_err() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        opened.ok()
+    });
+    change(&database.expect("the database is free"));
 }
 
 /// Every row of the database, as it is.
@@ -296,6 +304,27 @@ fn a_store_that_was_rolled_back_begins_a_new_life_and_says_so_until_it_is_answer
     again.store.commit(&Batch { answers_roll_back: true, ..Batch::default() }).unwrap();
     drop(again.store);
     assert!(!open(&dir).rolled_back);
+}
+
+#[test]
+fn after_a_roll_back_the_life_before_it_does_not_come_back_unnoticed() {
+    let (guard, dir) = state();
+    let [early, late] = ["early", "late"].map(|it| guard.path().join(it));
+    drop(open(&dir));
+    for (copy, commits) in [(&early, 0), (&late, 20)] {
+        let store = open(&dir).store;
+        (0..commits).for_each(|_| store.commit(&Batch { sealing_point: true, ..Batch::default() }).unwrap());
+        drop(store);
+        std::fs::create_dir(copy).unwrap();
+        copy_database(&dir, copy);
+    }
+    copy_database(&early, &dir);
+    let second_life = open(&dir);
+    assert!(second_life.rolled_back);
+    second_life.store.commit(&Batch { answers_roll_back: true, ..Batch::default() }).unwrap();
+    drop(second_life.store);
+    copy_database(&late, &dir);
+    assert!(open(&dir).rolled_back);
 }
 
 #[test]
