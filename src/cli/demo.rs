@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long the demo takes at most, before it gives up.
 const LIMIT: Duration = Duration::from_secs(55);
+/// How long the daemon may take to stop, so that the whole ends within a minute.
+const STOP_WITHIN: Duration = Duration::from_secs(4);
 /// How often consumers use their keys, and the timeline is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often the daemon is asked what it did, in looks.
@@ -64,7 +66,8 @@ where
     let daemon = start(config).await.context("the daemon can't be started")?;
     let shown = show.go_on(args, out, &daemon).await;
     daemon.stop.cancel();
-    let ended = daemon.ended.await.context("the daemon broke down")?;
+    let ended = tokio::time::timeout(STOP_WITHIN, daemon.ended).await.context("the daemon does not stop")?;
+    let ended = ended.context("the daemon broke down")?;
     let complete = shown?;
     ended?;
     show.summarise(out)?;
@@ -133,6 +136,8 @@ impl<'a> Show<'a> {
             }
             tokio::select! {
                 () = daemon.stop.cancelled() => return Ok(complete),
+                // A daemon that broke down shows nothing more; its own error is reported.
+                () = daemon.handle.requests.closed() => return Ok(complete),
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
