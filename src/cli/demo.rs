@@ -194,6 +194,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn the_demo_s_config_has_neither_fault_nor_warning() {
+        let simulator = Simulator::start(options()).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        for managed_login in [false, true] {
+            let world = World { managed_login, ..World::default() };
+            let config = write_config(dir.path(), &simulator, &world).unwrap();
+            let loaded = crate::config::load(&config).unwrap();
+            assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+        }
+    }
+
+    #[tokio::test]
     async fn an_interrupted_demo_ends_its_daemon_and_sums_up() {
         let mut out = Vec::new();
         let start = async |config: PathBuf| {
