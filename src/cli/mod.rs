@@ -1,1 +1,2 @@
-//! TODO
+//! The command line: one file for each subcommand.
+pub mod demo;
