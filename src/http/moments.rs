@@ -47,7 +47,7 @@ mod tests {
     fn a_wait_is_seconds_or_a_date_and_ends_within_a_day() {
         assert_eq!(retry_after("120", NOW, DAY), Some(Timestamp(NOW.0 + 120_000)));
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:50:37 GMT", NOW, DAY), Some(Timestamp(NOW.0 + 60_000)));
-        for endless in ["999999999", "99999999999999999999999999", "Sun, 06 Nov 2094 08:49:37 GMT"] {
+        for endless in ["999999999", "99999999999999999999999999", "Sat, 06 Nov 2094 08:49:37 GMT"] {
             assert_eq!(retry_after(endless, NOW, DAY), Some(NOW.plus(DAY)), "{endless}");
         }
         for bad in ["", "-1", "soon", "1.5"] {
