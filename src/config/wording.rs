@@ -52,6 +52,10 @@ pub(super) fn plain(message: &str, prefix: &str, also: &[&str]) -> (String, Hint
         let (word, known) = named(message);
         return unknown("value", "", word, known);
     }
+    if let Some((found, expected)) = message.strip_prefix("invalid ").and_then(|it| it.split_once(", expected ")) {
+        let found = found.trim_start_matches("type: ").trim_start_matches("value: ");
+        return (format!("expected {}, found {}", noun(expected), value(found)), Hint::default());
+    }
     match remedy(message) {
         Some((what, hint)) => (what.to_owned(), Hint::from(hint)),
         None => (message.to_owned(), Hint::default()),
@@ -66,9 +70,32 @@ pub(super) fn unknown<'a>(
     known: impl IntoIterator<Item = &'a str>,
 ) -> (String, Hint) {
     if NOT_YET.iter().any(|(it, words)| *it == what && words.contains(&word)) {
-        return (format!("{what} `{prefix}{word}` is not supported yet"), Hint::from("remove it"));
+        let hint = if matches!(what, "kind" | "value") { suggest::list(known) } else { Hint::from("remove it") };
+        return (format!("{what} `{prefix}{word}` is not supported yet"), hint);
     }
     (format!("unknown {what} `{prefix}{word}`"), suggest::hint(word, known))
+}
+
+/// Serde's and Rust's names of types in everyday words.
+fn noun(expected: &str) -> &str {
+    match expected {
+        "a sequence" => "a list",
+        "a map" => "a table",
+        "a nonzero u32" | "a nonzero usize" => "a whole number, 1 or more",
+        "u16" => "a whole number from 0 to 65535",
+        it if it.starts_with("struct ") => "a table",
+        it => it,
+    }
+}
+
+/// What was found instead. A text is not repeated: it may be a secret in the wrong place.
+fn value(found: &str) -> String {
+    match found {
+        it if it.starts_with("string ") => "a string".to_owned(),
+        "sequence" => "a list".to_owned(),
+        "map" => "a table".to_owned(),
+        it => super::document::a(it),
+    }
 }
 
 /// The word that an error is about, and those that it lists: all stand in backticks.
