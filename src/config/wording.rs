@@ -52,9 +52,13 @@ pub(super) fn plain(message: &str, prefix: &str, also: &[&str]) -> (String, Hint
         let (word, known) = named(message);
         return unknown("value", "", word, known);
     }
-    if let Some((found, expected)) = message.strip_prefix("invalid ").and_then(|it| it.split_once(", expected ")) {
-        let found = found.trim_start_matches("type: ").trim_start_matches("value: ");
-        return (format!("expected {}, found {}", noun(expected), value(found)), Hint::default());
+    if let Some((found, expected)) = message.strip_prefix("invalid type: ").and_then(|it| it.split_once(", expected "))
+    {
+        return (format!("expected {}, found {}", noun(expected), kind(found)), Hint::default());
+    }
+    if let Some((found, expected)) = message.strip_prefix("invalid value: ").and_then(|it| it.split_once(", expected "))
+    {
+        return (format!("expected {}, found {}", noun(expected), super::document::a(found)), Hint::default());
     }
     match remedy(message) {
         Some((what, hint)) => (what.to_owned(), Hint::from(hint)),
@@ -88,12 +92,12 @@ fn noun(expected: &str) -> &str {
     }
 }
 
-/// What was found instead. A text is not repeated: it may be a secret in the wrong place.
-fn value(found: &str) -> String {
-    match found {
-        it if it.starts_with("string ") => "a string".to_owned(),
+/// What type was found instead. The value is not repeated: it may be a secret in the wrong place.
+fn kind(found: &str) -> String {
+    match found.split([' ', '`']).next().unwrap_or(found) {
         "sequence" => "a list".to_owned(),
         "map" => "a table".to_owned(),
+        "floating" => "a number with a point".to_owned(),
         it => super::document::a(it),
     }
 }
