@@ -84,7 +84,12 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Whether nobody but those who should can read it.
+    /// Whether there is nothing in it but blanks.
+    pub(super) fn is_blank(&self) -> bool {
+        self.content.expose().trim_ascii().is_empty()
+    }
+
+    /// Whether it belongs to whom it should, and they may do what they should.
     pub(super) fn has(&self, access: &Access) -> bool {
         access.matches(self)
     }
