@@ -121,7 +121,8 @@ fn facts(message: &Message, timezone: Option<Tz>) -> Vec<(&'static str, String)>
         ("Fingerprint", notice.fingerprint.as_ref().map(|it| it.to_string())),
         ("Valid to", notice.valid_to.map(|it| moment(it, timezone))),
         ("Type", Some(notice.kind.code().to_owned())),
-        ("Notice", Some(format!("{}, {}", message.id, moment(notice.at, timezone)))),
+        ("Written", Some(moment(notice.at, timezone))),
+        ("Notice", Some(message.id.to_string())),
     ];
     found.into_iter().filter_map(|(name, value)| Some((name, line(&value?, LINE_CHARS)))).collect()
 }
@@ -132,7 +133,9 @@ fn moment(at: Timestamp, timezone: Option<Tz>) -> String {
     let text = utc.format("%a %-d %b %Y %H:%M UTC").to_string();
     match timezone {
         Some(zone) if zone != Tz::UTC => {
-            format!("{text} ({} in {zone})", utc.with_timezone(&zone).format("%a %-d %b %H:%M"))
+            let there = utc.with_timezone(&zone);
+            let form = if there.date_naive() == utc.date_naive() { "%H:%M" } else { "%a %-d %b %H:%M" };
+            format!("{text} ({} in {zone})", there.format(form))
         }
         _ => text,
     }
@@ -144,4 +147,76 @@ fn line(text: &str, chars: usize) -> String {
         return text;
     }
     text.chars().take(chars - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::names::NoticeId;
+
+    fn message() -> Message {
+        Message {
+            id: "5f0c".into(),
+            owner: "payments".into(),
+            provider: None,
+            notice: Notice {
+                id: NoticeId::of(&["7"]),
+                kind: NoticeKind::DeliveryFailed,
+                key: "billing-sms".parse().unwrap(),
+                severity: Severity::Warning,
+                incident: "7".into(),
+                status: NoticeStatus::Firing,
+                at: Timestamp(1_795_298_400_000),
+                summary: "It failed.".into(),
+                actions: vec!["rekeyd resume billing-sms".into()],
+                version: None,
+                fingerprint: None,
+                valid_to: None,
+                next: None,
+            },
+        }
+    }
+
+    #[test]
+    fn a_subject_names_urgency_key_and_event_on_one_line() {
+        let mut message = message();
+        assert_eq!(Letter::of(&message, None).subject, "[warning] billing-sms: delivery failed");
+        message.notice.status = NoticeStatus::Resolved;
+        assert_eq!(Letter::of(&message, None).subject, "[resolved] billing-sms: delivery failed");
+    }
+
+    #[test]
+    fn what_is_over_asks_for_nothing() {
+        let mut message = message();
+        message.notice.status = NoticeStatus::Resolved;
+        let letter = Letter::of(&message, None);
+        assert_eq!((letter.commands.len(), letter.means.as_str()), (0, "It is over. Nothing has to be done."));
+    }
+
+    #[test]
+    fn who_must_act_is_always_told_a_command() {
+        let mut message = message();
+        message.notice.actions.clear();
+        assert_eq!(Letter::of(&message, None).commands, ["rekeyd status billing-sms"]);
+        message.notice.severity = Severity::Info;
+        assert!(Letter::of(&message, None).commands.is_empty());
+    }
+
+    #[test]
+    fn times_are_in_utc_and_in_the_owners_zone_with_the_date_where_it_differs() {
+        let at = Timestamp(1_795_298_400_000);
+        assert_eq!(moment(at, None), "Sat 21 Nov 2026 22:00 UTC");
+        assert_eq!(moment(at, Some(Tz::Europe__Berlin)), "Sat 21 Nov 2026 22:00 UTC (23:00 in Europe/Berlin)");
+        assert_eq!(moment(at, Some(Tz::Asia__Tokyo)), "Sat 21 Nov 2026 22:00 UTC (Sun 22 Nov 07:00 in Asia/Tokyo)");
+        assert_eq!(moment(Timestamp::NEVER, None), "never");
+    }
+
+    #[test]
+    fn no_text_breaks_its_line_turns_its_direction_or_has_no_end() {
+        let mut message = message();
+        message.notice.summary = format!("a\r\nBcc: b\u{202e}c\u{1b}[31m{}", "d".repeat(9_000));
+        let happened = Letter::of(&message, None).happened;
+        assert!(happened.starts_with("a  Bcc: b c [31mddd"), "{happened}");
+        assert_eq!(happened.chars().count(), LINE_CHARS);
+    }
 }

@@ -1,7 +1,7 @@
 //! How owners are told. One file for each kind of channel; to add one, write its file, then add its `mod` line and its
 //! row in [`KINDS`]. A notifier is mechanism: no retry, no clock, no decision.
 //!
-//! `email` writes a [`letter`], as [`text`] and as [`html`], and sends it over [`smtp`]; `webhook` posts the notice as JSON.
+//! `email` writes a `letter`, as `text` and as `html`, and sends it over `smtp`; `webhook` posts the notice as JSON.
 use crate::core::names::NoticeId;
 use crate::core::plan::{Notice, Severity};
 use crate::core::time::Timestamp;

@@ -18,6 +18,7 @@ use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::Sha256;
 use std::error::Error as _;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use toml::de::ValueDeserializer;
@@ -52,12 +53,22 @@ pub struct Webhook {
 }
 
 /// Where to post.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Address {
     /// To this URL, already checked.
     Literal(Url),
     /// To a URL that is a secret.
     Secret(SecretRef),
+}
+
+/// Shown without its query.
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(url) => f.write_str(&without_query(url)),
+            Self::Secret(place) => write!(f, "{place}"),
+        }
+    }
 }
 
 /// What to post.
@@ -163,10 +174,7 @@ impl WebhookNotifier {
 #[async_trait]
 impl Notifier for WebhookNotifier {
     fn id(&self) -> String {
-        match &self.webhook.url {
-            Address::Literal(url) => format!("webhook:{}", without_query(url)),
-            Address::Secret(place) => format!("webhook:{place}"),
-        }
+        format!("webhook:{:?}", self.webhook.url)
     }
 
     fn kind(&self) -> &'static str {
@@ -254,7 +262,7 @@ struct Data<'a> {
 #[derive(Serialize)]
 struct NextData<'a> {
     action: &'a str,
-    at: String,
+    at: Option<String>,
     reason: &'a str,
 }
 
@@ -273,11 +281,16 @@ impl<'a> Body<'a> {
             actions: &notice.actions,
             version: notice.version.map(u64::from),
             fingerprint: notice.fingerprint.as_ref().map(|it| it.as_str()),
-            valid_to: notice.valid_to.map(|it| it.to_string()),
-            next: next.map(|it| NextData { action: &it.action, at: it.at.to_string(), reason: &it.reason }),
+            valid_to: notice.valid_to.and_then(rfc3339),
+            next: next.map(|it| NextData { action: &it.action, at: rfc3339(it.at), reason: &it.reason }),
         };
         Self { r#type: notice.kind.code(), timestamp: notice.at.to_string(), data }
     }
+}
+
+/// A moment for machines; `null` where it never comes.
+fn rfc3339(at: Timestamp) -> Option<String> {
+    at.datetime().map(|_| at.to_string())
 }
 
 /// A signed request, ready to be sent.
