@@ -126,6 +126,7 @@ impl Parts<'_, '_> {
             provider: provider.section.provider.capabilities(),
             former: BTreeMap::new(),
             package: create.and_then(CreateOptions::package),
+            restriction: create.and_then(CreateOptions::restriction),
             rotate_before: written.rotate_before.map_or(defaults::ROTATE_BEFORE, |it| it.0),
             valid_for: written.valid_for.map(|it| it.0),
             max_age: written.max_age.map(|it| it.0),

@@ -1,1 +1,10 @@
-//! TODO
+//! The control socket: what operators see and ask for. `protocol` is the JSON on the wire, `view` derives it from what the
+//! engine knows, `server` answers on the socket, `client` asks there.
+pub mod client;
+pub mod problem;
+pub mod protocol;
+pub mod requests;
+pub mod rights;
+pub mod server;
+mod verbs;
+pub mod view;

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use toml::de::{Error, ValueDeserializer};
 
 /// One kind of provider. Making a provider touches neither the network nor a file; its secrets are read at each call.
+#[derive(Debug)]
 pub struct Kind {
     /// The word of `kind = "…"`.
     pub name: &'static str,
@@ -128,6 +129,10 @@ pub trait CreateOptions: fmt::Debug + Send + Sync + 'static {
     fn as_any(&self) -> &dyn std::any::Any;
     /// The group of keys that a create belongs to, where the kind has such groups.
     fn package(&self) -> Option<String> {
+        None
+    }
+    /// The restriction that the key is created under (an allow list), as text.
+    fn restriction(&self) -> Option<String> {
         None
     }
     /// What the config must not say, in words for the operator; found at load.

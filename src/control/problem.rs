@@ -1,0 +1,189 @@
+//! What the control socket answers where it refuses: `application/problem+json` (RFC 9457). Every `type` is listed here.
+use crate::core::plan::CommandRefused;
+use crate::engine::handle::{Refused, Stopped};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The media type of a problem.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident = $uri:literal, $status:literal, $title:literal;)+) => {
+        /// What kind of problem it is. Closed: scripts compare the URIs.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+        pub enum Kind { $($(#[$doc])* #[serde(rename = $uri)] $variant),+ }
+        impl Kind {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            /// The HTTP status that goes with it.
+            pub fn status(self) -> u16 {
+                match self { $(Self::$variant => $status),+ }
+            }
+            /// What it is, in a few words.
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title),+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The request can't be understood.
+    BadRequest = "urn:rekeyd:problem:bad-request", 400, "the request can't be understood";
+    /// The caller may not do this.
+    NotPermitted = "urn:rekeyd:problem:not-permitted", 403, "not permitted";
+    /// There is no such path.
+    NoSuchPath = "urn:rekeyd:problem:no-such-path", 404, "no such path";
+    /// There is no such key.
+    NoSuchKey = "urn:rekeyd:problem:no-such-key", 404, "no such key";
+    /// The path does not know this method.
+    Method = "urn:rekeyd:problem:method", 405, "this path does not know this method";
+    /// The verb has no sense in this phase.
+    Phase = "urn:rekeyd:problem:phase", 409, "not possible in this phase";
+    /// The key is not adopted yet.
+    Unadopted = "urn:rekeyd:problem:unadopted", 409, "the key is not adopted";
+    /// Consumers would be left without a working key.
+    OldKeyEnding = "urn:rekeyd:problem:old-key-ending", 409, "the old key is dead or near its end";
+    /// There is nothing to reveal.
+    NoVersion = "urn:rekeyd:problem:no-version", 409, "there is no version yet";
+    /// The config no longer names the key.
+    Unmanaged = "urn:rekeyd:problem:unmanaged", 409, "the config no longer names the key";
+    /// The new config would do harm.
+    ConfigRefused = "urn:rekeyd:problem:config-refused", 409, "the new config was refused";
+    /// The body is too large.
+    TooLarge = "urn:rekeyd:problem:too-large", 413, "the body is too large";
+    /// The config on disk has faults.
+    ConfigFaults = "urn:rekeyd:problem:config-faults", 422, "the config has faults";
+    /// The provider calls the key dead.
+    KeyDead = "urn:rekeyd:problem:key-dead", 422, "the provider refuses this key";
+    /// The key could not be checked.
+    KeyUnverified = "urn:rekeyd:problem:key-unverified", 422, "the key could not be verified";
+    /// A target holds another value.
+    TargetHolds = "urn:rekeyd:problem:target-holds", 422, "a target holds another value";
+    /// What was said of the key's dates makes no sense.
+    KeyDates = "urn:rekeyd:problem:key-dates", 422, "the key's dates are missing or wrong";
+    /// The daemon itself failed.
+    Internal = "urn:rekeyd:problem:internal", 500, "the daemon failed";
+    /// The daemon is stopping.
+    Stopping = "urn:rekeyd:problem:stopping", 503, "the daemon is stopping";
+    /// Too many requests at once.
+    Busy = "urn:rekeyd:problem:busy", 503, "too many requests at once";
+    /// The state can't be written.
+    Store = "urn:rekeyd:problem:store", 503, "the state can't be written";
+    /// The engine did not answer in time.
+    NoAnswer = "urn:rekeyd:problem:no-answer", 504, "the engine did not answer in time";
+}
+
+/// A refusal, as it travels.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[error("{detail}")]
+pub struct Problem {
+    /// The kind, a URI.
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// The kind, in a few words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What is the matter this time: a sentence for people, never a secret.
+    pub detail: String,
+    /// The command or the change that helps, where there is one.
+    pub remedy: Option<String>,
+    /// The faults of a config, where that is the matter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+}
+
+/// One fault of a config, as `check --json` shows it too.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// In which file.
+    pub file: String,
+    /// In which line, from 1.
+    pub line: Option<usize>,
+    /// In which column, from 1.
+    pub column: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    /// A problem of this kind.
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            title: kind.title().to_owned(),
+            status: kind.status(),
+            detail: detail.into(),
+            remedy: None,
+            faults: Vec::new(),
+        }
+    }
+
+    /// With the command or the change that helps.
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// A config that can't be used.
+    pub fn config(faults: Vec<Fault>) -> Self {
+        let detail = format!("the config on disk has {} fault(s); the one in use stays", faults.len());
+        Self { faults, ..Self::new(Kind::ConfigFaults, detail).remedy("rekeyd check") }
+    }
+
+    /// What the engine refused, said of the key called `name`.
+    pub fn refused(name: &str, refused: &Refused) -> Self {
+        let detail = refused.to_string();
+        match refused {
+            Refused::NoSuchKey(_) => Self::no_such_key(name),
+            Refused::Command(why) => Self::command(name, why.clone()),
+            Refused::Store(_) => Self::new(Kind::Store, detail).remedy("free space beside the state, then try again"),
+            Refused::NoVersion(_) => Self::new(Kind::NoVersion, detail).remedy(format!("rekeyd adopt {name}")),
+            Refused::Config(_) => Self::new(Kind::ConfigRefused, detail).remedy("rekeyd check"),
+        }
+    }
+
+    /// There is no key called `name`.
+    pub fn no_such_key(name: &str) -> Self {
+        Self::new(Kind::NoSuchKey, format!("there is no key {name}")).remedy("rekeyd status")
+    }
+
+    fn command(name: &str, why: CommandRefused) -> Self {
+        let detail = format!("key {name}: {why}");
+        let status = format!("rekeyd status {name}");
+        let insist = format!("check the key, or insist: rekeyd adopt {name} --unverified");
+        match why {
+            CommandRefused::Phase => Self::new(Kind::Phase, detail).remedy(status),
+            CommandRefused::Dead => Self::new(Kind::KeyDead, detail).remedy(insist),
+            CommandRefused::Unverified => Self::new(Kind::KeyUnverified, detail).remedy(insist),
+            CommandRefused::OldKeyEnding => {
+                Self::new(Kind::OldKeyEnding, detail).remedy(format!("rekeyd resume {name}"))
+            }
+            CommandRefused::TargetHolds(_) => {
+                Self::new(Kind::TargetHolds, detail).remedy(format!("rekeyd adopt {name} --deliver"))
+            }
+            CommandRefused::Unadopted => Self::new(Kind::Unadopted, detail).remedy(format!("rekeyd adopt {name}")),
+        }
+    }
+}
+
+impl From<Stopped> for Problem {
+    fn from(stopped: Stopped) -> Self {
+        Self::new(Kind::Stopping, stopped.to_string()).remedy("try again when it has started: systemctl status rekeyd")
+    }
+}
+
+/// `file:line:column: message (hint)`, as far as it is known.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        for it in [self.line, self.column].into_iter().flatten() {
+            write!(f, ":{it}")?;
+        }
+        write!(f, ": {}", self.message)?;
+        self.hint.as_ref().map_or(Ok(()), |it| write!(f, " ({it})"))
+    }
+}

@@ -1,0 +1,477 @@
+//! The JSON of the control socket and of every `--json`. Names and meanings are fixed: people script against them.
+//! Fields that say "nothing" are there as null, so that a script never has to tell absent from empty.
+use crate::core::names::{Fingerprint, KeyName, NoticeId, TargetId};
+use crate::core::plan::{NoticeKind, Severity};
+use crate::core::record::{Actor, Expiry, RotationResult, Trigger, VersionNo};
+use crate::core::time::Timestamp;
+use chrono::{DateTime, NaiveDate, NaiveTime};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::fmt;
+use std::str::FromStr;
+
+/// A moment on the wire: RFC 3339 in UTC.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Time(pub Timestamp);
+
+/// A text that is no moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a time: write 2026-12-04T22:00:00Z, or 2026-12-04 for midnight in UTC")]
+pub struct NoTime;
+
+impl From<Timestamp> for Time {
+    fn from(at: Timestamp) -> Self {
+        Self(at)
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Time {
+    type Err = NoTime;
+    fn from_str(text: &str) -> Result<Self, NoTime> {
+        if let Ok(day) = text.parse::<NaiveDate>() {
+            return Ok(Self(day.and_time(NaiveTime::MIN).and_utc().into()));
+        }
+        let at = DateTime::parse_from_rfc3339(text).map_err(|_| NoTime)?;
+        Ok(Self(at.to_utc().into()))
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// When this was true.
+    pub now: Time,
+    /// The daemon itself.
+    pub daemon: DaemonStatus,
+    /// Every provider section.
+    pub providers: Vec<ProviderStatus>,
+    /// Every key, by name.
+    pub keys: Vec<KeyStatus>,
+}
+
+/// How the daemon itself is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// Its version.
+    pub version: String,
+    /// Since when it runs.
+    pub started_at: Time,
+    /// When the config in use was loaded.
+    pub config_loaded_at: Time,
+    /// Whether the config in use is the newest.
+    pub config_ok: bool,
+    /// Why the newest config is not in use.
+    pub config_error: Option<String>,
+    /// Whether it does its work.
+    pub state: DaemonState,
+    /// Notices on their way.
+    pub outbox_pending: u64,
+    /// Notices that were given up.
+    pub outbox_dead: u64,
+}
+
+/// Whether the daemon does its work.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DaemonState {
+    /// It does.
+    Ok,
+    /// It only reads: its state was restored, or rolled back.
+    Observing,
+    /// Something of its own is broken: config, clock, store or notices.
+    Degraded,
+}
+
+/// How a provider section is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProviderStatus {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// What it says to us.
+    pub state: ProviderState,
+    /// Creates left in its account's daily budget; null where no key uses it.
+    pub creates_left: Option<u32>,
+    /// Since when its keys are held.
+    pub held_since: Option<Time>,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+}
+
+/// What a provider says to us.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderState {
+    /// It answers.
+    Ok,
+    /// It asked us to wait.
+    Throttled,
+    /// It refuses our login.
+    Refused,
+    /// It does not answer.
+    Unreachable,
+}
+
+/// How a key is; also `GET /v1/keys/{key}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeyStatus {
+    /// Its name.
+    pub name: KeyName,
+    /// The section of its provider; null for an unmanaged key whose provider left the config too.
+    pub provider: Option<String>,
+    /// The kind of that provider.
+    pub kind: Option<String>,
+    /// Whose it is.
+    pub owners: Vec<String>,
+    /// Where it stands.
+    pub phase: PhaseName,
+    /// How worried to be.
+    pub health: Health,
+    /// The version that consumers use.
+    pub current: Option<VersionStatus>,
+    /// The version that is to replace it.
+    pub pending: Option<VersionStatus>,
+    /// The old version that is being retired.
+    pub previous: Option<VersionStatus>,
+    /// What comes next.
+    pub next: Option<NextStep>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// What holds it back, and heals by itself.
+    pub blocked: Option<BlockedStatus>,
+    /// What went wrong last.
+    pub last_error: Option<ErrorStatus>,
+    /// Always null: a key can't be paused yet.
+    pub paused: (),
+    /// Why it waits for a human.
+    pub halted: Option<HaltedStatus>,
+    /// The last rotation that ended.
+    pub last_rotation: Option<LastRotation>,
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant),+ }
+        impl $name {
+            /// As scripts and people read it.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.word())
+            }
+        }
+    };
+}
+
+words! {
+    /// Where a key stands. `overlap` and `revoke` are derived: an old key is retired beside a steady current one.
+    PhaseName {
+        /// Not ours yet.
+        Unadopted = "unadopted",
+        /// Read before anything is done.
+        Reobserve = "reobserve",
+        /// Nothing to do.
+        Steady = "steady",
+        /// The owners were told of a cutover.
+        Announce = "announce",
+        /// A new key is being issued.
+        Create = "create",
+        /// Is the new key accepted?
+        Verify = "verify",
+        /// The new key is on its way to the targets.
+        Deliver = "deliver",
+        /// The old key is still accepted beside the new one.
+        Overlap = "overlap",
+        /// The overlap is over; the old key is being revoked.
+        Revoke = "revoke",
+        /// Waits for a human.
+        Halted = "halted",
+        /// The config no longer names it.
+        Unmanaged = "unmanaged",
+    }
+}
+
+words! {
+    /// How worried to be.
+    Health {
+        /// Not at all.
+        Ok = "ok",
+        /// A human should look.
+        Attention = "attention",
+        /// A consumer is, or within a day will be, without a working key.
+        Critical = "critical",
+        /// The current key has expired.
+        Expired = "expired",
+    }
+}
+
+/// One version of a key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VersionStatus {
+    /// Its number.
+    pub version: VersionNo,
+    /// The provider's handle for it.
+    pub id: Option<String>,
+    /// Tells its secret from others.
+    pub fingerprint: Fingerprint,
+    /// Since when it is valid.
+    pub valid_from: Option<Time>,
+    /// Until when it is valid.
+    pub valid_to: Option<Time>,
+    /// Where `valid_to` comes from.
+    pub expiry: Expiry,
+}
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NextStep {
+    /// `rotate`, `announce`, `deliver`, `verify`, `revoke`, `retry`, `notify` or `probe`.
+    pub action: String,
+    /// When.
+    pub at: Time,
+    /// A closed code.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+}
+
+/// What holds a key back, and heals by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BlockedStatus {
+    /// A closed code.
+    pub reason: String,
+    /// Until when, where that is known.
+    pub until: Option<Time>,
+    /// A sentence.
+    pub message: String,
+}
+
+/// What went wrong last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorStatus {
+    /// When.
+    pub at: Time,
+    /// In which phase.
+    pub phase: String,
+    /// A closed code.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+}
+
+/// Why a key waits for a human.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HaltedStatus {
+    /// In which phase.
+    pub phase: PhaseName,
+    /// A closed code.
+    pub reason: String,
+    /// Since when.
+    pub at: Time,
+    /// A sentence.
+    pub message: String,
+    /// The verbs that end it.
+    pub choices: Vec<String>,
+}
+
+/// The last rotation that ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastRotation {
+    /// Its number.
+    pub attempt: u32,
+    /// When it began.
+    pub started_at: Time,
+    /// When it ended.
+    pub finished_at: Option<Time>,
+    /// How it ended.
+    pub result: Option<RotationResult>,
+    /// How long a consumer may have held a dead key.
+    pub cutover_gap_ms: Option<u64>,
+}
+
+/// `GET /v1/plan`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanReport {
+    /// From when.
+    pub now: Time,
+    /// What will happen, by time.
+    pub entries: Vec<PlanEntry>,
+    /// What can't be foreseen, or needs a human first.
+    pub warnings: Vec<PlanWarning>,
+}
+
+/// One thing that will happen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanEntry {
+    /// When.
+    pub at: Time,
+    /// To which key.
+    pub key: KeyName,
+    /// `rotate`, `announce`, `notify`, `revoke` or `probe`.
+    pub action: String,
+    /// In which window, if in one.
+    pub window: Option<WindowStatus>,
+    /// A closed code.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+    /// Until when the version concerned is valid.
+    pub valid_to: Option<Time>,
+}
+
+/// One opening of a window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WindowStatus {
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// From.
+    pub opens: Time,
+    /// Up to, not including.
+    pub closes: Time,
+}
+
+/// A key whose future needs a word.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanWarning {
+    /// Which key.
+    pub key: KeyName,
+    /// A sentence.
+    pub message: String,
+}
+
+/// `GET /v1/history` and `GET /v1/keys/{key}/history`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HistoryReport {
+    /// Rotations that ended, oldest first.
+    pub rotations: Vec<RotationRow>,
+    /// Notices.
+    pub notices: Vec<NoticeRow>,
+    /// Who read a secret.
+    pub reads: Vec<ReadRow>,
+}
+
+/// A rotation that ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RotationRow {
+    /// Of which key.
+    pub key: KeyName,
+    /// Its number.
+    pub attempt: u32,
+    /// The version that it made current.
+    pub version: Option<VersionNo>,
+    /// What set it off.
+    pub trigger: Trigger,
+    /// Who, if somebody did.
+    pub actor: Option<Actor>,
+    /// The reason that was given.
+    pub reason_given: Option<String>,
+    /// When it began.
+    pub started_at: Time,
+    /// When it ended.
+    pub finished_at: Option<Time>,
+    /// How it ended.
+    pub result: Option<RotationResult>,
+    /// How long a consumer may have held a dead key.
+    pub cutover_gap_ms: Option<u64>,
+    /// Its phases, in order.
+    pub phases: Vec<PhaseRow>,
+    /// What came of each delivery.
+    pub deliveries: Vec<DeliveryRow>,
+}
+
+/// One phase of a rotation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PhaseRow {
+    /// Which.
+    pub phase: String,
+    /// When it was entered.
+    pub at: Time,
+    /// How long it took; null while it lasts.
+    pub ms: Option<u64>,
+}
+
+/// What came of one delivery.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeliveryRow {
+    /// Where to.
+    pub target: TargetId,
+    /// When it was last tried.
+    pub at: Time,
+    /// How long that took.
+    pub ms: u64,
+    /// `delivered`, or what went wrong.
+    pub result: String,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// A notice, and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NoticeRow {
+    /// The same in every try.
+    pub id: NoticeId,
+    /// What happened.
+    #[serde(rename = "type")]
+    pub kind: NoticeKind,
+    /// To which key.
+    pub key: KeyName,
+    /// How much it matters.
+    pub severity: Severity,
+    /// When it was decided.
+    pub at: Time,
+    /// Who was told.
+    pub owner: String,
+    /// One sentence.
+    pub summary: String,
+    /// What came of each channel.
+    pub channels: Vec<ChannelRow>,
+}
+
+/// What came of a notice in one channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChannelRow {
+    /// Which.
+    pub channel: String,
+    /// `sent`, `pending` or `dead`.
+    pub state: String,
+    /// Since when.
+    pub at: Time,
+}
+
+/// Somebody read a secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReadRow {
+    /// Of which key.
+    pub key: KeyName,
+    /// When.
+    pub at: Time,
+    /// Who.
+    pub by: String,
+    /// Which version.
+    pub version: VersionNo,
+    /// `reveal` or `credential`.
+    pub via: String,
+}

@@ -1,0 +1,193 @@
+//! The daemon's end of the control socket: HTTP/1.1 with JSON on a Unix socket.
+use super::problem::{Fault, Kind, MEDIA_TYPE, Problem};
+use super::rights::Peer;
+use super::verbs;
+use crate::config::settings::Settings;
+use crate::engine::handle::{Handle, Request};
+use crate::secret::SECRET_BYTES;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use std::fmt;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// The largest body of a request: the largest secret, with room for the escapes of JSON.
+pub const BODY_BYTES: usize = 2 * SECRET_BYTES as usize;
+/// How long the engine may take for an answer. An adoption asks the provider first.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// How many requests are worked on at once.
+pub const REQUESTS_AT_ONCE: usize = 64;
+/// Who may connect: the service's user and the socket's group.
+const SOCKET_MODE: u32 = 0o660;
+
+/// Reads the config from disk: the whole of it, or all of its faults.
+pub type Load = Arc<dyn Fn() -> Result<Settings, Vec<Fault>> + Send + Sync>;
+
+/// Why the socket could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another daemon answers there.
+    #[error("{0}: another rekeyd answers on this socket; stop it, or give this one another control_socket")]
+    InUse(PathBuf),
+    /// Something is there that is no socket.
+    #[error("{0} exists and is no socket; move it away, or set another control_socket")]
+    NoSocket(PathBuf),
+    /// The file system refuses.
+    #[error("{path}: {source}; check control_socket and the rights of its folder")]
+    Io {
+        /// Which path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The control socket, open and not yet served.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+/// What every request needs.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub(super) engine: Handle,
+    pub(super) load: Load,
+    /// The user that the daemon runs as.
+    pub(super) service: u32,
+    permits: Arc<Semaphore>,
+}
+
+impl Server {
+    /// Opens the socket. A socket file that a dead daemon left is replaced, one that is answered is not.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub async fn bind(path: &Path) -> Result<Self, BindError> {
+        let failed = |source| BindError::Io { path: path.to_owned(), source };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        remove_stale(path).await?;
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+
+    /// Answers until `stop`; requests that are being answered then end first. The socket file is removed.
+    ///
+    /// # Errors
+    /// Where the socket itself fails.
+    pub async fn serve(self, engine: Handle, load: Load, stop: CancellationToken) -> io::Result<()> {
+        let service = rustix::process::geteuid().as_raw();
+        let desk = Desk { engine, load, service, permits: Arc::new(Semaphore::new(REQUESTS_AT_ONCE)) };
+        let app = router(desk).into_make_service_with_connect_info::<Peer>();
+        let served = axum::serve(self.listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
+        // A file that is left is replaced at the next start.
+        let _ = std::fs::remove_file(&self.path);
+        served
+    }
+}
+
+/// Reads the config anew and has the engine use it: for the socket's `reload` and for SIGHUP.
+///
+/// # Errors
+/// The faults of the config, or why the engine refused it. The config in use stays.
+pub async fn reload(engine: &Handle, load: &Load) -> Result<(), Problem> {
+    let load = load.clone();
+    let loaded = tokio::task::spawn_blocking(move || load()).await;
+    let loaded = loaded.map_err(|_| Problem::new(Kind::Internal, "reading the config failed"))?;
+    match loaded {
+        Ok(settings) => {
+            let answer = ask(engine, |reply| Request::Reload { settings: Box::new(settings), reply }).await?;
+            answer.map_err(|it| Problem::refused("", &it))
+        }
+        Err(faults) => {
+            let problem = Problem::config(faults);
+            let first = problem.faults.first().map_or(String::new(), |it| format!(": {it}"));
+            let rejected = Request::ConfigRejected(format!("{}{first}", problem.detail));
+            engine.requests.send(rejected).await.map_err(|_| Problem::from(crate::engine::handle::Stopped))?;
+            Err(problem)
+        }
+    }
+}
+
+/// Asks the engine, for no longer than [`ANSWER_WITHIN`].
+pub(super) async fn ask<T>(engine: &Handle, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Problem> {
+    match tokio::time::timeout(ANSWER_WITHIN, engine.ask(request)).await {
+        Ok(answer) => answer.map_err(Problem::from),
+        Err(_) => {
+            let detail = format!("the engine did not answer within {} s", ANSWER_WITHIN.as_secs());
+            Err(Problem::new(Kind::NoAnswer, detail).remedy("rekeyd status"))
+        }
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let kind = (header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        (status, [kind], axum::Json(self).into_response().into_body()).into_response()
+    }
+}
+
+fn router(desk: Desk) -> Router {
+    Router::new()
+        .route("/v1/status", get(verbs::status))
+        .route("/v1/plan", get(verbs::plan))
+        .route("/v1/history", get(verbs::history))
+        .route("/v1/reload", post(verbs::reload))
+        .route("/v1/keys/{key}", get(verbs::key))
+        .route("/v1/keys/{key}/history", get(verbs::key_history))
+        .route("/v1/keys/{key}/secret", get(verbs::reveal).put(verbs::adopt))
+        .route("/v1/keys/{key}/rotate", post(verbs::rotate))
+        .route("/v1/keys/{key}/resume", post(verbs::resume))
+        .route("/v1/keys/{key}/abandon", post(verbs::abandon))
+        .fallback(async || Problem::new(Kind::NoSuchPath, "there is no such path; paths begin with /v1/status"))
+        .method_not_allowed_fallback(async || Problem::new(Kind::Method, "this path does not know this method"))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(from_fn_with_state(desk.clone(), bounded))
+        .with_state(desk)
+}
+
+async fn bounded(State(desk): State<Desk>, request: axum::extract::Request, next: Next) -> Response {
+    match desk.permits.try_acquire() {
+        Ok(_permit) => next.run(request).await,
+        Err(_) => {
+            let detail = format!("{REQUESTS_AT_ONCE} requests are being answered already");
+            Problem::new(Kind::Busy, detail).remedy("try again").into_response()
+        }
+    }
+}
+
+async fn remove_stale(path: &Path) -> Result<(), BindError> {
+    let failed = |source| BindError::Io { path: path.to_owned(), source };
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NoSocket(path.to_owned())),
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => Err(BindError::InUse(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path).map_err(failed),
+        Err(error) => Err(failed(error)),
+    }
+}

@@ -1,0 +1,278 @@
+//! What each path of the control socket does. Reading is for everybody at the socket; the rest asks [`Peer::may`] first.
+use super::problem::{Kind, Problem};
+use super::protocol::{HistoryReport, KeyStatus, PlanReport, Status, Time};
+use super::requests::{AdoptRequest, DoneReport, Revealed, RotateRequest, SecretText};
+use super::rights::{Peer, Right};
+use super::server::{self, BODY_BYTES, Desk};
+use super::view;
+use crate::core::names::KeyName;
+use crate::core::plan::{Adopt, Command};
+use crate::core::policy::Policy;
+use crate::core::record::{Actor, Expiry, Trigger, Wish};
+use crate::core::time::Timestamp;
+use crate::engine::handle::{Request, Snapshot};
+use crate::secret::Secret;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The longest reason that an operator may give, in bytes.
+const REASON_BYTES: usize = 1024;
+
+type Answer<T> = Result<Json<T>, Problem>;
+type Caller = ConnectInfo<Peer>;
+type Body = Result<Bytes, BytesRejection>;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PlanQuery {
+    r#for: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct HistoryQuery {
+    since: Option<Time>,
+    until: Option<Time>,
+}
+
+pub(super) async fn status(State(desk): State<Desk>) -> Answer<Status> {
+    Ok(Json(view::status(&snapshot(&desk).await?)))
+}
+
+pub(super) async fn plan(
+    State(desk): State<Desk>,
+    query: Result<Query<PlanQuery>, QueryRejection>,
+) -> Answer<PlanReport> {
+    let Query(query) = query.map_err(|it| bad(it.body_text()))?;
+    let ahead = match query.r#for {
+        Some(text) => duration(&text)?,
+        None => view::PLAN_FOR,
+    };
+    Ok(Json(view::plan(&snapshot(&desk).await?, ahead)))
+}
+
+pub(super) async fn key(State(desk): State<Desk>, Path(key): Path<String>) -> Answer<KeyStatus> {
+    let name = name(&key)?;
+    let snapshot = snapshot(&desk).await?;
+    view::key_status(&snapshot, &name).map(Json).ok_or_else(|| Problem::no_such_key(&key))
+}
+
+pub(super) async fn history(
+    State(desk): State<Desk>,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+) -> Answer<HistoryReport> {
+    past(&desk, None, query).await
+}
+
+pub(super) async fn key_history(
+    State(desk): State<Desk>,
+    Path(key): Path<String>,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+) -> Answer<HistoryReport> {
+    past(&desk, Some(name(&key)?), query).await
+}
+
+pub(super) async fn rotate(
+    State(desk): State<Desk>,
+    ConnectInfo(peer): Caller,
+    Path(key): Path<String>,
+    body: Body,
+) -> Answer<DoneReport> {
+    let actor = peer.may(Right::Operate, "rotate", desk.service)?;
+    let body = body_of(body)?;
+    let ask: RotateRequest = if body.is_empty() {
+        RotateRequest::default()
+    } else {
+        serde_json::from_slice(&body).map_err(|it| bad(format!("the body is no rotate request: {it}")))?
+    };
+    if ask.reason.as_ref().is_some_and(|it| it.len() > REASON_BYTES) {
+        return Err(bad(format!("a reason has at most {REASON_BYTES} bytes")));
+    }
+    let wish = Wish {
+        trigger: Trigger::Operator,
+        actor: Some(actor),
+        reason: ask.reason,
+        now: ask.now,
+        compromised: ask.compromised,
+    };
+    command(&desk, &key, Command::Rotate(wish), None).await
+}
+
+pub(super) async fn resume(
+    State(desk): State<Desk>,
+    ConnectInfo(peer): Caller,
+    Path(key): Path<String>,
+) -> Answer<DoneReport> {
+    let actor = peer.may(Right::Operate, "resume", desk.service)?;
+    tracing::info!(key, by = who(&actor), "resume asked for");
+    command(&desk, &key, Command::Resume, None).await
+}
+
+pub(super) async fn abandon(
+    State(desk): State<Desk>,
+    ConnectInfo(peer): Caller,
+    Path(key): Path<String>,
+) -> Answer<DoneReport> {
+    let actor = peer.may(Right::Own, "abandon", desk.service)?;
+    tracing::info!(key, by = who(&actor), "abandon asked for");
+    command(&desk, &key, Command::Abandon, None).await
+}
+
+/// Takes over a key in use. The provider is asked about it first; what its answer means is the core's to decide.
+pub(super) async fn adopt(
+    State(desk): State<Desk>,
+    ConnectInfo(peer): Caller,
+    Path(key): Path<String>,
+    body: Body,
+) -> Answer<DoneReport> {
+    let actor = peer.may(Right::Own, "adopt", desk.service)?;
+    // The parser's own message may quote the body, which holds the secret.
+    let ask: AdoptRequest = serde_json::from_slice(&body_of(body)?).map_err(|it| {
+        bad(format!("the body is no adopt request (line {}, column {} of it)", it.line(), it.column()))
+    })?;
+    let secret = ask.secret.0.clone();
+    if secret.is_empty() {
+        return Err(bad("the secret is empty; give it on stdin".to_owned()));
+    }
+    let name = name(&key)?;
+    let snapshot = snapshot(&desk).await?;
+    let policy = policy(&snapshot, &name)?;
+    let (valid_from, valid_to, expiry) = dates(&ask, policy, snapshot.now, &key)?;
+    let probe = server::ask(&desk.engine, |reply| Request::Probe { name, secret: secret.clone(), reply }).await?;
+    let adopt = Adopt {
+        fingerprint: secret.fingerprint(),
+        id: ask.id,
+        valid_from,
+        valid_to,
+        expiry,
+        probe: probe.map_err(|it| Problem::refused(&key, &it))?,
+        unverified: ask.unverified,
+        // The engine looks at the targets itself.
+        targets: BTreeMap::new(),
+        deliver: ask.deliver,
+        actor: Some(actor),
+    };
+    command(&desk, &key, Command::Adopt(adopt), Some(secret)).await
+}
+
+pub(super) async fn reveal(
+    State(desk): State<Desk>,
+    ConnectInfo(peer): Caller,
+    Path(key): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    let actor = peer.may(Right::Own, "reveal", desk.service)?;
+    let name = name(&key)?;
+    tracing::info!(key, by = who(&actor), "secret revealed");
+    let asked = name.clone();
+    let answer = server::ask(&desk.engine, |reply| Request::Reveal { name: asked, actor, reply }).await?;
+    let (version, secret) = answer.map_err(|it| Problem::refused(&key, &it))?;
+    if secret.expose_str().is_err() {
+        return Err(Problem::new(Kind::Internal, format!("the secret of key {key} is not UTF-8 text")));
+    }
+    let body = Json(Revealed { key: name, version, secret: SecretText(secret) });
+    Ok(([(header::CACHE_CONTROL, "no-store")], body))
+}
+
+pub(super) async fn reload(State(desk): State<Desk>, ConnectInfo(peer): Caller) -> Answer<DoneReport> {
+    peer.may(Right::Own, "reload", desk.service)?;
+    server::reload(&desk.engine, &desk.load).await?;
+    Ok(Json(DoneReport { message: "the config on disk is in use".to_owned(), attempt: None }))
+}
+
+async fn snapshot(desk: &Desk) -> Result<Snapshot, Problem> {
+    server::ask(&desk.engine, Request::Snapshot).await
+}
+
+async fn past(
+    desk: &Desk,
+    name: Option<KeyName>,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+) -> Answer<HistoryReport> {
+    let Query(query) = query.map_err(|it| bad(it.body_text()))?;
+    let (since, until) = (query.since.map(|it| it.0), query.until.map(|it| it.0));
+    let spelled = name.as_ref().map_or("", KeyName::as_str).to_owned();
+    let answer = server::ask(&desk.engine, |reply| Request::History { name, since, until, reply }).await?;
+    answer.map(|it| Json(view::history(it))).map_err(|it| Problem::refused(&spelled, &it))
+}
+
+async fn command(desk: &Desk, key: &str, command: Command, secret: Option<Secret>) -> Answer<DoneReport> {
+    let name = name(key)?;
+    let command = Box::new(command);
+    let answer = server::ask(&desk.engine, |reply| Request::Command { name, command, secret, reply }).await?;
+    let done = answer.map_err(|it| Problem::refused(key, &it))?;
+    Ok(Json(DoneReport { message: done.message, attempt: done.attempt }))
+}
+
+fn policy<'a>(snapshot: &'a Snapshot, name: &KeyName) -> Result<&'a Policy, Problem> {
+    if let Some(key) = snapshot.settings.keys.get(name) {
+        return Ok(&key.policy);
+    }
+    if snapshot.records.contains_key(name) {
+        let detail = format!("the config no longer names key {name}");
+        return Err(Problem::new(Kind::Unmanaged, detail).remedy("add it to the config, then: rekeyd reload"));
+    }
+    Err(Problem::no_such_key(name.as_str()))
+}
+
+type Dates = (Option<Timestamp>, Option<Timestamp>, Expiry);
+
+/// What the operator's word on a key's age comes to. No provider tells the dates of a key that it did not issue to us.
+fn dates(ask: &AdoptRequest, policy: &Policy, now: Timestamp, key: &str) -> Result<Dates, Problem> {
+    let wrong = |detail: String| Problem::new(Kind::KeyDates, format!("key {key}: {detail}"));
+    let issued = ask.issued_at.map(|it| it.0);
+    if issued.is_some_and(|it| it > now) {
+        return Err(wrong("--issued-at lies in the future".to_owned()).remedy("give the moment when it was issued"));
+    }
+    match (ask.valid_to.map(|it| it.0), issued, ask.age_unknown) {
+        (Some(end), _, false) if end <= now => {
+            let rotate = "adopt the key that is in use now, or set initial = \"create\"";
+            Err(wrong(format!("it expired at {end}")).remedy(rotate))
+        }
+        (Some(end), from, false) => Ok((from, Some(end), Expiry::Stated)),
+        (None, Some(from), false) => match policy.valid_for {
+            Some(life) => Ok((Some(from), Some(from.plus(life)), Expiry::Assumed)),
+            None => Ok((Some(from), None, Expiry::Unknown)),
+        },
+        (None, None, true) => Ok((None, None, Expiry::Unknown)),
+        (None, None, false) => Err(wrong("when it expires is not known".to_owned())
+            .remedy("give one of --valid-to TIME, --issued-at TIME, --age-unknown")),
+        (_, _, true) => Err(wrong("--age-unknown contradicts a stated date".to_owned()).remedy("give one of them")),
+    }
+}
+
+fn body_of(body: Body) -> Result<Bytes, Problem> {
+    body.map_err(|it| match it.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(Kind::TooLarge, format!("the body has more than {BODY_BYTES} bytes"))
+        }
+        _ => bad("the body was cut short".to_owned()),
+    })
+}
+
+fn name(key: &str) -> Result<KeyName, Problem> {
+    key.parse().map_err(|_| Problem::no_such_key(key))
+}
+
+fn duration(text: &str) -> Result<Duration, Problem> {
+    let ahead = humantime::parse_duration(text).map_err(|it| bad(format!("for={text}: {it}")))?;
+    if ahead > view::PLAN_FOR_MAX {
+        return Err(bad(format!(
+            "for={text}: a plan looks at most {} days ahead",
+            view::PLAN_FOR_MAX.as_secs() / 86_400
+        )));
+    }
+    Ok(ahead)
+}
+
+fn bad(detail: impl Into<String>) -> Problem {
+    Problem::new(Kind::BadRequest, detail)
+}
+
+fn who(actor: &Actor) -> String {
+    actor.user.clone().unwrap_or_else(|| format!("uid {}", actor.uid))
+}

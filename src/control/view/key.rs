@@ -1,0 +1,155 @@
+//! One key's row of `status`.
+use super::Subject;
+use super::health::{choices, health};
+use super::next::next;
+use crate::control::protocol::{
+    BlockedStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation, PhaseName, VersionStatus,
+};
+use crate::core::facts::Blocked;
+use crate::core::record::{LastError, Phase, Reason, Record, Retired, Rotation, Version};
+use crate::core::time::Timestamp;
+
+pub(super) fn status(subject: &Subject<'_>) -> KeyStatus {
+    let record = subject.record;
+    KeyStatus {
+        name: subject.name.clone(),
+        provider: subject.section.map(|it| it.name.clone()),
+        kind: subject.section.map(|it| it.kind.to_owned()),
+        owners: subject.config.map(|it| it.owners.clone()).unwrap_or_default(),
+        phase: phase_name(subject),
+        health: health(subject),
+        current: record.and_then(|it| it.current.as_ref()).map(version),
+        pending: record.and_then(Record::pending).map(version),
+        previous: record.and_then(retiring).map(|it| version(&it.version)),
+        next: next(subject),
+        failures: record.map_or(0, |it| it.failures),
+        blocked: subject.blocked.map(blocked),
+        last_error: record.and_then(|it| it.last_error.as_ref()).map(last_error),
+        paused: (),
+        halted: halted(subject),
+        last_rotation: record.and_then(|it| it.last_rotation.as_ref()).map(last_rotation),
+    }
+}
+
+/// The phase as users know it: two of the core's are parts of one of theirs, and two of theirs are derived.
+pub(super) fn phase_name(subject: &Subject<'_>) -> PhaseName {
+    let name = bare_phase(subject.phase());
+    if name == PhaseName::Halted {
+        return name;
+    }
+    if subject.config.is_none() {
+        return PhaseName::Unmanaged;
+    }
+    match subject.record.and_then(retiring) {
+        Some(old) if name == PhaseName::Steady && subject.now < old.after => PhaseName::Overlap,
+        Some(_) if name == PhaseName::Steady => PhaseName::Revoke,
+        _ => name,
+    }
+}
+
+fn bare_phase(phase: &Phase) -> PhaseName {
+    match phase {
+        Phase::Unadopted => PhaseName::Unadopted,
+        Phase::Reobserve { .. } => PhaseName::Reobserve,
+        Phase::Steady => PhaseName::Steady,
+        Phase::Announce { .. } => PhaseName::Announce,
+        Phase::Create(_) => PhaseName::Create,
+        Phase::Judge { .. } | Phase::Verify { .. } => PhaseName::Verify,
+        Phase::Deliver { .. } | Phase::Cutover { delivered_at: None, .. } => PhaseName::Deliver,
+        Phase::Cutover { .. } => PhaseName::Verify,
+        Phase::Halted { .. } => PhaseName::Halted,
+    }
+}
+
+/// The newest old version that has not ended.
+pub(super) fn retiring(record: &Record) -> Option<&Retired> {
+    record.retired.iter().filter(|it| it.ended.is_none()).max_by_key(|it| it.version.number)
+}
+
+fn version(it: &Version) -> VersionStatus {
+    VersionStatus {
+        version: it.number,
+        id: it.id.clone(),
+        fingerprint: it.fingerprint.clone(),
+        valid_from: it.valid_from.map(Into::into),
+        valid_to: it.valid_to.map(Into::into),
+        expiry: it.expiry,
+    }
+}
+
+fn blocked(why: &Blocked) -> BlockedStatus {
+    let until = match why {
+        Blocked::Throttled(at) | Blocked::Budget(at) | Blocked::Window(at) => known(*at),
+        _ => None,
+    };
+    BlockedStatus { reason: why.code().to_owned(), until: until.map(Into::into), message: blocked_message(why) }
+}
+
+/// What holds a key back, in a sentence.
+pub(super) fn blocked_message(why: &Blocked) -> String {
+    match why {
+        Blocked::Clock => "the wall clock can't be believed; nothing is created or revoked until it is right".into(),
+        Blocked::Store(it) => format!("the state can't be written: {it}"),
+        Blocked::Target(target, it) => format!("{target} can't be delivered to: {it}"),
+        Blocked::Provider(it) => format!("the provider can't be reached: {it}"),
+        Blocked::Login => "the provider refuses our login; correct it in the config".into(),
+        Blocked::Throttled(at) => format!("the provider asked us to wait until {at}"),
+        Blocked::Budget(at) => format!("the daily create budget is used up until {at}"),
+        Blocked::Account => "another key's create at the same account has not ended".into(),
+        Blocked::Window(at) => match known(*at) {
+            Some(at) => format!("its next window opens at {at}"),
+            None => "none of its windows opens again".into(),
+        },
+        Blocked::Unmanaged => "the config no longer names the key, or its provider".into(),
+        Blocked::Config => "the config on disk is broken; the last good one is in use and begins nothing".into(),
+    }
+}
+
+fn last_error(it: &LastError) -> ErrorStatus {
+    ErrorStatus { at: it.at.into(), phase: it.phase.clone(), reason: it.reason.clone(), message: it.message.clone() }
+}
+
+fn halted(subject: &Subject<'_>) -> Option<HaltedStatus> {
+    let Phase::Halted { reason, at, resume } = subject.phase() else { return None };
+    Some(HaltedStatus {
+        phase: bare_phase(resume),
+        reason: reason.code().to_owned(),
+        at: (*at).into(),
+        message: halt_message(*reason).to_owned(),
+        choices: choices(subject).into_iter().map(str::to_owned).collect(),
+    })
+}
+
+fn halt_message(reason: Reason) -> &'static str {
+    match reason {
+        Reason::AmbiguousCreate => {
+            "the answer of a create was lost, and the provider can't be asked whether it issued a key; \
+             look in its portal, then adopt that key, or resume to create another"
+        }
+        Reason::UnexpectedKeys => "the provider shows more new keys than we created; adopt the right one, or resume",
+        Reason::NoBaseline => {
+            "the account holds keys that we don't know, so the new one can't be told from them; adopt the right one"
+        }
+        Reason::AnotherDaemon => "another rekeyd issues keys under this name; stop one of the two, then resume",
+        Reason::SomebodyElseRotates => "somebody else rotates this key again and again; find out who, then resume",
+        Reason::Drifted => "somebody else changed this key; adopt theirs, or resume to replace it",
+        Reason::NewKeyRefused => "the provider refuses every key that it issues to us; ask it why, then resume",
+        Reason::OldKeyDead => "the old key is dead and no new one could be had; adopt one from the portal, or resume",
+        Reason::Restored => "the restored state does not match the provider and the targets; adopt the key in use",
+        Reason::LoginLost => "the key that authorises our calls is refused, and so is its successor; adopt a valid one",
+    }
+}
+
+fn last_rotation(it: &Rotation) -> LastRotation {
+    LastRotation {
+        attempt: it.attempt,
+        started_at: it.started_at.into(),
+        finished_at: it.finished_at.map(Into::into),
+        result: it.result,
+        cutover_gap_ms: it.cutover_gap_ms,
+    }
+}
+
+fn known(at: Timestamp) -> Option<Timestamp> {
+    (at != Timestamp::NEVER).then_some(at)
+}

@@ -1,0 +1,81 @@
+//! What comes next for a key: one action, when, and why.
+use super::Subject;
+use super::forecast::{first, revoked_at};
+use super::key::retiring;
+use crate::control::protocol::NextStep;
+use crate::core::policy::Initial;
+use crate::core::record::{Creating, Phase, Record, Version};
+use crate::core::time::Timestamp;
+
+/// `None` where nothing happens before a human acts, or where nothing is foreseen.
+pub(super) fn next(subject: &Subject<'_>) -> Option<NextStep> {
+    let config = subject.config?;
+    let Some(record) = subject.record else {
+        return (config.policy.initial == Initial::Create).then(|| first_create(subject));
+    };
+    match &record.phase {
+        Phase::Halted { .. } => None,
+        Phase::Unadopted => (config.policy.initial == Initial::Create).then(|| first_create(subject)),
+        Phase::Reobserve { .. } => {
+            Some(soon(subject, "verify", "restored", "provider and targets are read before anything is done"))
+        }
+        Phase::Steady | Phase::Announce { .. } => at_rest(subject, record),
+        Phase::Create(creating) => Some(create(subject, record, creating)),
+        Phase::Judge { .. } | Phase::Verify { .. } | Phase::Cutover { delivered_at: Some(_), .. } => {
+            Some(soon(subject, "verify", "not_verified", "the provider is asked whether it accepts the new key"))
+        }
+        Phase::Deliver { .. } | Phase::Cutover { .. } => {
+            Some(soon(subject, "deliver", "not_delivered", "the new key is on its way to its targets"))
+        }
+    }
+}
+
+fn first_create(subject: &Subject<'_>) -> NextStep {
+    soon(subject, "rotate", "initial_create", "the first key is created as soon as every target is seen to be empty")
+}
+
+fn create(subject: &Subject<'_>, record: &Record, creating: &Creating) -> NextStep {
+    if record.failures > 0 || creating.lost > 0 {
+        let at = record.retry_at.unwrap_or_else(|| wake(subject));
+        return step("retry", at.max(subject.now), "create_failed", "the new key is created again, or looked for");
+    }
+    soon(subject, "rotate", "in_progress", "a new key is being created")
+}
+
+/// The earliest of a retry, the announcement or the beginning of a rotation, and the end of an old version.
+fn at_rest(subject: &Subject<'_>, record: &Record) -> Option<NextStep> {
+    let current = record.current.as_ref()?;
+    let retry = record.retry_at.filter(|it| *it > subject.now && record.failures > 0);
+    let retry = retry.map(|at| step("retry", at, "failed", "what failed last is tried again"));
+    let steps = [retry, rotation(subject, record, current), revocation(subject, record)];
+    steps.into_iter().flatten().min_by_key(|it| it.at)
+}
+
+fn rotation(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<NextStep> {
+    let start = first(subject, record, current)?;
+    if let Some(at) = start.announced_at {
+        let message = format!("the owners are told of the cutover planned for {}", start.at);
+        return Some(step("announce", at, start.reason, &message));
+    }
+    Some(step("rotate", start.at, start.reason, &start.message))
+}
+
+fn revocation(subject: &Subject<'_>, record: &Record) -> Option<NextStep> {
+    let old = retiring(record)?;
+    let policy = &subject.config?.policy;
+    let (at, _) = revoked_at(policy, old.after.max(old.retry_at.unwrap_or(old.after)).max(subject.now))?;
+    let message = format!("the overlap of version {} ends at {}", old.version.number, old.after);
+    Some(step("revoke", at, "overlap_ends", &message))
+}
+
+fn soon(subject: &Subject<'_>, action: &str, reason: &str, message: &str) -> NextStep {
+    step(action, wake(subject), reason, message)
+}
+
+fn wake(subject: &Subject<'_>) -> Timestamp {
+    subject.wake_at.map_or(subject.now, |it| it.max(subject.now))
+}
+
+fn step(action: &str, at: Timestamp, reason: &str, message: &str) -> NextStep {
+    NextStep { action: action.to_owned(), at: at.into(), reason: reason.to_owned(), message: message.to_owned() }
+}

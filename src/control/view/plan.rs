@@ -1,0 +1,194 @@
+//! What will happen to which key when, and why. Later rotations follow from the first, as if each succeeded at once.
+use super::due::origin;
+use super::forecast::{self, Start, cuts, due, revoked_at, span, successor};
+use super::{Subject, names};
+use crate::control::protocol::{PlanEntry, PlanReport, PlanWarning, WindowStatus};
+use crate::core::policy::{Initial, Policy};
+use crate::core::record::{Phase, Record, Version};
+use crate::core::time::Timestamp;
+use crate::core::window::Opening;
+use crate::engine::handle::Snapshot;
+use std::time::Duration;
+
+/// How far `plan` looks where nobody says.
+pub const PLAN_FOR: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// The furthest that `plan` looks.
+pub const PLAN_FOR_MAX: Duration = Duration::from_secs(3660 * 24 * 60 * 60);
+/// How many rotations of one key a plan shows at most.
+const ROTATIONS_PER_KEY: usize = 1000;
+
+/// What happens within `ahead`, for `GET /v1/plan`.
+pub fn plan(snapshot: &Snapshot, ahead: Duration) -> PlanReport {
+    let until = snapshot.now.plus(ahead.min(PLAN_FOR_MAX));
+    let mut report = PlanReport { now: snapshot.now.into(), entries: Vec::new(), warnings: Vec::new() };
+    for subject in names(snapshot).filter_map(|it| Subject::of(snapshot, it)) {
+        Planner { subject: &subject, until, report: &mut report }.plan();
+    }
+    report.entries.sort_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
+    report
+}
+
+struct Planner<'a> {
+    subject: &'a Subject<'a>,
+    until: Timestamp,
+    report: &'a mut PlanReport,
+}
+
+impl Planner<'_> {
+    fn plan(mut self) {
+        let current = self.subject.record.and_then(|it| it.current.as_ref());
+        let Some(config) = self.subject.config else {
+            self.warn(
+                "the config no longer names it: it is not replaced; when it is no longer used, revoke it by hand",
+            );
+            return self.notices(current, &[]);
+        };
+        let policy = &config.policy;
+        match (self.subject.record, current) {
+            (Some(record), Some(current)) => match &record.phase {
+                Phase::Halted { reason, .. } => {
+                    let name = self.subject.name;
+                    self.warn(&format!("halted ({}): nothing is planned before: rekeyd resume {name}", reason.code()));
+                    self.notices(Some(current), &policy.notify_before);
+                    self.retirements(record, policy);
+                }
+                _ => self.managed(record, current, policy),
+            },
+            _ => self.unadopted(policy),
+        }
+    }
+
+    fn unadopted(&mut self, policy: &Policy) {
+        let name = self.subject.name;
+        if policy.initial == Initial::Create {
+            let message = "the first key is created as soon as every target is seen to be empty";
+            self.push(self.subject.now, "rotate", None, "initial_create", message, None);
+        } else {
+            self.warn(&format!("not adopted: nothing is planned before: rekeyd adopt {name}"));
+        }
+    }
+
+    fn managed(&mut self, record: &Record, current: &Version, policy: &Policy) {
+        self.probe(record, policy);
+        self.retirements(record, policy);
+        let now = self.subject.now;
+        if matches!(record.phase, Phase::Steady | Phase::Announce { .. }) {
+            let first = forecast::first(self.subject, record, current);
+            return self.rotations(current.clone(), policy, first);
+        }
+        // A rotation is under way: the next one follows from what it yields.
+        let cutover = matches!(record.phase, Phase::Cutover { .. });
+        let newest = record.pending().or(Some(current).filter(|_| cutover)).cloned();
+        let newest = newest.unwrap_or_else(|| successor(current, policy, now));
+        self.push(now, "rotate", None, "in_progress", "a rotation is under way", current.valid_to);
+        self.retire(current, policy, now);
+        let next = due(&newest, policy, cuts(self.subject, policy), now);
+        self.rotations(newest, policy, next);
+    }
+
+    fn rotations(&mut self, mut version: Version, policy: &Policy, mut next: Option<Start>) {
+        let cuts = cuts(self.subject, policy);
+        if next.is_none() {
+            self.warn("no rotation is foreseen: its expiry is unknown, or none of its windows opens again");
+        }
+        for _ in 0..ROTATIONS_PER_KEY {
+            let Some(start) = next.take().filter(|it| it.at <= self.until || it.announced_at.is_some()) else { return };
+            self.rotation(&version, &start);
+            if start.at > self.until {
+                return;
+            }
+            self.retire(&version, policy, start.at);
+            let newer = successor(&version, policy, start.at);
+            next = due(&newer, policy, cuts, start.at);
+            if next.as_ref().is_some_and(|it| it.at <= start.at) {
+                return self
+                    .warn("a new version would be due again at once: valid_for is not longer than rotate_before");
+            }
+            version = newer;
+        }
+    }
+
+    fn rotation(&mut self, version: &Version, start: &Start) {
+        if let Some(at) = start.announced_at {
+            let message = format!("the owners are told of the cutover planned for {}", start.at);
+            self.push(at, "announce", None, start.reason, &message, version.valid_to);
+        }
+        if version.valid_to.is_some_and(|end| end < start.at && start.at <= self.until) {
+            self.warn(&format!("it expires before it is replaced at {}", start.at));
+        }
+        self.push(start.at, "rotate", start.opening.clone(), start.reason, &start.message, version.valid_to);
+    }
+
+    /// The end of a version that a rotation at `at` replaces. Where a create revokes it, there is none to plan.
+    fn retire(&mut self, old: &Version, policy: &Policy, at: Timestamp) {
+        if !cuts(self.subject, policy) {
+            let after = at.plus(policy.overlap);
+            self.revocation(old, policy, after, after);
+        }
+    }
+
+    fn retirements(&mut self, record: &Record, policy: &Policy) {
+        for old in record.retired.iter().filter(|it| it.ended.is_none()) {
+            self.revocation(&old.version, policy, old.after, old.after.max(self.subject.now));
+        }
+    }
+
+    fn revocation(&mut self, old: &Version, policy: &Policy, after: Timestamp, not_before: Timestamp) {
+        let number = old.number;
+        if !policy.provider.revokes_by_id {
+            let message = format!("version {number} can't be revoked from here: the owners are asked to");
+            return self.push(not_before, "notify", None, "revoke_needed", &message, old.valid_to);
+        }
+        if let Some((at, opening)) = revoked_at(policy, not_before) {
+            let message = format!("the overlap of version {number} ends at {after}");
+            self.push(at, "revoke", opening, "overlap_ends", &message, old.valid_to);
+        }
+    }
+
+    fn probe(&mut self, record: &Record, policy: &Policy) {
+        let at = record.probed_at.map_or(self.subject.now, |it| it.plus(policy.probe_every).max(self.subject.now));
+        if policy.provider.probes && record.phase == Phase::Steady {
+            let message =
+                format!("the provider is asked every {} whether it accepts the key", span(policy.probe_every));
+            self.push(at, "probe", None, "probe_every", &message, None);
+        }
+    }
+
+    /// The warnings of a key that nothing will replace. Thresholds longer than a third of its life don't apply.
+    fn notices(&mut self, current: Option<&Version>, before: &[Duration]) {
+        let Some((version, end)) = current.and_then(|it| it.valid_to.map(|end| (it, end))) else { return };
+        let third = end.since(origin(version)) / 3;
+        for lead in before.iter().filter(|it| **it <= third && end.minus(**it) >= self.subject.now) {
+            let message = format!("it expires in {}, and nothing replaces it", span(*lead));
+            self.push(end.minus(*lead), "notify", None, "key_expiring", &message, Some(end));
+        }
+        self.push(end, "notify", None, "key_expired", "it expires, and nothing replaces it", Some(end));
+    }
+
+    fn push(
+        &mut self,
+        at: Timestamp,
+        action: &str,
+        window: Option<Opening>,
+        reason: &str,
+        message: &str,
+        valid_to: Option<Timestamp>,
+    ) {
+        if at < self.subject.now || at > self.until {
+            return;
+        }
+        self.report.entries.push(PlanEntry {
+            at: at.into(),
+            key: self.subject.name.clone(),
+            action: action.to_owned(),
+            window: window.map(|it| WindowStatus { name: it.name, opens: it.opens.into(), closes: it.closes.into() }),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            valid_to: valid_to.map(Into::into),
+        });
+    }
+
+    fn warn(&mut self, message: &str) {
+        self.report.warnings.push(PlanWarning { key: self.subject.name.clone(), message: message.to_owned() });
+    }
+}
