@@ -2,6 +2,7 @@
 pub mod core;
 
 pub mod clock;
+pub mod humane;
 pub mod secret;
 
 pub mod http;

@@ -1,7 +1,7 @@
 //! Secrets, and where they are read from. A [`Secret`] is opaque: it can't be printed, compared or serialised, its memory
 //! is wiped, and the callers of [`Secret::expose`] are listed in a test.
 use crate::core::names::{Fingerprint, KeyName};
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -69,8 +69,7 @@ impl fmt::Debug for Secret {
 }
 
 /// Where a secret is to be found.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum SecretRef {
     /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
@@ -139,6 +138,78 @@ impl SecretRef {
         };
         let secret = secret.without_newline();
         if secret.is_empty() { Err(SecretError::Empty(self.to_string())) } else { Ok(secret) }
+    }
+}
+
+/// What is said of a secret that stands in the config itself. The secret is not repeated.
+pub const LITERAL_SECRET: &str = "a literal secret is not accepted";
+
+impl<'de> Deserialize<'de> for SecretRef {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Reference)
+    }
+}
+
+/// Reads `{ credential = "…" }` and its like. Whatever else stands there may be the secret itself, so that no error may
+/// show it, as derived code would.
+struct Reference;
+
+impl<'de> Visitor<'de> for Reference {
+    type Value = SecretRef;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a secret reference")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SecretRef, A::Error> {
+        const KINDS: &[&str] = &["credential", "file", "env", "key"];
+        let kind: Option<String> = map.next_key()?;
+        let secret = match kind.as_deref() {
+            Some("credential") => SecretRef::Credential(map.next_value()?),
+            Some("file") => SecretRef::File(map.next_value()?),
+            Some("env") => SecretRef::Env(map.next_value()?),
+            Some("key") => SecretRef::Key(map.next_value()?),
+            Some(other) => return Err(A::Error::unknown_field(other, KINDS)),
+            None => return Err(A::Error::custom("an empty table names no secret; write { credential = \"…\" }")),
+        };
+        match map.next_key::<String>()? {
+            Some(_) => {
+                Err(A::Error::custom("a secret comes from one place; write only one of credential, file, env, key"))
+            }
+            None => Ok(secret),
+        }
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<SecretRef, E> {
+        Err(E::custom(LITERAL_SECRET))
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<SecretRef, E> {
+        Err(E::custom(LITERAL_SECRET))
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<SecretRef, E> {
+        Err(E::custom(LITERAL_SECRET))
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<SecretRef, E> {
+        Err(E::custom(LITERAL_SECRET))
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<SecretRef, E> {
+        Err(E::custom(LITERAL_SECRET))
+    }
+
+    fn visit_i128<E: Error>(self, _: i128) -> Result<SecretRef, E> {
+        Err(E::custom(LITERAL_SECRET))
+    }
+
+    fn visit_u128<E: Error>(self, _: u128) -> Result<SecretRef, E> {
+        Err(E::custom(LITERAL_SECRET))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<SecretRef, A::Error> {
+        Err(A::Error::custom(LITERAL_SECRET))
     }
 }
 

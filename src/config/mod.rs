@@ -1,2 +1,92 @@
-//! The config: `file` is the TOML as written, `settings` is what it means.
+//! The config: `source` are the files, `document` their sections, `written` what serde reads from these, and `settings`
+//! what it all means. Every fault is found before any is told.
+mod daemon;
+mod document;
+mod fault;
+mod keys;
+mod owners;
+mod providers;
+mod relations;
+mod secrets;
+mod section;
 pub mod settings;
+mod source;
+mod suggest;
+mod wording;
+mod words;
+mod written;
+
+pub use fault::{Fault, Faults};
+pub use source::{FILE_BYTES, FILES, Source};
+
+use document::Document;
+use fault::Findings;
+use keys::Parts;
+use settings::Settings;
+use std::path::Path;
+
+/// A config without faults.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub settings: Settings,
+    /// What should be looked at, sorted by place.
+    pub warnings: Vec<Fault>,
+    /// The files it was read from, to be kept as the last good config: see [`Loaded::text`].
+    pub sources: Vec<Source>,
+}
+
+impl Loaded {
+    /// All files as one text, which [`load_text`] reads again.
+    pub fn text(&self) -> String {
+        serde_json::to_string(&self.sources).unwrap_or_default()
+    }
+}
+
+/// Reads a config, and the `conf.d/*.toml` beside it in the order of their names.
+///
+/// # Errors
+/// All its faults.
+pub fn load(path: &Path) -> Result<Loaded, Faults> {
+    parse(source::read(path)?)
+}
+
+/// Reads a config that was kept as text.
+///
+/// # Errors
+/// All its faults; one, where this is no such text.
+pub fn load_text(text: &str) -> Result<Loaded, Faults> {
+    let sources = serde_json::from_str(text).map_err(|error| {
+        let file = Path::new("the last good config").to_owned();
+        let message = format!("can't be read: {error}");
+        Faults { faults: vec![Fault { file, line: 1, column: 1, message, hint: None }], warnings: Vec::new() }
+    })?;
+    parse(sources)
+}
+
+/// Reads a config from files that are read already.
+///
+/// # Errors
+/// All its faults.
+pub fn parse(sources: Vec<Source>) -> Result<Loaded, Faults> {
+    let mut findings = Findings::default();
+    let settings = Document::parse(&sources, &mut findings).and_then(|it| settings(&it, &mut findings));
+    let found = findings.finish(&sources);
+    match settings {
+        Some(settings) if found.faults.is_empty() => Ok(Loaded { settings, warnings: found.warnings, sources }),
+        _ => Err(found),
+    }
+}
+
+fn settings(document: &Document<'_>, findings: &mut Findings) -> Option<Settings> {
+    let daemon = daemon::daemon(document, findings);
+    let timezone = daemon.as_ref().map_or(chrono_tz::Tz::UTC, |it| it.timezone);
+    let windows = daemon::windows(document, timezone, findings);
+    let owners = owners::owners(document, timezone, findings);
+    let providers = providers::providers(document, findings);
+    let parts = Parts { document, providers: &providers, windows: &windows, owners: &owners };
+    let mut keys = parts.keys(findings);
+    relations::relate(&parts, &mut keys, findings);
+    let providers = providers.into_iter().map(|(name, it)| (name, it.section)).collect();
+    Some(Settings { daemon: daemon?, owners, providers, keys })
+}

@@ -57,6 +57,12 @@ pub struct Owner {
     pub name: String,
     /// Its channels.
     pub channels: Vec<Channel>,
+    /// When it is told of an expiry: this long before.
+    pub notify_before: Vec<Duration>,
+    /// With less than this left, a key is near its end.
+    pub escalate_before: Duration,
+    /// In which zone times are written for it.
+    pub timezone: Tz,
 }
 
 /// One channel of one owner.

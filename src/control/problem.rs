@@ -58,6 +58,8 @@ kinds! {
     KeyDead = "urn:rekeyd:problem:key-dead", 422, "the provider refuses this key";
     /// The key could not be checked.
     KeyUnverified = "urn:rekeyd:problem:key-unverified", 422, "the key could not be verified";
+    /// A target holds another value.
+    TargetHolds = "urn:rekeyd:problem:target-holds", 422, "a target holds another value";
     /// What was said of the key's dates makes no sense.
     KeyDates = "urn:rekeyd:problem:key-dates", 422, "the key's dates are missing or wrong";
     /// The daemon itself failed.
@@ -137,7 +139,7 @@ impl Problem {
         let detail = refused.to_string();
         match refused {
             Refused::NoSuchKey(_) => Self::no_such_key(name),
-            Refused::Command(why) => Self::command(name, *why),
+            Refused::Command(why) => Self::command(name, why.clone()),
             Refused::Store(_) => Self::new(Kind::Store, detail).remedy("free space beside the state, then try again"),
             Refused::NoVersion(_) => Self::new(Kind::NoVersion, detail).remedy(format!("rekeyd adopt {name}")),
             Refused::Config(_) => Self::new(Kind::ConfigRefused, detail).remedy("rekeyd check"),
@@ -159,6 +161,9 @@ impl Problem {
             CommandRefused::Unverified => Self::new(Kind::KeyUnverified, detail).remedy(insist),
             CommandRefused::OldKeyEnding => {
                 Self::new(Kind::OldKeyEnding, detail).remedy(format!("rekeyd resume {name}"))
+            }
+            CommandRefused::TargetHolds(_) => {
+                Self::new(Kind::TargetHolds, detail).remedy(format!("rekeyd adopt {name} --deliver"))
             }
             CommandRefused::Unadopted => Self::new(Kind::Unadopted, detail).remedy(format!("rekeyd adopt {name}")),
         }

@@ -19,6 +19,7 @@ use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The longest reason that an operator may give, in bytes.
@@ -151,6 +152,9 @@ pub(super) async fn adopt(
         expiry,
         probe: probe.map_err(|it| Problem::refused(&key, &it))?,
         unverified: ask.unverified,
+        // The engine looks at the targets itself.
+        targets: BTreeMap::new(),
+        deliver: ask.deliver,
         actor: Some(actor),
     };
     command(&desk, &key, Command::Adopt(adopt), Some(secret)).await

@@ -1,11 +1,15 @@
 //! The decision: record + facts + policy + now → what to make durable, then what to do.
+//!
+//! A pass goes through the same steps each time, whatever happened before: a crash needs no path of its own.
 use super::account::Account;
-use super::facts::Facts;
+use super::facts::{Facts, Probe};
 use super::names::{Fingerprint, Incarnation};
+use super::pass::Pass;
 use super::plan::Plan;
-use super::policy::Policy;
-use super::record::{Record, VersionNo};
+use super::policy::{OnCreate, Policy, Recover};
+use super::record::{Phase, Record, Retired, VersionNo};
 use super::time::Timestamp;
+use super::{gate, retire};
 
 /// What `observe` must look at before a decision. Reading costs calls, so that a steady key asks for little.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -24,13 +28,55 @@ pub struct Look {
 
 /// Says what to look at.
 pub fn look(record: &Record, account: &Account, policy: &Policy, now: Timestamp) -> Look {
-    todo!("{record:?} {account:?} {policy:?} {now:?}")
+    let phase = &record.phase;
+    let halted = matches!(phase, Phase::Halted { .. });
+    let creating = gate::may_create_soon(record, policy, now);
+    let reobserving = matches!(phase, Phase::Reobserve { .. });
+    let watching = account.open.iter().any(|(token, open)| token.name == record.name && open.lost_at.is_some());
+    let retiring: Vec<&Retired> = retire::due(record, policy, now).collect();
+    let anonymous = retiring.iter().any(|it| it.version.id.is_none());
+    let resting = matches!(phase, Phase::Steady | Phase::Announce { .. } | Phase::Unadopted) || halted;
+    let probe_due = record.probed_at.is_none_or(|at| at.plus(policy.probe_every) <= now || now < at);
+    let doubtful = record.current.as_ref().is_some_and(|it| it.dead_since.is_some()) || record.sighting.is_some();
+    let curious = creating || reobserving || !resting || doubtful || (probe_due && record.current.is_some());
+    let mut probe = Vec::new();
+    if policy.provider.probes {
+        if curious || !retiring.is_empty() {
+            probe.extend(record.current.iter().chain(record.pending()).map(|it| it.number));
+        }
+        if account.learned.is_none() && policy.provider.on_create == OnCreate::Unknown {
+            probe.extend(retiring.iter().map(|it| it.version.number));
+        }
+    }
+    Look {
+        list: match policy.provider.recover {
+            Recover::ListByName => creating || reobserving || watching || anonymous,
+            Recover::DiffList => creating,
+            _ => false,
+        },
+        read: policy.provider.recover == Recover::ReadCurrent && curious,
+        probe,
+        targets: true,
+        preflight: creating,
+    }
 }
 
 /// Of the keys found in `facts`, says which must be probed before `decide` may believe them.
 pub fn candidates(record: &Record, account: &Account, facts: &Facts, policy: &Policy) -> Vec<Fingerprint> {
-    todo!("{record:?} {account:?} {policy:?} {facts:?}")
+    if !policy.provider.probes {
+        return Vec::new();
+    }
+    let listed = facts.listed.iter().flat_map(|it| &it.keys).filter(|it| match policy.provider.recover {
+        Recover::ListByName => it.token.as_ref().is_some_and(|it| account.open.contains_key(it)),
+        Recover::DiffList => it.fingerprint.as_ref().is_some_and(|it| !account.known.contains(it)),
+        _ => false,
+    });
+    let found = listed.chain(&facts.read).filter_map(|it| it.fingerprint.clone());
+    found.filter(|it| !record.seen.contains_key(it)).take(CANDIDATES).collect()
 }
+
+/// How many found keys are probed in one pass.
+pub const CANDIDATES: usize = 16;
 
 /// Decides what to do next for one key.
 pub fn decide(
@@ -41,5 +87,114 @@ pub fn decide(
     by: &Incarnation,
     now: Timestamp,
 ) -> Plan {
-    todo!("{record:?} {account:?} {policy:?} {facts:?} {by:?} {now:?}")
+    let mut pass = Pass::new(record, account, policy, by, now);
+    pass.clamp_deadlines();
+    pass.note_probes(facts);
+    pass.watch_open_tokens(facts);
+    pass.advance(facts);
+    pass.deliver(facts);
+    pass.retire(facts);
+    pass.tell_expiry();
+    pass.plan(record, facts)
 }
+
+impl Pass<'_> {
+    /// Brings stored moments back to where they can be: what lies in the past does not lie after `now`, and what lies
+    /// ahead lies within its length, so that a clock that was wrong once does no harm for ever.
+    fn clamp_deadlines(&mut self) {
+        let now = self.now;
+        let longest = now.plus(super::backoff::LONGEST * 2);
+        let retries = self.record.held.values_mut().map(|it| &mut it.retry_at);
+        let retries = retries.chain(self.record.retired.iter_mut().map(|it| &mut it.retry_at));
+        for at in retries.flatten() {
+            *at = (*at).min(longest);
+        }
+        let overlap = self.overlap();
+        for it in &mut self.record.retired {
+            it.after = it.after.min(now.plus(overlap));
+            it.since = it.since.min(now);
+        }
+        if let Some((_, since)) = &mut self.record.sighting {
+            *since = (*since).min(now);
+        }
+        clamp_phase(&mut self.record.phase, now);
+        self.clamp_account(now);
+    }
+
+    fn clamp_account(&mut self, now: Timestamp) {
+        if let Some(at) = &mut self.account.held_until {
+            *at = (*at).min(now.plus(super::account::BUDGET_PERIOD));
+        }
+        for open in self.account.open.values_mut() {
+            open.lost_at = open.lost_at.map(|at| at.min(now));
+        }
+        for at in &mut self.account.creates {
+            *at = (*at).min(now);
+        }
+    }
+
+    /// Notes what the provider said to our versions. An answer only counts where it proves something.
+    fn note_probes(&mut self, facts: &Facts) {
+        for (number, probe) in &facts.probes {
+            if self.record.current.as_ref().is_some_and(|it| it.number == *number) {
+                self.record.probed_at = Some(self.now);
+            }
+            match probe {
+                Probe::Alive => self.note_alive(*number),
+                Probe::Dead => self.note_dead(*number),
+                Probe::Inconclusive => {}
+            }
+        }
+    }
+
+    fn note_alive(&mut self, number: VersionNo) {
+        let now = self.now;
+        let Some(version) = self.version_mut(number) else { return };
+        version.first_alive = version.first_alive.or(Some(now));
+        version.last_alive = Some(now);
+        version.dead_since = None;
+        let control = version.restriction.clone().unwrap_or_default();
+        let lasting = version.obtained_at.plus(self.policy.accept_within) <= now;
+        if self.record.controls.len() < CONTROLS_KEPT {
+            self.record.controls.insert(control);
+        }
+        if lasting && self.is_current(number) {
+            self.record.drifts = 0;
+        }
+        if self.is_current(number) {
+            self.resolve("refused");
+        }
+    }
+
+    fn note_dead(&mut self, number: VersionNo) {
+        let (now, patience) = (self.now, self.policy.accept_within);
+        let controls = self.record.controls.clone();
+        let Some(version) = self.version_mut(number) else { return };
+        let control = controls.contains(version.restriction.as_deref().unwrap_or_default());
+        let patient = version.obtained_at.plus(patience) <= now;
+        if self.holds(super::rules::Rule::Control) && !control {
+            return;
+        }
+        if self.holds(super::rules::Rule::AcceptWithin) && !patient {
+            return;
+        }
+        if let Some(version) = self.version_mut(number) {
+            version.dead_since = version.dead_since.or(Some(now));
+        }
+    }
+}
+
+fn clamp_phase(phase: &mut Phase, now: Timestamp) {
+    match phase {
+        Phase::Judge { since, pending } | Phase::Verify { since, pending } | Phase::Deliver { since, pending } => {
+            *since = (*since).min(now);
+            pending.obtained_at = pending.obtained_at.min(now);
+        }
+        Phase::Cutover { since, .. } | Phase::Reobserve { since } => *since = (*since).min(now),
+        Phase::Halted { resume, .. } => clamp_phase(resume, now),
+        Phase::Unadopted | Phase::Steady | Phase::Announce { .. } | Phase::Create(_) => {}
+    }
+}
+
+/// How many restrictions a record remembers to have seen a key accepted under.
+const CONTROLS_KEPT: usize = 8;

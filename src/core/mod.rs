@@ -1,14 +1,28 @@
-//! The rotation logic: pure. No I/O, no clock, no randomness, no secrets, no async. Read in this order:
-//! the words (`names`, `time`), the state (`record`, `account`), what binds a decision (`policy`, `facts`),
-//! what it comes to (`plan`), and then the decision itself (`decide`, `apply`, `command`).
+//! The rotation logic: pure. No I/O, no clock, no randomness, no secrets, no async.
+//!
+//! Read in this order: the words ([`names`], [`time`]), the state ([`record`], [`account`]), what binds a decision
+//! ([`policy`], [`facts`]), what it comes to ([`plan`]), and then the decision itself: [`decide`](mod@decide) is the list
+//! of its steps, `pass` the state they share, `gate` what stands before a create, `advance` the transitions, `recover` the
+//! lost answers, `deliver` the targets, `retire` the old keys, [`notices`] what is told. [`apply`](mod@apply) folds in what
+//! came of an action, [`command`](mod@command) what an operator says.
 pub mod account;
+pub mod advance;
 pub mod apply;
+pub mod backoff;
 pub mod command;
 pub mod decide;
+mod deliver;
+pub mod due;
 pub mod facts;
+pub mod gate;
 pub mod names;
+pub mod notices;
+pub mod pass;
 pub mod plan;
 pub mod policy;
 pub mod record;
+mod recover;
+mod retire;
+pub mod rules;
 pub mod time;
 pub mod window;

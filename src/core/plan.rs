@@ -1,10 +1,11 @@
 //! What a decision comes to: what to make durable, what to do then, and when to look again.
 use super::account::Account;
-use super::facts::{Action, Blocked};
-use super::names::{Fingerprint, KeyName, NoticeId};
+use super::facts::{Action, Blocked, Content};
+use super::names::{Fingerprint, KeyName, NoticeId, TargetId};
 use super::record::{Actor, Record, Rotation, VersionNo, Wish};
 use super::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The outcome of a decision. Commit `change` first, then perform `actions`.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +33,9 @@ pub struct Change {
     pub notices: Vec<Notice>,
     /// A rotation that ended: a row of the history.
     pub finished: Option<Rotation>,
+    /// The provider holds a token of ours that this state never issued: the store was rolled back, and a new epoch
+    /// must begin.
+    pub rolled_back: bool,
 }
 
 /// A message to the owners of a key.
@@ -187,12 +191,16 @@ pub struct Adopt {
     pub probe: super::facts::Probe,
     /// Whether the operator insists although it could not be verified.
     pub unverified: bool,
+    /// What the targets hold now.
+    pub targets: BTreeMap<TargetId, Content>,
+    /// Whether the operator wants other content at the targets to be overwritten.
+    pub deliver: bool,
     /// Who.
     pub actor: Option<Actor>,
 }
 
 /// Why a command was refused. Nothing was changed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CommandRefused {
     /// It has no sense in this phase.
     #[error("not possible in this phase")]
@@ -206,6 +214,9 @@ pub enum CommandRefused {
     /// The old key is dead or near its end: giving up the new one would leave consumers without any.
     #[error("the old key is dead or near its end")]
     OldKeyEnding,
+    /// A target holds another value.
+    #[error("{0} holds another value; add --deliver to overwrite it")]
+    TargetHolds(TargetId),
     /// The key is not adopted yet.
     #[error("the key is not adopted yet")]
     Unadopted,

@@ -1,7 +1,9 @@
 //! What is true of a provider, and what the operator asks for: the two things that a decision is bound by.
 use super::names::{AccountId, TargetId};
+use super::record::Record;
 use super::window::Window;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -136,6 +138,9 @@ pub struct Policy {
     /// Which fingerprintless group of keys a create belongs to (Single-Invoice's package), so that lost creates of
     /// another package are never taken for this key's.
     pub package: Option<String>,
+    /// Under which restriction keys are created (an allow list, as text). A refusal of such a key proves nothing to a
+    /// daemon that never saw a key accepted under the same restriction.
+    pub restriction: Option<String>,
     /// How long before expiry the key is replaced.
     pub rotate_before: RotateBefore,
     /// The lifetime asked of the provider; assumed where it reports none.
@@ -177,6 +182,20 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The policy by which a key is worked on: a rotation stays at the account that it began at, whatever the config
+    /// says meanwhile.
+    pub fn working(&self, record: &Record) -> Cow<'_, Self> {
+        let account = record.rotation.as_ref().map(|it| &it.account).filter(|it| **it != self.account);
+        let Some((account, provider)) = account.and_then(|it| self.former.get_key_value(it)) else {
+            return Cow::Borrowed(self);
+        };
+        let mut working = self.clone();
+        working.former.insert(self.account.clone(), self.provider);
+        working.account = account.clone();
+        working.provider = *provider;
+        Cow::Owned(working)
+    }
+
     /// The policy of one target, if the config still names it.
     pub fn target(&self, id: &TargetId) -> Option<&TargetPolicy> {
         self.targets.iter().find(|it| it.id == *id)

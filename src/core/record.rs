@@ -52,6 +52,8 @@ pub struct Version {
     pub last_alive: Option<Timestamp>,
     /// Since when it is refused, uninterrupted, in spite of the control.
     pub dead_since: Option<Timestamp>,
+    /// The restriction that it was created under; none for an adopted key.
+    pub restriction: Option<String>,
     /// Whether it was ever, or may ever have been, brought to a target.
     pub delivered: bool,
 }
@@ -71,7 +73,10 @@ pub enum Phase {
     /// The key is not ours yet.
     Unadopted,
     /// The state was restored or rolled back: read before doing anything.
-    Reobserve,
+    Reobserve {
+        /// Since when.
+        since: Timestamp,
+    },
     /// Nothing to do until the current version nears expiry.
     Steady,
     /// The owners were told that a cutover comes; not before `until`.
@@ -130,10 +135,10 @@ pub struct Creating {
     pub token: Option<Token>,
     /// How many answers of this rotation were lost.
     pub lost: u32,
-    /// How many creates were refused or not sent.
+    /// How many keys of this rotation were refused after they had been created.
     pub refused: u32,
-    /// A key that was read once and must be read again before it is believed: its fingerprint, and since when.
-    pub seen: Option<(Fingerprint, Timestamp)>,
+    /// How many creates were made because the provider refused the new key after a cutover.
+    pub again: u32,
 }
 
 /// Why a key needs a human. Closed: scripts compare these codes.
@@ -310,7 +315,7 @@ pub struct Rotation {
     pub cut_at: Option<Timestamp>,
     /// How long a consumer may have held a dead key, in milliseconds.
     pub cutover_gap_ms: Option<u64>,
-    /// When each phase was entered.
+    /// When each phase was entered (the newest [`PHASES_KEPT`]).
     pub phases: Vec<(String, Timestamp)>,
     /// What came of each delivery.
     pub deliveries: BTreeMap<TargetId, Delivery>,
@@ -394,6 +399,10 @@ pub struct Record {
     pub probed_at: Option<Timestamp>,
     /// How often somebody else's change made us rotate since the key was last seen lastingly alive.
     pub drifts: u32,
+    /// The restrictions under which a key of ours was seen accepted from here (`""` is none): the probe's control.
+    pub controls: BTreeSet<String>,
+    /// A key that was read once and must be read again before it is believed: its fingerprint, and since when.
+    pub sighting: Option<(Fingerprint, Timestamp)>,
     /// What went wrong last.
     pub last_error: Option<LastError>,
     /// Notices that were committed, with when: none is sent twice for one cause.
@@ -406,6 +415,8 @@ pub struct Record {
 
 /// How many ended versions a record keeps.
 pub const ENDED_KEPT: usize = 16;
+/// How many changes of phase a rotation remembers.
+pub const PHASES_KEPT: usize = 32;
 /// How many notices a record remembers.
 pub const TOLD_KEPT: usize = 512;
 
@@ -430,6 +441,8 @@ impl Record {
             retry_at: None,
             probed_at: None,
             drifts: 0,
+            controls: BTreeSet::new(),
+            sighting: None,
             last_error: None,
             told: BTreeMap::new(),
             incidents: BTreeMap::new(),

@@ -1,9 +1,24 @@
-//! How owners are told. One file for each channel. A notifier is mechanism: no retry, no clock, no decision.
+//! How owners are told. One file for each kind of channel; to add one, write its file, then add its `mod` line and its
+//! row in [`KINDS`]. A notifier is mechanism: no retry, no clock, no decision.
+//!
+//! `email` writes a `letter`, as `text` and as `html`, and sends it over `smtp`; `webhook` posts the notice as JSON.
 use crate::core::names::NoticeId;
-use crate::core::plan::Notice;
+use crate::core::plan::{Notice, Severity};
 use crate::core::time::Timestamp;
+use crate::secret::SecretError;
 use async_trait::async_trait;
+use chrono_tz::Tz;
 use std::fmt;
+use std::sync::Arc;
+use toml::de::ValueDeserializer;
+
+pub mod email;
+mod html;
+pub mod letter;
+mod reference;
+pub mod smtp;
+mod text;
+pub mod webhook;
 
 /// A notice on its way to one owner, with what the core does not know.
 #[derive(Clone, Debug)]
@@ -16,6 +31,16 @@ pub struct Message {
     pub provider: Option<String>,
     /// What is said.
     pub notice: Notice,
+}
+
+impl Message {
+    /// What is sent of a text that somebody else may have had a hand in: control characters and marks that turn the
+    /// direction of writing become spaces, so that it stays one line and reads as it is.
+    pub(crate) fn one_line(text: &str) -> String {
+        let turns =
+            |it: char| matches!(it, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+        text.chars().map(|it| if it.is_control() || turns(it) { ' ' } else { it }).collect::<String>().trim().to_owned()
+    }
 }
 
 /// What came of one try to send.
@@ -37,11 +62,19 @@ pub enum Sent {
 /// One channel of one owner.
 #[async_trait]
 pub trait Notifier: fmt::Debug + Send + Sync {
-    /// Its identity: kind and address, without a secret (a secret URL is named by its host).
+    /// Its identity: kind and address, without a secret (a secret URL is named by where it is read from).
     fn id(&self) -> String;
 
     /// `email`, `webhook` or `exec`.
     fn kind(&self) -> &'static str;
+
+    /// Looks at what can only be seen on this machine, such as its secrets. For `rekeyd check`; sends nothing.
+    ///
+    /// # Errors
+    /// What would keep it from sending.
+    fn check(&self) -> Result<(), Fault> {
+        Ok(())
+    }
 
     /// Whether it wants this message.
     fn wants(&self, _message: &Message) -> bool {
@@ -51,3 +84,47 @@ pub trait Notifier: fmt::Debug + Send + Sync {
     /// Tries once to send. `now` is the moment of this try.
     async fn send(&self, message: &Message, now: Timestamp) -> Sent;
 }
+
+/// What would keep a channel from sending.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// A secret can't be read; perhaps only not from here.
+    #[error("{0}")]
+    Unseen(#[from] SecretError),
+    /// What is there is wrong. Names the remedy; never shows a secret.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+/// What the channels of an owner have in common.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// The connections of `[smtp]`, if there is such a section.
+    pub smtp: Option<Arc<smtp::SmtpClient>>,
+    /// What posts webhooks: see [`webhook::client`].
+    pub http: reqwest::Client,
+    /// The owner's time zone.
+    pub timezone: Option<Tz>,
+}
+
+/// A channel as an owner wants it.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// How to reach it.
+    pub notifier: Arc<dyn Notifier>,
+    /// Nothing below this is sent there.
+    pub min_severity: Severity,
+}
+
+/// One kind of channel.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// Its field in `[owners.NAME]`, which holds a list.
+    pub name: &'static str,
+    /// Reads that list. Errors carry the place in the file, and never what stands where a secret should be referred to;
+    /// show their `message()`, since their `Display` quotes the line.
+    pub read: fn(ValueDeserializer<'_>, &Shared) -> Result<Vec<Wanted>, toml::de::Error>,
+}
+
+/// Every kind of channel.
+pub const KINDS: &[Kind] = &[Kind { name: "email", read: email::read }, Kind { name: "webhook", read: webhook::read }];

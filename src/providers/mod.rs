@@ -1,13 +1,90 @@
 //! The key-issuing services. One file for each kind; to add one, write its file, then add its `mod` line and its row in
 //! [`KINDS`]. A provider is mechanism: no retry, no clock, no notice, no decision. It splits a create into `send`, which
 //! yields the raw answer, and `parse`, so that the answer can be made durable before anybody looks into it.
+mod infobip;
+mod infobip_2fa;
+mod mobivate;
+mod reply;
+mod setting;
+mod single_invoice;
+
 use crate::core::facts::{Probe, Refusal};
 use crate::core::names::{KeyName, Token};
 use crate::core::policy::Capabilities;
 use crate::core::time::Timestamp;
+use crate::http::{Client, Dated};
 use crate::secret::Secret;
 use async_trait::async_trait;
 use std::fmt;
+use std::sync::Arc;
+use toml::de::{Error, ValueDeserializer};
+
+/// One kind of provider. Making a provider touches neither the network nor a file; its secrets are read at each call.
+#[derive(Debug)]
+pub struct Kind {
+    /// The word of `kind = "…"`.
+    pub name: &'static str,
+    /// One sentence for the manual.
+    pub about: &'static str,
+    /// What it can do with its default settings.
+    pub capabilities: Capabilities,
+    /// Reads `[providers.NAME]`, without the fields that all kinds share. Faults carry their place in the file.
+    pub parse: for<'a> fn(ValueDeserializer<'a>) -> Result<Arc<dyn Provider>, Error>,
+    /// The same, with a client whose timeouts aren't the usual ones.
+    pub parse_with: for<'a> fn(ValueDeserializer<'a>, Client) -> Result<Arc<dyn Provider>, Error>,
+    /// Reads a key's `create = { … }`; an absent one is an empty table.
+    pub parse_create: for<'a> fn(ValueDeserializer<'a>) -> Result<Arc<dyn CreateOptions>, Error>,
+}
+
+/// All kinds.
+pub const KINDS: &[Kind] = &[
+    Kind {
+        name: "infobip",
+        about: "Infobip settings API (POST /settings/1/accounts/{account}/api-keys), in JSON or XML",
+        capabilities: infobip::CAPABILITIES,
+        parse: |it| infobip::parse(it, Client::default()),
+        parse_with: infobip::parse,
+        parse_create: infobip::parse_create,
+    },
+    Kind {
+        name: "infobip-2fa",
+        about: "Infobip 2FA (POST /2fa/1/api-key), which takes nothing and answers with the bare key",
+        capabilities: infobip_2fa::CAPABILITIES,
+        parse: |it| infobip_2fa::parse(it, Client::default()),
+        parse_with: infobip_2fa::parse,
+        parse_create: infobip_2fa::parse_create,
+    },
+    Kind {
+        name: "mobivate",
+        about: "Mobivate (POST /auth/createkey), where a new key revokes the old one at once",
+        capabilities: mobivate::CAPABILITIES,
+        parse: |it| mobivate::parse(it, Client::default()),
+        parse_with: mobivate::parse,
+        parse_create: mobivate::parse_create,
+    },
+    Kind {
+        name: "single-invoice",
+        about: "Single-Invoice.co (POST /account/key), which answers with all keys of the account",
+        capabilities: single_invoice::CAPABILITIES,
+        parse: |it| single_invoice::parse(it, Client::default()),
+        parse_with: single_invoice::parse,
+        parse_create: single_invoice::parse_create,
+    },
+];
+
+/// What stands between the name that the config gives and the token, in the name that the provider sees.
+const NAME_MARK: char = '~';
+
+/// The name under which a provider that knows names sees a key: `<create.name>~<token>`.
+pub fn name_at_provider(base_name: &str, token: &Token) -> String {
+    format!("{base_name}{NAME_MARK}{token}")
+}
+
+/// The attempt that a name at the provider carries. What follows the last `~` counts, so that a key is found again after
+/// its `create.name` was changed in the config.
+pub fn token_in(name: &str) -> Option<Token> {
+    name.rsplit_once(NAME_MARK).and_then(|(_, token)| token.parse().ok())
+}
 
 /// A key as a provider's answer shows it.
 #[derive(Clone, Debug, Default)]
@@ -54,13 +131,18 @@ pub trait CreateOptions: fmt::Debug + Send + Sync + 'static {
     fn package(&self) -> Option<String> {
         None
     }
+    /// The restriction that the key is created under (an allow list), as text.
+    fn restriction(&self) -> Option<String> {
+        None
+    }
     /// What the config must not say, in words for the operator; found at load.
     fn fault(&self) -> Option<String> {
         None
     }
 }
 
-/// The raw answer of a create call that was accepted (2xx). Its body is a secret as a whole.
+/// The raw answer of a create call that was accepted (2xx). Its body is a secret as a whole; of one that broke off or is
+/// too large it is what came. All formats end themselves, so `parse` notices.
 #[derive(Clone, Debug)]
 pub struct Raw {
     /// The HTTP status.
@@ -135,8 +217,8 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Where the answer is none that the document allows.
     fn parse(&self, raw: &Raw) -> Result<Created, Unreadable>;
 
-    /// Lists the enabled keys whose names this daemon may have given (`ListByName`), or all keys (`DiffList`).
-    /// `base_name` is the key's `create.name`.
+    /// Lists the enabled keys whose names carry a token, of whatever key and installation (`ListByName`), or all keys of
+    /// the account (`DiffList`).
     async fn list(&self, _auth: &Auth, _create: &dyn CreateOptions) -> Result<Listing, CallError> {
         Err(CallError::Unreachable("this kind of provider has no list call".into()))
     }
@@ -149,6 +231,11 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Asks whether a key is accepted. Never fails: what can't be told is inconclusive. The text says what was seen.
     async fn probe(&self, _secret: &Secret) -> (Probe, String) {
         (Probe::Inconclusive, "this provider has no probe".into())
+    }
+
+    /// The provider's clock beside ours, as its last answer showed it.
+    fn dated(&self) -> Option<Dated> {
+        None
     }
 
     /// Makes the provider refuse the key with this handle. A key that is not there counts as revoked.

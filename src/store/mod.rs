@@ -1,1 +1,291 @@
-//! TODO
+//! The durable state: records, accounts, sealed secrets, due times, the outbox and the history, in one database that is
+//! written in whole commits. A commit that returned is on the disk; after one that failed nothing more is written.
+//!
+//! ```text
+//! <state_dir>/          0700
+//!   lock                held by the one daemon that has the state open
+//!   sled/               the database
+//!   sequence            the number of the last commit that must never be forgotten; tells a roll-back
+//!   escrow/<token>      raw answers to creates whose meaning is not committed yet
+//!   reserve             room to be given up on a full disk
+//! ```
+//!
+//! All calls block: the engine makes them from one thread of their own.
+mod batch;
+mod disk;
+mod draft;
+mod error;
+mod escrow;
+mod lock;
+mod open;
+mod reserve;
+mod rows;
+mod seal;
+mod sequence;
+
+pub use batch::{Batch, HistoryRow, OutboxCounts, OutboxId, OutboxRow, OutboxState};
+pub use error::StoreError;
+pub use escrow::{ANSWERS_KEPT, Answer, BODY_BYTES, Escrow};
+pub use open::{Opened, Site, machine_id};
+
+use crate::core::account::Account;
+use crate::core::names::{Fingerprint, KeyName, NoticeId};
+use crate::core::record::{Record, VersionNo};
+use crate::core::time::Timestamp;
+use crate::secret::Secret;
+use disk::{Disk, Range};
+use draft::Draft;
+use lock::Lock;
+use reserve::Reserve;
+use seal::{Place, Seal};
+use serde::de::DeserializeOwned;
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The most rows that [`Store::history`] answers with: the newest.
+pub const HISTORY_ROWS: usize = 50_000;
+/// How many rows one commit of [`Store::prune`] removes.
+const PRUNE_ROWS: usize = 1_000;
+
+/// The open state. One thread writes at a time; any may read.
+pub struct Store {
+    // Before the lock: the database must be closed when the lock goes.
+    disk: Disk,
+    seal: Arc<Seal>,
+    escrow: Escrow,
+    reserve: Reserve,
+    dir: PathBuf,
+    /// The number of the last commit. Whoever holds it is the only writer.
+    commits: Mutex<u64>,
+    _lock: Lock,
+}
+
+impl Store {
+    /// Makes everything in the batch durable, or nothing; when it returns, the disk holds it.
+    ///
+    /// # Errors
+    /// [`StoreError::Poisoned`] where the disk did not confirm it, and ever after: then nobody knows what the disk
+    /// holds, and nothing may be done on the strength of what is read. With any other error nothing was written.
+    pub fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        self.disk.check()?;
+        let mut commits = self.commits();
+        let next = *commits + 1;
+        let mut draft = Draft::new(&self.disk);
+        draft.add(batch, &self.seal, next)?;
+        if batch.answers_roll_back || batch.answers_new_machine {
+            let mut identity = open::read_identity(&self.disk)?;
+            identity.rolled_back &= !batch.answers_roll_back;
+            identity.new_machine &= !batch.answers_new_machine;
+            draft.put_json(rows::IDENTITY_ROW, &identity)?;
+        }
+        draft.put(rows::SEQUENCE_ROW, &next.to_be_bytes())?;
+        self.disk.apply(&draft.into_writes())?;
+        *commits = next;
+        if batch.sealing_point {
+            sequence::write(&self.dir, next).map_err(|it| self.disk.poison(it.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// The records of all keys, by name.
+    ///
+    /// # Errors
+    /// Where a row is damaged. None is left out: a key without its record would look like one that was never ours.
+    pub fn records(&self) -> Result<Vec<Record>, StoreError> {
+        let read = self.disk.prefix(rows::RECORDS).map(|row| {
+            let (row, record): (_, Record) = self.decoded(row?)?;
+            if rows::record(&record.name) == row { Ok(record) } else { Err(self.misnamed(&row)) }
+        });
+        read.collect()
+    }
+
+    /// The records of all accounts, by id.
+    ///
+    /// # Errors
+    /// Where a row is damaged.
+    pub fn accounts(&self) -> Result<Vec<Account>, StoreError> {
+        let read = self.disk.prefix(rows::ACCOUNTS).map(|row| {
+            let (row, account): (_, Account) = self.decoded(row?)?;
+            if rows::account(&account.id) == row { Ok(account) } else { Err(self.misnamed(&row)) }
+        });
+        read.collect()
+    }
+
+    /// The secret of a version, if it is kept.
+    ///
+    /// # Errors
+    /// Where its row is damaged.
+    pub fn secret(&self, name: &KeyName, version: VersionNo) -> Result<Option<Secret>, StoreError> {
+        let row = rows::secret(name, version);
+        let Some(sealed) = row_content(&self.disk, &row)? else { return Ok(None) };
+        let opened = self.seal.open(&Place::Version(name, version), &sealed);
+        opened.map(Some).ok_or_else(|| rows::damaged(self.disk.dir(), &row, "it does not open with the master key"))
+    }
+
+    /// The keys that are due at `now`, the longest due first. Costs what is due, not what there is.
+    ///
+    /// # Errors
+    /// Where a row can't be read.
+    pub fn due_before(&self, now: Timestamp) -> Result<Vec<KeyName>, StoreError> {
+        let until = [rows::DUE, &rows::time(now), &[u8::MAX]].concat();
+        let due = self.disk.range(rows::DUE, Bound::Excluded(&until));
+        due.map(|row| self.due_row(&row?.0).map(|(_, name)| name)).collect()
+    }
+
+    /// When the next key is due.
+    ///
+    /// # Errors
+    /// Where the row can't be read.
+    pub fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let first = self.disk.prefix(rows::DUE).next().transpose()?;
+        first.map(|(row, _)| self.due_row(&row).map(|(at, _)| at)).transpose()
+    }
+
+    /// The notices to be sent at `now`, the longest waiting first, at most `limit`. Costs what is due.
+    ///
+    /// # Errors
+    /// Where a row is damaged.
+    pub fn outbox_due(&self, now: Timestamp, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        let until = [rows::OUTBOX_DUE, &rows::time(now), &[u8::MAX]].concat();
+        let due = self.disk.range(rows::OUTBOX_DUE, Bound::Excluded(&until)).take(limit);
+        due.map(|index| self.indexed(&index?.0)).collect()
+    }
+
+    /// What became of one notice, over all owners and channels.
+    ///
+    /// # Errors
+    /// Where a row is damaged.
+    pub fn outbox(&self, notice: &NoticeId) -> Result<Vec<OutboxRow>, StoreError> {
+        let prefix = [rows::OUTBOX, notice.as_str().as_bytes(), b"\0"].concat();
+        self.disk.prefix(&prefix).map(|row| self.decoded(row?).map(|(_, it)| it)).collect()
+    }
+
+    /// How many notices are on their way, and how many were given up. Costs as many rows.
+    ///
+    /// # Errors
+    /// Where a row can't be read.
+    pub fn outbox_counts(&self) -> Result<OutboxCounts, StoreError> {
+        Ok(OutboxCounts {
+            pending: count(self.disk.prefix(rows::OUTBOX_DUE))?,
+            dead: count(self.disk.prefix(rows::OUTBOX_DEAD))?,
+        })
+    }
+
+    /// What happened from `since` to `until`, both included, oldest first: to one key, or to all. At most
+    /// [`HISTORY_ROWS`], the newest.
+    ///
+    /// # Errors
+    /// Where a row is damaged.
+    pub fn history(
+        &self,
+        name: Option<&KeyName>,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        let from = [rows::HISTORY, &rows::time(since.unwrap_or(Timestamp(i64::MIN)))].concat();
+        let to = [rows::HISTORY, &rows::time(until.unwrap_or(Timestamp::NEVER)), &[u8::MAX; 13]].concat();
+        let read = self.disk.range(&from, Bound::Excluded(&to)).rev();
+        let read = read.map(|row| self.decoded(row?).map(|(_, it): (_, HistoryRow)| it));
+        let wanted = read.filter(|row| row.as_ref().map_or(true, |it| name.is_none_or(|name| it.name() == name)));
+        let mut rows: Vec<_> = wanted.take(HISTORY_ROWS).collect::<Result<_, _>>()?;
+        rows.reverse();
+        Ok(rows)
+    }
+
+    /// Forgets what happened before a moment, and the notices that ended before it. Says how many rows that were.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn prune(&self, before: Timestamp) -> Result<usize, StoreError> {
+        let until = [rows::HISTORY, &rows::time(before)].concat();
+        let mut names = Vec::new();
+        for row in self.disk.range(rows::HISTORY, Bound::Excluded(&until)) {
+            names.push(row?.0);
+        }
+        let mut ended = Vec::new();
+        for row in self.disk.prefix(rows::OUTBOX) {
+            let (_, row): (_, OutboxRow) = self.decoded(row?)?;
+            if row.state != OutboxState::Pending && row.at < before {
+                ended.push(row.id());
+            }
+        }
+        for some in names.chunks(PRUNE_ROWS) {
+            let _only_writer = self.commits();
+            let mut draft = Draft::new(&self.disk);
+            some.iter().try_for_each(|it| draft.remove(it))?;
+            self.disk.apply(&draft.into_writes())?;
+        }
+        for some in ended.chunks(PRUNE_ROWS) {
+            self.commit(&Batch { outbox_drop: some.to_vec(), ..Batch::default() })?;
+        }
+        Ok(names.len() + ended.len())
+    }
+
+    /// A small thing by its name.
+    ///
+    /// # Errors
+    /// Where its row is damaged.
+    pub fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        row_content(&self.disk, &rows::meta(name))
+    }
+
+    /// Where the raw answers to creates are kept.
+    pub fn escrow(&self) -> &Escrow {
+        &self.escrow
+    }
+
+    /// Errs, with the reason and the remedy, unless a create could be carried through: nothing failed yet, and there is
+    /// room on the disk.
+    ///
+    /// # Errors
+    /// A sentence for people.
+    pub fn reserve_ready(&self) -> Result<(), String> {
+        self.disk.check().map_err(|it| it.to_string())?;
+        self.reserve.ready()
+    }
+
+    /// Tells the master key from others.
+    pub fn master_fingerprint(&self) -> &Fingerprint {
+        self.seal.fingerprint()
+    }
+
+    fn commits(&self) -> MutexGuard<'_, u64> {
+        // A panic within a commit leaves the number as it was: nothing is half done.
+        self.commits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn due_row(&self, row: &[u8]) -> Result<(Timestamp, KeyName), StoreError> {
+        let (at, name) = rows::timed(rows::DUE, row).ok_or_else(|| self.misnamed(row))?;
+        let name = std::str::from_utf8(name).ok().and_then(|it| it.parse().ok());
+        name.map(|name| (at, name)).ok_or_else(|| self.misnamed(row))
+    }
+
+    fn indexed(&self, index: &[u8]) -> Result<OutboxRow, StoreError> {
+        let (_, name) = rows::timed(rows::OUTBOX_DUE, index).ok_or_else(|| self.misnamed(index))?;
+        let row = [rows::OUTBOX, name].concat();
+        let value = self.disk.row(&row)?.ok_or_else(|| rows::damaged(self.disk.dir(), &row, "it is gone"))?;
+        self.decoded((row, value)).map(|(_, it)| it)
+    }
+
+    fn decoded<T: DeserializeOwned>(&self, (row, value): disk::Row) -> Result<(Vec<u8>, T), StoreError> {
+        let dir = self.disk.dir();
+        let json = rows::content(dir, &row, &value, |it| self.disk.row(it))?;
+        let decoded = rows::decode(dir, &row, &json)?;
+        Ok((row, decoded))
+    }
+
+    fn misnamed(&self, row: &[u8]) -> StoreError {
+        rows::damaged(self.disk.dir(), row, "its name is not that of its content")
+    }
+}
+
+/// The content of one row, over all of its parts.
+fn row_content(disk: &Disk, row: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(value) = disk.row(row)? else { return Ok(None) };
+    rows::content(disk.dir(), row, &value, |it| disk.row(it)).map(Some)
+}
+
+fn count(mut range: Range<'_>) -> Result<u64, StoreError> {
+    range.try_fold(0, |count, row| row.map(|_| count + 1))
+}

@@ -1,5 +1,15 @@
 //! The places that keys are delivered to. One file for each kind; to add one, write its file, then add its `mod` line and
 //! its row in [`KINDS`]. A target is mechanism: no retry, no clock, no notice, no decision.
+mod command;
+mod env;
+mod exec;
+mod file;
+mod format;
+mod hook;
+mod identity;
+mod mask;
+mod place;
+
 use crate::core::facts::Content;
 use crate::core::names::{Fingerprint, KeyName, TargetId};
 use crate::core::policy::Reach;
@@ -7,7 +17,31 @@ use crate::core::record::VersionNo;
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use async_trait::async_trait;
+use serde::de::DeserializeOwned;
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use toml::de::ValueDeserializer;
+
+/// Every kind of target.
+pub const KINDS: &[Kind] =
+    &[Kind { name: "file", parse: parse::<file::KeyFile> }, Kind { name: "exec", parse: parse::<exec::Exec> }];
+
+/// A kind of target.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// What stands in the config as `kind`.
+    pub name: &'static str,
+    /// Reads one `[[keys.NAME.deliver]]` without its `kind`. Errors name their place in the file.
+    pub parse: for<'a> fn(ValueDeserializer<'a>) -> Parsed,
+}
+
+/// A target as the config states it, or what is wrong with it.
+pub type Parsed = Result<Arc<dyn Target>, toml::de::Error>;
+
+fn parse<T: Target + DeserializeOwned + 'static>(from: ValueDeserializer<'_>) -> Parsed {
+    Ok(Arc::new(T::deserialize(from)?))
+}
 
 /// What is delivered.
 #[derive(Clone, Debug)]
@@ -30,6 +64,19 @@ pub struct Parcel {
 #[error("{0}")]
 pub struct DeliveryError(pub String);
 
+/// What the service's unit must allow for a target to work.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Needs {
+    /// Folders that are written to (`ReadWritePaths=`).
+    pub folders: Vec<PathBuf>,
+    /// Groups that files are given to (`SupplementaryGroups=`).
+    pub groups: Vec<String>,
+    /// Whether files are given to other users (`AmbientCapabilities=CAP_CHOWN`).
+    pub chown: bool,
+    /// Units that are restarted or reloaded (a polkit rule).
+    pub units: Vec<String>,
+}
+
 /// One `[[keys.NAME.deliver]]`.
 #[async_trait]
 pub trait Target: fmt::Debug + Send + Sync {
@@ -44,8 +91,22 @@ pub trait Target: fmt::Debug + Send + Sync {
         false
     }
 
+    /// What the service's unit must allow for it.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
     /// Looks at what it holds. `known` are versions of ours, to compare with where the format can't be read back.
     async fn observe(&self, known: &[Parcel]) -> Content;
+
+    /// Takes out the secret that it holds, ours or not, to probe it or to adopt it; none where there is none, or where the
+    /// format does not let it be read back.
+    ///
+    /// # Errors
+    /// Where it can't be looked at.
+    async fn read(&self) -> Result<Option<Secret>, DeliveryError> {
+        Ok(None)
+    }
 
     /// Says whether a delivery could be carried through now (the folder exists and can be written, the command exists).
     ///
@@ -62,7 +123,7 @@ pub trait Target: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// Removes the key from there, for a retired key.
+    /// Removes the key from there, for a retired key. Does nothing where it can't be removed.
     async fn clear(&self) -> Result<(), DeliveryError> {
         Ok(())
     }

@@ -30,7 +30,7 @@ pub(super) fn choices(subject: &Subject<'_>) -> Vec<&'static str> {
 }
 
 fn is_critical(subject: &Subject<'_>, current: &Version) -> bool {
-    let waits = subject.config.is_none() || matches!(subject.phase(), Phase::Halted { .. } | Phase::Reobserve);
+    let waits = subject.config.is_none() || matches!(subject.phase(), Phase::Halted { .. } | Phase::Reobserve { .. });
     let fails = subject.record.is_some_and(|it| it.failures > 0);
     // In a cutover the current version is the new one: that it is refused at first is no trouble yet.
     let dead = current.dead_since.is_some() && !matches!(subject.phase(), Phase::Cutover { .. });

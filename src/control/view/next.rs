@@ -16,7 +16,7 @@ pub(super) fn next(subject: &Subject<'_>) -> Option<NextStep> {
     match &record.phase {
         Phase::Halted { .. } => None,
         Phase::Unadopted => (config.policy.initial == Initial::Create).then(|| first_create(subject)),
-        Phase::Reobserve => {
+        Phase::Reobserve { .. } => {
             Some(soon(subject, "verify", "restored", "provider and targets are read before anything is done"))
         }
         Phase::Steady | Phase::Announce { .. } => at_rest(subject, record),

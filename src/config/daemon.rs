@@ -1,0 +1,116 @@
+//! `[daemon]` and `[windows.NAME]`.
+use super::document::{Document, unknown_name};
+use super::fault::{At, Findings};
+use super::secrets::{self, Managed};
+use super::section::Section;
+use super::settings::Daemon;
+use super::words::Schedule;
+use super::written::{self, defaults};
+use crate::core::window::Window;
+use chrono_tz::Tz;
+use croner::Cron;
+use croner::parser::{CronParser, Seconds};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::Spanned;
+
+/// Reads `[daemon]`. `None` where it can't be read.
+pub(super) fn daemon(document: &Document<'_>, findings: &mut Findings) -> Option<Daemon> {
+    let Some(section) = &document.daemon else {
+        let hint = "write [daemon] with master_key = { credential = \"master-key\" }; rekeyd init writes one";
+        findings.fault(At { file: 0, start: 0 }, "`[daemon]` is missing", hint);
+        return None;
+    };
+    let written: written::Daemon = section.read_as(&[], findings).value?;
+    secrets::check(section, Managed::Refused, findings);
+    owners(section, &written.owners, document, findings);
+    if written.owners.is_empty() && !document.keys.is_empty() {
+        let message = "nobody is told of the daemon's own trouble";
+        findings.warning(section.at(), message, "name them: owners = [\"…\"]");
+    }
+    let state_dir = path(section, written.state_dir, findings, || systemd("STATE_DIRECTORY", defaults::STATE_DIR));
+    let control_socket = path(section, written.control_socket, findings, || {
+        systemd("RUNTIME_DIRECTORY", defaults::RUNTIME_DIR).join("control.sock")
+    });
+    let sweep = match written.sweep {
+        None => CronParser::builder().seconds(Seconds::Required).build().parse(defaults::SWEEP).ok()?,
+        Some(sweep) => cron(section, sweep, findings),
+    };
+    Some(Daemon {
+        state_dir,
+        control_socket,
+        master_key: written.master_key,
+        owners: names(written.owners),
+        timezone: written.timezone.map_or(Tz::UTC, |it| it.0),
+        history_for: written.history_for.map_or(defaults::HISTORY_FOR, |it| it.0),
+        reserve: written.reserve.map_or(defaults::RESERVE, |it| it.0),
+        sweep,
+        max_concurrent_rotations: written
+            .max_concurrent_rotations
+            .map_or(defaults::MAX_CONCURRENT_ROTATIONS, Into::into),
+    })
+}
+
+/// Reads `[windows.NAME]`. A window that can't be read is missing here, though its name is known.
+pub(super) fn windows(document: &Document<'_>, timezone: Tz, findings: &mut Findings) -> BTreeMap<String, Window> {
+    let mut windows = BTreeMap::new();
+    for (name, section) in &document.windows {
+        let reading = section.read_as::<written::Window>(&[], findings);
+        let Some(written) = reading.value else { continue };
+        let open = cron(section, written.open, findings);
+        let duration: Duration = written.duration.0;
+        let timezone = written.timezone.map_or(timezone, |it| it.0);
+        windows.insert(name.clone(), Window { name: Some(name.clone()), open, duration, timezone });
+    }
+    windows
+}
+
+/// Looks up the owners that a section names.
+pub(super) fn owners(
+    section: &Section<'_>,
+    owners: &[Spanned<String>],
+    document: &Document<'_>,
+    findings: &mut Findings,
+) {
+    for owner in owners {
+        if !document.owners.contains_key(owner.get_ref()) {
+            let at = section.place(&owner.span());
+            unknown_name(findings, at, "owner", owner.get_ref(), &document.owners);
+        }
+    }
+}
+
+/// The names without their places.
+pub(super) fn names(names: Vec<Spanned<String>>) -> Vec<String> {
+    names.into_iter().map(Spanned::into_inner).collect()
+}
+
+fn cron(section: &Section<'_>, schedule: Spanned<Schedule>, findings: &mut Findings) -> Cron {
+    if schedule.get_ref().numeric_weekdays {
+        let message = "weekdays by number are counted from Sunday = 0";
+        findings.warning(section.place(&schedule.span()), message, "write names, such as Mon-Fri");
+    }
+    schedule.into_inner().cron
+}
+
+fn path(
+    section: &Section<'_>,
+    written: Option<Spanned<PathBuf>>,
+    findings: &mut Findings,
+    default: impl Fn() -> PathBuf,
+) -> PathBuf {
+    let Some(path) = written else { return default() };
+    if path.get_ref().is_relative() {
+        let message = format!("{} is a relative path", path.get_ref().display());
+        findings.fault(section.place(&path.span()), message, "write the whole path");
+    }
+    path.into_inner()
+}
+
+/// The folder that systemd made for us (the first, where it made several), or the usual one.
+fn systemd(variable: &str, usual: &str) -> PathBuf {
+    let folders = std::env::var(variable).unwrap_or_default();
+    let first = folders.split(':').next().filter(|it| !it.is_empty());
+    Path::new(first.unwrap_or(usual)).to_owned()
+}

@@ -1,0 +1,152 @@
+//! The sections of all files together, each by its name, before anybody reads what is in them.
+use super::fault::{At, Findings, Hint};
+use super::section::Section;
+use super::source::Source;
+use super::{suggest, wording};
+use crate::core::names::{NAME_BYTES, is_name};
+use std::collections::btree_map::{BTreeMap, Entry};
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+/// The sections of one family by their names.
+pub(super) type Sections<'i> = BTreeMap<String, Section<'i>>;
+
+/// A config as written.
+#[derive(Debug, Default)]
+pub(super) struct Document<'i> {
+    /// `[daemon]`.
+    pub(super) daemon: Option<Section<'i>>,
+    /// `[smtp]`.
+    pub(super) smtp: Option<Section<'i>>,
+    /// `[owners.NAME]`.
+    pub(super) owners: Sections<'i>,
+    /// `[windows.NAME]`.
+    pub(super) windows: Sections<'i>,
+    /// `[providers.NAME]`.
+    pub(super) providers: Sections<'i>,
+    /// `[keys.NAME]`.
+    pub(super) keys: Sections<'i>,
+}
+
+/// What a file may have at its top.
+const TOP: [&str; 6] = ["daemon", "smtp", "owners", "windows", "providers", "keys"];
+
+impl<'i> Document<'i> {
+    /// Reads the files. `None` where their syntax is broken: what would be found beyond that is mostly its consequence.
+    pub(super) fn parse(sources: &'i [Source], findings: &mut Findings) -> Option<Self> {
+        let mut document = Self::default();
+        let mut broken = false;
+        for (file, source) in sources.iter().enumerate() {
+            let (root, errors) = DeTable::parse_recoverable(&source.text);
+            let mut lines = Vec::new();
+            for error in errors {
+                let span = error.span().unwrap_or(0..0);
+                let line = source.text.get(..span.start).unwrap_or("").matches('\n').count();
+                // The rest of a broken line is not worth a word of its own.
+                if !lines.contains(&line) {
+                    lines.push(line);
+                    let what = source.text.get(span.clone()).unwrap_or("");
+                    findings.fault(At { file, start: span.start }, syntax(error.message(), what), Hint::default());
+                }
+            }
+            broken |= !lines.is_empty();
+            if !broken {
+                Filing { file, sources, findings }.file(&mut document, root.into_inner());
+            }
+        }
+        if broken { None } else { Some(document) }
+    }
+}
+
+/// Says what is wrong with the syntax. The text itself is shown only where it is a name: a value may be a secret.
+fn syntax(message: &str, what: &str) -> String {
+    if message == "duplicate key" { format!("`{what}` is here a second time") } else { message.to_owned() }
+}
+
+/// Puts the sections of one file to those of the others.
+struct Filing<'f> {
+    file: usize,
+    sources: &'f [Source],
+    findings: &'f mut Findings,
+}
+
+impl<'i> Filing<'_> {
+    fn file(mut self, document: &mut Document<'i>, root: DeTable<'i>) {
+        for (name, value) in root {
+            match name.get_ref().as_ref() {
+                "daemon" => self.single(&mut document.daemon, &name, value),
+                "smtp" => self.single(&mut document.smtp, &name, value),
+                "owners" => self.family(&mut document.owners, &name, value),
+                "windows" => self.family(&mut document.windows, &name, value),
+                "providers" => self.family(&mut document.providers, &name, value),
+                "keys" => self.family(&mut document.keys, &name, value),
+                other => {
+                    let (message, hint) = wording::unknown("section", "", other, TOP);
+                    self.findings.fault(self.at(&name), message, hint);
+                }
+            }
+        }
+    }
+
+    fn single(&mut self, to: &mut Option<Section<'i>>, name: &Spanned<DeString<'i>>, value: Spanned<DeValue<'i>>) {
+        if let Some(first) = to {
+            return self.twice(&format!("`[{}]`", name.get_ref()), first.file, name);
+        }
+        *to = self.section(name, value);
+    }
+
+    fn family(&mut self, to: &mut Sections<'i>, family: &Spanned<DeString<'i>>, value: Spanned<DeValue<'i>>) {
+        let Some(section) = self.section(family, value) else { return };
+        for (name, value) in section.table {
+            if !is_name(name.get_ref()) {
+                let message = format!("`{}` is no name", name.get_ref());
+                let hint =
+                    format!("a name is 1 to {NAME_BYTES} of a-z, 0-9, _ and -, and starts with a letter or a digit");
+                self.findings.fault(self.at(&name), message, hint);
+            }
+            match to.entry(name.get_ref().clone().into_owned()) {
+                Entry::Occupied(first) => {
+                    let what = format!("`[{}.{}]`", family.get_ref(), name.get_ref());
+                    self.twice(&what, first.get().file, &name);
+                }
+                Entry::Vacant(place) => {
+                    if let Some(section) = self.section(&name, value) {
+                        place.insert(section);
+                    }
+                }
+            }
+        }
+    }
+
+    fn section(&mut self, name: &Spanned<DeString<'i>>, value: Spanned<DeValue<'i>>) -> Option<Section<'i>> {
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Table(table) => Some(Section { file: self.file, prefix: "", span, table }),
+            other => {
+                let message = format!("`{}` is {}, where a table is expected", name.get_ref(), a(other.type_str()));
+                self.findings.fault(self.at(name), message, Hint::default());
+                None
+            }
+        }
+    }
+
+    fn twice(&mut self, what: &str, first: usize, name: &Spanned<DeString<'i>>) {
+        let other = self.sources[first].path.display();
+        self.findings.fault(self.at(name), format!("{what} is in {other} already"), "keep one of the two");
+    }
+
+    fn at(&self, name: &Spanned<DeString<'i>>) -> At {
+        At { file: self.file, start: name.span().start }
+    }
+}
+
+/// The name of a type of TOML's, with its article.
+pub(super) fn a(what: &str) -> String {
+    format!("{} {what}", if what.starts_with(['a', 'i']) { "an" } else { "a" })
+}
+
+/// A fault for a name that no section has.
+pub(super) fn unknown_name(findings: &mut Findings, at: At, family: &str, name: &str, known: &Sections<'_>) {
+    let hint = suggest::hint(name, known.keys().map(String::as_str));
+    findings.fault(at, format!("there is no {family} `{name}`"), hint);
+}

@@ -1,0 +1,222 @@
+//! `[keys.NAME]`: each for itself. What keys are to one another is in `relations`.
+use super::daemon::{names, owners};
+use super::document::{Document, a, unknown_name};
+use super::fault::{Findings, Hint};
+use super::providers::{Provider, kind};
+use super::section::{Section, deserializer};
+use super::settings::{Key, Owner};
+use super::written::{self, defaults};
+use crate::core::names::KeyName;
+use crate::core::policy::{OnCreate, Policy, RotateBefore, TargetPolicy};
+use crate::core::window::Window;
+use crate::humane::HumanDuration;
+use crate::providers::CreateOptions;
+use crate::targets::{self, Target};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// The parts of a config that keys refer to.
+pub(super) struct Parts<'p, 'i> {
+    /// What is written.
+    pub(super) document: &'p Document<'i>,
+    /// The providers that could be read.
+    pub(super) providers: &'p BTreeMap<String, Provider>,
+    /// The windows that could be read.
+    pub(super) windows: &'p BTreeMap<String, Window>,
+    /// The owners that could be read.
+    pub(super) owners: &'p BTreeMap<String, Owner>,
+}
+
+/// The fields of a key that belong to the kinds.
+const KINDS_FIELDS: [&str; 2] = ["create", "deliver"];
+
+impl Parts<'_, '_> {
+    /// Reads every `[keys.NAME]`. One that can't be read is missing here.
+    pub(super) fn keys(&self, findings: &mut Findings) -> BTreeMap<KeyName, Key> {
+        let mut keys = BTreeMap::new();
+        for (name, section) in &self.document.keys {
+            let key = self.key(name, section, findings);
+            if let Some(key) = key {
+                keys.insert(key.name.clone(), key);
+            }
+        }
+        keys
+    }
+
+    fn key(&self, name: &str, section: &Section<'_>, findings: &mut Findings) -> Option<Key> {
+        let mut own = section.clone();
+        let kinds = own.split(&KINDS_FIELDS);
+        let reading = own.read_as::<written::Key>(&KINDS_FIELDS, findings);
+        let targets = deliver(&kinds, findings);
+        if let Some(written) = &reading.value {
+            self.look_up(written, section, findings);
+        }
+        let written = reading.value?;
+        let provider = self.providers.get(written.provider.get_ref())?;
+        let create = create(&kinds, provider, findings);
+        let policy = self.policy(&written, provider, create.as_deref(), &targets);
+        if reading.clean && provider.clean {
+            check_times(section, &written, &policy, provider, findings);
+        }
+        Some(Key {
+            name: name.parse().ok()?,
+            provider: written.provider.into_inner(),
+            owners: names(written.owners),
+            policy,
+            create: create?,
+            targets,
+        })
+    }
+
+    /// Looks up what a key names.
+    fn look_up(&self, written: &written::Key, section: &Section<'_>, findings: &mut Findings) {
+        let provider = &written.provider;
+        if !self.document.providers.contains_key(provider.get_ref()) {
+            let at = section.place(&provider.span());
+            unknown_name(findings, at, "provider", provider.get_ref(), &self.document.providers);
+        }
+        for window in &written.windows {
+            if !self.document.windows.contains_key(window.get_ref()) {
+                let at = section.place(&window.span());
+                unknown_name(findings, at, "window", window.get_ref(), &self.document.windows);
+            }
+        }
+        owners(section, &written.owners, self.document, findings);
+        if written.owners.is_empty() && section.table.contains_key("owners") {
+            findings.fault(section.at_field("owners"), "a key needs an owner", "name who is told of it");
+        }
+    }
+
+    fn policy(
+        &self,
+        written: &written::Key,
+        provider: &Provider,
+        create: Option<&dyn CreateOptions>,
+        targets: &[Arc<dyn Target>],
+    ) -> Policy {
+        let windows = written.windows.iter().filter_map(|it| self.windows.get(it.get_ref()).cloned()).collect();
+        let owners = || written.owners.iter().filter_map(|it| self.owners.get(it.get_ref()));
+        let mut notify_before: Vec<_> = owners().flat_map(|it| it.notify_before.iter().copied()).collect();
+        notify_before.sort_unstable_by(|a, b| b.cmp(a));
+        notify_before.dedup();
+        Policy {
+            account: provider.section.account.clone(),
+            provider: provider.section.provider.capabilities(),
+            former: BTreeMap::new(),
+            package: create.and_then(CreateOptions::package),
+            restriction: create.and_then(CreateOptions::restriction),
+            rotate_before: written.rotate_before.map_or(defaults::ROTATE_BEFORE, |it| it.0),
+            valid_for: written.valid_for.map(|it| it.0),
+            max_age: written.max_age.map(|it| it.0),
+            overlap: written.overlap.map_or(defaults::OVERLAP, |it| it.0),
+            windows,
+            announce: written.announce.map_or(defaults::ANNOUNCE, |it| it.0),
+            outside_window: written.outside_window,
+            on_ambiguous: written.on_ambiguous,
+            on_drift: written.on_drift,
+            initial: written.initial,
+            targets: targets.iter().map(|it| target_policy(it.as_ref())).collect(),
+            accept_within: provider.accept_within,
+            settle: provider.settle,
+            watch: provider.watch,
+            creates_per_day: provider.creates_per_day,
+            notify_before,
+            escalate_before: owners().map(|it| it.escalate_before).max().unwrap_or(defaults::ESCALATE_BEFORE),
+            stuck_after: written.stuck_after.map_or(defaults::STUCK_AFTER, |it| it.0),
+            probe_every: written.probe_every.map_or(defaults::PROBE_EVERY, |it| it.0),
+        }
+    }
+}
+
+fn target_policy(target: &dyn Target) -> TargetPolicy {
+    TargetPolicy { id: target.id(), reach: target.reach(), confirms: target.confirms() }
+}
+
+/// Reads `create`, which may be absent: then it is an empty table at the key itself.
+fn create(kinds: &Section<'_>, provider: &Provider, findings: &mut Findings) -> Option<Arc<dyn CreateOptions>> {
+    let (table, span) = match kinds.table.get("create").map(|it| (it.get_ref(), it.span())) {
+        None => (DeTable::new(), kinds.span.clone()),
+        Some((DeValue::Table(table), span)) => (table.clone(), span),
+        Some((other, span)) => {
+            let message = format!("`create` is {}, where a table is expected", a(other.type_str()));
+            findings.fault(kinds.place(&span), message, Hint::default());
+            return None;
+        }
+    };
+    let section = Section { file: kinds.file, prefix: "create.", span, table };
+    let create = section.read(&[], findings, |table| (provider.kind.parse_create)(deserializer(table)));
+    let fault = create.value.as_ref().filter(|_| create.clean).and_then(|it| it.fault());
+    if let Some(fault) = fault {
+        findings.fault(section.at(), fault, Hint::default());
+    }
+    create.value
+}
+
+/// Reads every `[[keys.NAME.deliver]]`.
+fn deliver(kinds: &Section<'_>, findings: &mut Findings) -> Vec<Arc<dyn Target>> {
+    let Some(list) = kinds.table.get("deliver") else {
+        let hint = "write [[keys.NAME.deliver]] with kind = \"file\" and a path";
+        findings.warning(kinds.at(), "this key goes nowhere", hint);
+        return Vec::new();
+    };
+    let DeValue::Array(list) = list.get_ref() else {
+        let message = "`deliver` is a list of tables; write [[keys.NAME.deliver]], with two brackets";
+        findings.fault(kinds.place(&list.span()), message, Hint::default());
+        return Vec::new();
+    };
+    list.iter().filter_map(|it| target(kinds, it, findings)).collect()
+}
+
+fn target(kinds: &Section<'_>, item: &Spanned<DeValue<'_>>, findings: &mut Findings) -> Option<Arc<dyn Target>> {
+    let span = item.span();
+    let DeValue::Table(table) = item.get_ref() else {
+        let message = format!("`deliver` holds {}, where a table is expected", a(item.get_ref().type_str()));
+        findings.fault(kinds.place(&span), message, Hint::default());
+        return None;
+    };
+    let mut section = Section { file: kinds.file, prefix: "deliver.", span, table: table.clone() };
+    let word = section.split(&["kind"]);
+    let kind = kind(&word, targets::KINDS, |it| it.name, findings)?;
+    section.read(&["kind"], findings, |table| (kind.parse)(deserializer(table))).value
+}
+
+/// Whether the times of a key can all be kept.
+fn check_times(
+    section: &Section<'_>,
+    written: &written::Key,
+    policy: &Policy,
+    provider: &Provider,
+    findings: &mut Findings,
+) {
+    let human = |it: Duration| HumanDuration(it).to_string();
+    if !policy.provider.reports_expiry && policy.valid_for.is_none() && policy.max_age.is_none() {
+        let message = format!("{} reports no expiry, so nothing says when to rotate", provider.section.kind);
+        findings.fault(section.at(), message, "write valid_for or max_age, such as max_age = \"90d\"");
+    }
+    let lead = match (policy.rotate_before, policy.valid_for) {
+        (RotateBefore::Lead(lead), Some(valid_for)) if lead >= valid_for => {
+            let message = format!("rotate_before ({}) is not less than valid_for ({})", human(lead), human(valid_for));
+            return findings.fault(
+                section.at_field("rotate_before"),
+                message,
+                "rotate_before counts back from the expiry",
+            );
+        }
+        (RotateBefore::Lead(lead), _) => Some(lead),
+        (RotateBefore::Share(share), valid_for) => valid_for.map(|it| it.mul_f64(share / 100.0)),
+    };
+    let revokes = policy.provider.on_create == OnCreate::Revokes;
+    if revokes && written.overlap.is_some() {
+        let message = format!("overlap does nothing: {} ends the old key at once", provider.section.kind);
+        return findings.warning(section.at_field("overlap"), message, "remove it");
+    }
+    if let Some(lead) = lead.filter(|it| !revokes && policy.overlap >= *it) {
+        let default = if written.overlap.is_none() { ", by default" } else { "" };
+        let overlap = human(policy.overlap);
+        let message = format!("overlap ({overlap}{default}) is not less than rotate_before ({})", human(lead));
+        findings.fault(section.at_field("overlap"), message, "the old key would expire before its overlap ends");
+    }
+}

@@ -1,0 +1,114 @@
+//! `[smtp]` and `[owners.NAME]`.
+use super::document::Document;
+use super::fault::{Findings, Hint};
+use super::secrets::{self, Managed};
+use super::section::Section;
+use super::settings::{Channel, Owner};
+use super::wording;
+use super::written::{self, defaults};
+use crate::notifiers::smtp::{Smtp, SmtpClient};
+use crate::notifiers::{self, Fault, KINDS, Kind, Shared, Wanted};
+use chrono_tz::Tz;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Reads `[smtp]` and every `[owners.NAME]`. An owner that can't be read is missing here, though its name is known.
+pub(super) fn owners(document: &Document<'_>, timezone: Tz, findings: &mut Findings) -> BTreeMap<String, Owner> {
+    let smtp = document.smtp.as_ref().and_then(|it| smtp(it, findings));
+    let mut owners = BTreeMap::new();
+    let Some((_, first)) = document.owners.first_key_value() else { return owners };
+    let http = match notifiers::webhook::client() {
+        Ok(http) => http,
+        Err(error) => {
+            findings.fault(first.at(), error.to_string(), Hint::default());
+            return owners;
+        }
+    };
+    let shared = Shared { smtp, http, timezone: Some(timezone) };
+    for (name, section) in &document.owners {
+        if let Some(owner) = owner(name, section, document, &shared, findings) {
+            owners.insert(name.clone(), owner);
+        }
+    }
+    owners
+}
+
+fn smtp(section: &Section<'_>, findings: &mut Findings) -> Option<Arc<SmtpClient>> {
+    let settings: Smtp = section.read_as(&[], findings).value?;
+    secrets::check(section, Managed::Refused, findings);
+    match SmtpClient::new(settings) {
+        Ok(client) => Some(client),
+        Err(error) => {
+            let (message, hint) = wording::plain(&error.to_string(), "", &[]);
+            findings.fault(section.at_field("ca_file"), message, hint);
+            None
+        }
+    }
+}
+
+fn owner(
+    name: &str,
+    section: &Section<'_>,
+    document: &Document<'_>,
+    shared: &Shared,
+    findings: &mut Findings,
+) -> Option<Owner> {
+    let kinds: Vec<&str> = KINDS.iter().map(|it| it.name).collect();
+    let mut rest = section.clone();
+    let lists = rest.split(&kinds);
+    secrets::check(section, Managed::Refused, findings);
+    let reading = rest.read_as::<written::Owner>(&kinds, findings);
+    let timezone = reading.value.as_ref().and_then(|it| it.timezone).map(|it| it.0).or(shared.timezone);
+    let shared = Shared { timezone, ..shared.clone() };
+    let channels = KINDS.iter().flat_map(|kind| channels(kind, &lists, document, &shared, findings)).collect();
+    if lists.table.is_empty() {
+        findings.warning(
+            section.at(),
+            format!("owner `{name}` can't be told: it has no channel"),
+            "write email or webhook",
+        );
+    }
+    let written = reading.value?;
+    let notify_before = written.notify_before.map(|it| it.into_iter().map(|it| it.0).collect());
+    Some(Owner {
+        name: name.to_owned(),
+        channels,
+        notify_before: notify_before.unwrap_or_else(|| defaults::NOTIFY_BEFORE.to_vec()),
+        escalate_before: written.escalate_before.map_or(defaults::ESCALATE_BEFORE, |it| it.0),
+        timezone: timezone.unwrap_or(Tz::UTC),
+    })
+}
+
+/// The channels of one kind.
+fn channels(
+    kind: &Kind,
+    lists: &Section<'_>,
+    document: &Document<'_>,
+    shared: &Shared,
+    findings: &mut Findings,
+) -> Vec<Channel> {
+    let mut list = lists.clone();
+    let list = list.split(&[kind.name]);
+    if kind.name == "email" && shared.smtp.is_none() {
+        // Where the section is there but broken, its own faults say so.
+        if document.smtp.is_none() && !list.table.is_empty() {
+            findings.fault(list.at_field("email"), "email needs a section `[smtp]`", "add it, or remove email");
+        }
+        return Vec::new();
+    }
+    let reading = list.read(&[], findings, |table| match table.into_inner().remove(kind.name) {
+        Some(list) => (kind.read)(list.into(), shared),
+        None => Ok(Vec::new()),
+    });
+    let wanted = reading.value.unwrap_or_default();
+    wanted.into_iter().map(|it| channel(it, kind, &list, findings)).collect()
+}
+
+fn channel(wanted: Wanted, kind: &Kind, list: &Section<'_>, findings: &mut Findings) -> Channel {
+    // A secret that can't be seen has been told of where it stands.
+    if let Err(Fault::Wrong(message)) = wanted.notifier.check() {
+        let (message, hint) = wording::plain(&message, "", &[]);
+        findings.fault(list.at_field(kind.name), message, hint);
+    }
+    Channel { notifier: wanted.notifier, min_severity: wanted.min_severity }
+}

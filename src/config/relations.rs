@@ -1,0 +1,108 @@
+//! What keys are to one another: no two at one place, no two where there is but one, and no circle of authorisations.
+use super::fault::Findings;
+use super::keys::Parts;
+use super::secrets;
+use super::settings::Key;
+use crate::core::names::{AccountId, KeyName, TargetId};
+use crate::core::policy::{Initial, OnCreate, Reach, TargetPolicy};
+use std::collections::{BTreeMap, BTreeSet};
+use toml::de::DeValue;
+
+/// Looks at the keys side by side, and lets each one know the providers whose calls it authorises.
+pub(super) fn relate(parts: &Parts<'_, '_>, keys: &mut BTreeMap<KeyName, Key>, findings: &mut Findings) {
+    one_place_one_key(parts, keys, findings);
+    one_key_where_a_create_revokes(parts, keys, findings);
+    let logins = logins(parts, findings);
+    no_circle(parts, keys, &logins, findings);
+    for (provider, name) in logins {
+        let Some(key) = keys.get_mut(&name) else { continue };
+        let id = TargetId::new("login", &provider);
+        key.policy.targets.push(TargetPolicy { id, reach: Reach::Pull, confirms: false });
+    }
+}
+
+fn one_place_one_key(parts: &Parts<'_, '_>, keys: &BTreeMap<KeyName, Key>, findings: &mut Findings) {
+    let mut taken: BTreeMap<TargetId, &KeyName> = BTreeMap::new();
+    for (name, key) in keys {
+        for target in &key.policy.targets {
+            let Some(first) = taken.insert(target.id.clone(), name) else { continue };
+            let Some(section) = parts.document.keys.get(name.as_str()) else { continue };
+            let at = section.table.get("deliver").map_or(section.at(), |it| {
+                let wanted = key.targets.iter().rposition(|it| it.id() == target.id).unwrap_or(0);
+                match it.get_ref() {
+                    // Where a target could not be read, the places don't count alike; then the list itself is named.
+                    DeValue::Array(list) if list.len() == key.targets.len() => section.place(&list[wanted].span()),
+                    _ => section.place(&it.span()),
+                }
+            });
+            if first == name {
+                findings.fault(
+                    at,
+                    format!("key `{name}` is delivered to {} twice", target.id),
+                    "remove one of the two",
+                );
+            } else {
+                let message = format!("keys `{first}` and `{name}` are both delivered to {}", target.id);
+                findings.fault(at, message, "give each key its own place");
+            }
+        }
+    }
+}
+
+fn one_key_where_a_create_revokes(parts: &Parts<'_, '_>, keys: &BTreeMap<KeyName, Key>, findings: &mut Findings) {
+    let mut taken: BTreeMap<&AccountId, &KeyName> = BTreeMap::new();
+    for (name, key) in keys.iter().filter(|(_, it)| it.policy.provider.on_create == OnCreate::Revokes) {
+        let Some(first) = taken.insert(&key.policy.account, name) else { continue };
+        let Some(section) = parts.document.keys.get(name.as_str()) else { continue };
+        let account = &key.policy.account;
+        let message =
+            format!("account `{account}` has one key at a time, but both `{first}` and `{name}` are to be it");
+        findings.fault(section.at_field("provider"), message, "keep one of them, and deliver it to both places");
+    }
+}
+
+/// The managed key that authorises each provider.
+fn logins(parts: &Parts<'_, '_>, findings: &mut Findings) -> BTreeMap<String, KeyName> {
+    let mut logins = BTreeMap::new();
+    for (name, provider) in parts.providers {
+        let Some(key) = provider.section.provider.authorised_by().filter(|_| provider.clean) else { continue };
+        if parts.document.keys.contains_key(key.as_str()) {
+            logins.insert(name.clone(), key.clone());
+        } else if let Some(section) = parts.document.providers.get(name) {
+            let at = secrets::managed(section).unwrap_or(section.at());
+            super::document::unknown_name(findings, at, "key", key.as_str(), &parts.document.keys);
+        }
+    }
+    logins
+}
+
+/// A key may authorise its own provider: it is then told apart from its successor. Two that authorise each other can
+/// both be lost at once, and a key that authorises its own creation can't come into being that way.
+fn no_circle(
+    parts: &Parts<'_, '_>,
+    keys: &BTreeMap<KeyName, Key>,
+    logins: &BTreeMap<String, KeyName>,
+    findings: &mut Findings,
+) {
+    let authoriser = |name: &KeyName| keys.get(name).and_then(|it| logins.get(&it.provider));
+    let mut seen: BTreeSet<&KeyName> = BTreeSet::new();
+    for (name, key) in keys {
+        if authoriser(name) == Some(name) && key.policy.initial == Initial::Create {
+            let Some(section) = parts.document.keys.get(name.as_str()) else { continue };
+            let message = format!("key `{name}` can't be created: its own provider is authorised by it");
+            findings.fault(section.at_field("initial"), message, "write initial = \"adopt\"");
+        }
+        let mut path: Vec<&KeyName> = Vec::new();
+        let mut here = Some(name);
+        while let Some(next) = here.filter(|it| seen.insert(it)) {
+            path.push(next);
+            here = authoriser(next);
+        }
+        let Some(start) = here.and_then(|it| path.iter().position(|seen| *seen == it)) else { continue };
+        let circle = &path[start..];
+        let Some(section) = parts.document.keys.get(circle[0].as_str()).filter(|_| circle.len() > 1) else { continue };
+        let words: Vec<_> = circle.iter().chain(&circle[..1]).map(|it| format!("`{it}`")).collect();
+        let message = format!("keys authorise each other in a circle: {}", words.join(", then "));
+        findings.fault(section.at_field("provider"), message, "authorise one of them by a login of its own");
+    }
+}

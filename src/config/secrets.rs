@@ -1,0 +1,89 @@
+//! Looks whether the secrets that a config refers to can be had, before anybody needs them.
+use super::fault::{At, Findings, Hint};
+use super::section::Section;
+use super::wording;
+use crate::core::names::KeyName;
+use crate::secret::{SecretError, SecretRef};
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Whether `{ key = "…" }` may stand in a section.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Managed {
+    /// In a provider's: a managed key may authorise its calls.
+    Allowed,
+    /// Elsewhere.
+    Refused,
+}
+
+/// Looks at every secret reference in a section.
+pub(super) fn check(section: &Section<'_>, managed: Managed, findings: &mut Findings) {
+    for (at, reference) in references(section) {
+        match &reference {
+            SecretRef::Key(_) if managed == Managed::Allowed => {}
+            SecretRef::Key(_) => {
+                let message = "a managed key can only authorise a provider's calls";
+                findings.fault(at, message, "write { credential = \"…\" }, { file = \"…\" } or { env = \"…\" }");
+            }
+            SecretRef::File(path) if path.is_relative() => {
+                findings.fault(at, format!("{} is a relative path", path.display()), "write the whole path");
+            }
+            _ => try_it(at, &reference, findings),
+        }
+    }
+}
+
+/// Where a section refers to a managed key.
+pub(super) fn managed(section: &Section<'_>) -> Option<At> {
+    references(section).into_iter().find(|(_, it)| matches!(it, SecretRef::Key(_))).map(|(at, _)| at)
+}
+
+/// Reads a secret and forgets it. What another user or the service itself may well be able to read is only a warning.
+fn try_it(at: At, reference: &SecretRef, findings: &mut Findings) {
+    let Err(error) = reference.resolve() else { return };
+    let (message, hint) = wording::plain(&error.to_string(), "", &[]);
+    match error {
+        SecretError::NoCredentials(name) => {
+            let message = format!("credential `{name}` can't be seen from here");
+            findings.warning(at, message, "credentials are visible only inside the systemd unit");
+        }
+        SecretError::NoEnv(_) => findings.warning(at, message, "it must be set where the daemon runs"),
+        SecretError::Read { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            findings.warning(at, message, "check again as the user of the service");
+        }
+        SecretError::Read { .. } => findings.fault(at, message, Hint::default()),
+        _ => findings.fault(at, message, hint),
+    }
+}
+
+/// Every `{ credential = "…" }` and its like in a section, however deep. No other table of a config has this shape.
+fn references(section: &Section<'_>) -> Vec<(At, SecretRef)> {
+    let mut found = Vec::new();
+    section.table.iter().for_each(|(_, value)| search(section, value, &mut found));
+    found
+}
+
+fn search(section: &Section<'_>, value: &Spanned<DeValue<'_>>, found: &mut Vec<(At, SecretRef)>) {
+    match value.get_ref() {
+        DeValue::Table(table) => match reference(table) {
+            Some(reference) => found.push((section.place(&value.span()), reference)),
+            None => table.iter().for_each(|(_, inner)| search(section, inner, found)),
+        },
+        DeValue::Array(array) => array.iter().for_each(|inner| search(section, inner, found)),
+        _ => {}
+    }
+}
+
+fn reference(table: &DeTable<'_>) -> Option<SecretRef> {
+    let (name, value) = table.iter().next().filter(|_| table.len() == 1)?;
+    let text = value.get_ref().as_str()?.to_owned();
+    match name.get_ref().as_ref() {
+        "credential" => Some(SecretRef::Credential(text)),
+        "file" => Some(SecretRef::File(PathBuf::from(text))),
+        "env" => Some(SecretRef::Env(text)),
+        "key" => text.parse::<KeyName>().ok().map(SecretRef::Key),
+        _ => None,
+    }
+}

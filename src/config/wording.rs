@@ -1,0 +1,85 @@
+//! Says what the parsers say in the words of the config's readers.
+use super::fault::Hint;
+use super::suggest;
+use crate::secret::LITERAL_SECRET;
+
+/// What a config may say one day, but not yet: nothing is accepted that nobody acts on.
+const NOT_YET: [(&str, &[&str]); 4] = [
+    ("section", &["backup", "defaults", "freezes", "profiles"]),
+    ("kind", &["credential", "exec", "http", "manual", "webhook"]),
+    ("value", &["slack", "teams"]),
+    (
+        "field",
+        &[
+            "ack_timeout",
+            "attempts_in_window",
+            "credential_socket",
+            "digest",
+            "escalate_to",
+            "exec",
+            "freezes",
+            "group_within",
+            "listen",
+            "max_removals",
+            "operators",
+            "profile",
+            "together",
+        ],
+    ),
+];
+
+/// The field that an error says is missing.
+pub(super) fn missing(message: &str) -> Option<&str> {
+    message.strip_prefix("missing field `")?.strip_suffix('`')
+}
+
+/// A parser's message as a sentence and a hint. `prefix` stands before names of fields, `also` are names known besides.
+pub(super) fn plain(message: &str, prefix: &str, also: &[&str]) -> (String, Hint) {
+    if let Some(field) = missing(message) {
+        return (format!("`{prefix}{field}` is missing"), Hint::default());
+    }
+    if message.starts_with(LITERAL_SECRET) || message.starts_with("a secret must not ") {
+        return (
+            LITERAL_SECRET.to_owned(),
+            Hint::from("write { credential = \"…\" }, { file = \"…\" } or { env = \"…\" }"),
+        );
+    }
+    if message.starts_with("unknown field `") {
+        let (word, known) = named(message);
+        return unknown("field", prefix, word, known.chain(also.iter().copied()));
+    }
+    if message.starts_with("unknown variant `") {
+        let (word, known) = named(message);
+        return unknown("value", "", word, known);
+    }
+    match remedy(message) {
+        Some((what, hint)) => (what.to_owned(), Hint::from(hint)),
+        None => (message.to_owned(), Hint::default()),
+    }
+}
+
+/// What is said of a word that is not known.
+pub(super) fn unknown<'a>(
+    what: &str,
+    prefix: &str,
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> (String, Hint) {
+    if NOT_YET.iter().any(|(it, words)| *it == what && words.contains(&word)) {
+        return (format!("{what} `{prefix}{word}` is not supported yet"), Hint::from("remove it"));
+    }
+    (format!("unknown {what} `{prefix}{word}`"), suggest::hint(word, known))
+}
+
+/// The word that an error is about, and those that it lists: all stand in backticks.
+fn named(message: &str) -> (&str, impl Iterator<Item = &str>) {
+    let mut words = message.split('`').skip(1).step_by(2);
+    (words.next().unwrap_or(""), words)
+}
+
+/// Divides a message at the part that says what to do.
+fn remedy(message: &str) -> Option<(&str, &str)> {
+    let starts = ["; write ", "; did you mean ", "; known here", "; run: ", "; use ", "; name "];
+    let at = starts.iter().filter_map(|it| message.rfind(it)).max()?;
+    Some((&message[..at], &message[at + 2..]))
+}

@@ -1,0 +1,322 @@
+//! The transitions that time and facts alone cause: the drawing in [`Phase`], as code.
+use super::backoff;
+use super::due;
+use super::facts::{Content, Facts, Found, Probe};
+use super::pass::Pass;
+use super::policy::{OnCreate, OnDrift, Reach, Recover};
+use super::record::{Creating, Phase, Reason, RotationResult, Trigger, Version, Wish};
+use super::rules::Rule;
+use super::time::Timestamp;
+use std::time::Duration;
+
+/// How long the old key is asked for after a create at an account that says not what a create does.
+pub const JUDGE_WAIT: Duration = Duration::from_secs(5);
+/// How many new keys of one rotation may be refused before a human is asked.
+pub const MOST_REFUSED: u32 = 3;
+/// More transitions than these in one pass are a fault of ours.
+const MOST_STEPS: usize = 8;
+
+impl Pass<'_> {
+    /// Takes transitions until none is left to take.
+    pub(super) fn advance(&mut self, facts: &Facts) {
+        for _ in 0..MOST_STEPS {
+            let before = self.record.phase.clone();
+            let in_doubt = matches!(&before, Phase::Create(it) if it.token.is_some());
+            self.step(facts);
+            let sent = matches!(&self.record.phase, Phase::Create(it) if it.token.is_some()) && !in_doubt;
+            if self.record.phase == before || sent {
+                return;
+            }
+        }
+    }
+
+    fn step(&mut self, facts: &Facts) {
+        match self.record.phase.clone() {
+            Phase::Unadopted => self.begin_initial(facts),
+            Phase::Reobserve { since } => self.reobserve(facts, since),
+            Phase::Steady => {
+                self.note_drift(facts);
+                if self.record.phase == Phase::Steady {
+                    self.begin_when_due();
+                }
+            }
+            Phase::Announce { until } => self.begin_when_announced(until),
+            Phase::Create(creating) if creating.token.is_some() => self.recover(facts, creating),
+            Phase::Create(creating) => self.create_when_ready(facts, creating),
+            Phase::Judge { pending, since } => self.judge(facts, pending, since),
+            Phase::Verify { pending, since } => self.verify(facts, pending, since),
+            Phase::Deliver { pending, .. } => self.promote_when_delivered(pending),
+            Phase::Cutover { since, delivered_at, again } => self.cut_over(facts, since, delivered_at, again),
+            Phase::Halted { .. } => {}
+        }
+    }
+
+    /// The new version exists: how to go on depends on what its create did to the old one.
+    pub(super) fn created(&mut self, version: Version, sent_at: Timestamp) {
+        let since = self.now;
+        let again = match &self.record.phase {
+            Phase::Create(creating) => creating.again,
+            _ => 0,
+        };
+        let first = self.record.current.is_none();
+        match self.on_create() {
+            _ if first => self.enter(Phase::Verify { pending: version, since }),
+            OnCreate::Keeps => self.enter(Phase::Verify { pending: version, since }),
+            OnCreate::Unknown if self.policy.provider.probes && again == 0 => {
+                self.enter(Phase::Judge { pending: version, since });
+            }
+            OnCreate::Revokes | OnCreate::Unknown => self.cut_over_to(version, sent_at, again),
+        }
+    }
+
+    /// The old key is dead, or may be: the new one is promoted before it is delivered.
+    fn cut_over_to(&mut self, version: Version, cut_at: Timestamp, again: u32) {
+        let since = self.now;
+        self.promote(version);
+        if self.on_create() == OnCreate::Revokes || self.record.retired.iter().any(|it| it.version.dead_since.is_some())
+        {
+            self.end_old_as_revoked();
+        }
+        if let Some(rotation) = &mut self.record.rotation {
+            rotation.cut_at = rotation.cut_at.or(Some(cut_at));
+        }
+        self.enter(Phase::Cutover { since, delivered_at: None, again });
+    }
+
+    fn judge(&mut self, facts: &Facts, pending: Version, since: Timestamp) {
+        let current = self.record.current.as_ref().map(|it| it.number);
+        let old = current.and_then(|it| facts.probes.get(&it).copied());
+        if old == Some(Probe::Alive) {
+            self.enter(Phase::Verify { pending, since });
+        } else if self.current_is_dead() || since.plus(JUDGE_WAIT) <= self.now {
+            let cut_at = pending.obtained_at;
+            self.cut_over_to(pending, cut_at, 0);
+        } else {
+            self.wake(self.now.plus(backoff::SHORTEST).min(since.plus(JUDGE_WAIT)));
+        }
+    }
+
+    fn verify(&mut self, facts: &Facts, pending: Version, since: Timestamp) {
+        if self.cut_over_if_old_is_dead(&pending) {
+            return;
+        }
+        let answer = facts.probes.get(&pending.number).copied();
+        let patience_ends = since.plus(self.policy.accept_within);
+        if !self.policy.provider.probes || answer == Some(Probe::Alive) {
+            self.enter(Phase::Deliver { pending, since: self.now });
+        } else if pending.dead_since.is_some() {
+            self.refuse(pending);
+        } else if patience_ends <= self.now && self.holds(Rule::VerifyEnds) {
+            self.tell_unverified(&pending);
+            self.enter(Phase::Deliver { pending, since: self.now });
+        } else {
+            self.wake(self.now.plus(backoff::poll(self.now.since(since))).min(patience_ends.max(self.now)));
+            self.poll(since);
+        }
+    }
+
+    /// The provider refuses the key that it issued: it goes, and another is created after a while.
+    fn refuse(&mut self, pending: Version) {
+        let creating = Creating { refused: self.refusals() + 1, ..Creating::default() };
+        let refused = creating.refused;
+        self.retire_version(pending, self.now);
+        self.enter(Phase::Create(creating));
+        if refused >= MOST_REFUSED {
+            return self.halt(Reason::NewKeyRefused, "the provider refuses every key that it issues");
+        }
+        self.fail("new_key_refused", "the provider refuses the key that it issued");
+    }
+
+    fn refusals(&self) -> u32 {
+        let retired = self.record.retired.iter().filter(|it| !it.version.delivered);
+        let since = self.record.rotation.as_ref().map_or(self.now, |it| it.started_at);
+        u32::try_from(retired.filter(|it| it.version.dead_since.is_some() && it.since >= since).count()).unwrap_or(0)
+    }
+
+    fn cut_over_if_old_is_dead(&mut self, pending: &Version) -> bool {
+        if !self.current_is_dead() || !self.holds(Rule::DeadOldKey) {
+            return false;
+        }
+        let cut_at = self.record.current.as_ref().and_then(|it| it.dead_since).unwrap_or(self.now);
+        self.cut_over_to(pending.clone(), cut_at, 0);
+        true
+    }
+
+    fn promote_when_delivered(&mut self, pending: Version) {
+        if self.cut_over_if_old_is_dead(&pending) {
+            return;
+        }
+        let missing = self.push_targets().any(|it| !self.is_settled(it, pending.number));
+        let ending = self.record.current.as_ref().and_then(|it| it.valid_to);
+        let ending = ending.map(|it| it.minus(self.overlap()));
+        if missing && ending.is_none_or(|at| at > self.now) {
+            if let Some(at) = ending {
+                self.wake(at);
+            }
+            return;
+        }
+        self.promote(pending);
+        self.enter(Phase::Steady);
+        self.finish_rotation(RotationResult::Succeeded);
+    }
+
+    fn cut_over(&mut self, facts: &Facts, since: Timestamp, delivered_at: Option<Timestamp>, again: u32) {
+        let Some(current) = self.record.current.clone() else { return self.enter(Phase::Steady) };
+        let missing = self.push_targets().any(|it| !self.is_settled(it, current.number));
+        if missing {
+            if delivered_at.is_some() {
+                self.enter(Phase::Cutover { since, delivered_at: None, again });
+            }
+            return;
+        }
+        if delivered_at.is_none() {
+            self.note_gap();
+            return self.enter(Phase::Cutover { since, delivered_at: Some(self.now), again });
+        }
+        let patience_ends = since.plus(self.policy.accept_within);
+        let alive = facts.probes.get(&current.number) == Some(&Probe::Alive);
+        let newer = self.believable(facts.read.as_ref());
+        if alive || !self.policy.provider.probes {
+            self.enter(Phase::Steady);
+            self.finish_rotation(RotationResult::Succeeded);
+        } else if let Some(found) = newer {
+            self.take_over(&found);
+        } else if current.dead_since.is_some() && again == 0 {
+            self.enter(Phase::Create(Creating { again: again + 1, ..Creating::default() }));
+        } else if current.dead_since.is_some() {
+            self.halt(Reason::NewKeyRefused, "the provider refuses the new key, and the old one is dead");
+        } else if patience_ends <= self.now && self.holds(Rule::VerifyEnds) {
+            self.tell_unverified(&current);
+            self.enter(Phase::Steady);
+            self.finish_rotation(RotationResult::Succeeded);
+        } else {
+            self.poll(since);
+        }
+    }
+
+    fn note_gap(&mut self) {
+        let now = self.now;
+        if let Some(rotation) = &mut self.record.rotation {
+            let gap = rotation.cut_at.map(|at| now.since(at));
+            rotation.cutover_gap_ms = gap.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Steady: has somebody else changed the key?
+    fn note_drift(&mut self, facts: &Facts) {
+        if self.record.current.is_none() {
+            return;
+        }
+        if self.policy.provider.recover == Recover::ReadCurrent
+            && let Some(found) = self.believable(facts.read.as_ref())
+        {
+            self.tell_drifted(found.fingerprint.as_ref(), "somebody else changed the key at the provider");
+            return match self.policy.on_drift {
+                OnDrift::Adopt => self.take_over(&found),
+                OnDrift::Rotate => self.rotate_after_drift(),
+                OnDrift::Halt => self.halt(Reason::Drifted, "somebody else changed the key at the provider"),
+            };
+        }
+        let Some(current) = &self.record.current else { return };
+        let expired = current.valid_to.is_some_and(|it| it <= self.now);
+        let lasting = current.dead_since.is_some_and(|it| it.plus(self.policy.settle) <= self.now);
+        let refused_now = facts.probes.get(&current.number) == Some(&Probe::Dead);
+        if let Some(since) = current.dead_since.filter(|_| !expired) {
+            self.wake(since.plus(self.policy.settle));
+            self.poll(since);
+            self.tell_refused();
+            if lasting && refused_now && self.record.wish.is_none() {
+                match self.policy.on_drift {
+                    OnDrift::Halt => self.halt(Reason::Drifted, "the provider refuses the key; nobody here revoked it"),
+                    _ => self.rotate_after_drift(),
+                }
+            }
+        }
+    }
+
+    /// Creates once because of somebody else's change; again without a lasting success between means that somebody else
+    /// rotates, and two that rotate against each other never end.
+    fn rotate_after_drift(&mut self) {
+        if self.record.drifts > 0 && self.holds(Rule::DriftLimit) {
+            return self.halt(Reason::SomebodyElseRotates, "somebody else changes the key again and again");
+        }
+        self.record.drifts += 1;
+        self.record.wish =
+            Some(Wish { trigger: Trigger::Drift, actor: None, reason: None, now: true, compromised: false });
+    }
+
+    /// Takes a found key over as current, and brings it to the targets.
+    pub(super) fn take_over(&mut self, found: &Found) {
+        let Some(version) = self.new_version(found, None) else { return };
+        if self.record.rotation.is_none() {
+            self.begin_rotation(Trigger::Drift);
+        }
+        let cut_at = self.record.current.as_ref().and_then(|it| it.dead_since);
+        self.cut_over_to(version, cut_at.unwrap_or(self.now), 0);
+    }
+
+    /// After a restore: read what the provider and the targets hold before anything is delivered, created or revoked.
+    fn reobserve(&mut self, facts: &Facts, since: Timestamp) {
+        self.disown_old_tokens();
+        let Some(current) = self.record.current.clone() else { return self.enter(Phase::Unadopted) };
+        if facts.clock_suspect {
+            return;
+        }
+        self.poll(since);
+        if self.policy.provider.recover == Recover::ReadCurrent {
+            let Some(read) = facts.read.as_ref().and_then(|it| it.fingerprint.clone()) else { return };
+            if read == current.fingerprint {
+                return self.enter(Phase::Steady);
+            }
+            if let Some(found) = self.believable(facts.read.as_ref()) {
+                return self.take_over(&found);
+            }
+            if since.plus(self.policy.accept_within) <= self.now {
+                self.halt(Reason::Restored, "the provider's key is not the one in the restored state");
+            }
+            return;
+        }
+        if self.policy.provider.recover == Recover::ListByName && facts.listed.is_none() {
+            return;
+        }
+        let seen_all = self.policy.targets.iter().all(|it| {
+            let readable = it.reach == Reach::Push { readable: true };
+            !readable || facts.targets.get(&it.id).is_some_and(|it| !matches!(it, Content::Unreadable(_)))
+        });
+        if !seen_all {
+            return;
+        }
+        let newer = facts.targets.values().any(|it| match it {
+            Content::Holds(it) | Content::Askew(it) => *it != current.fingerprint,
+            _ => false,
+        });
+        let issued_since = facts.listed.iter().flat_map(|it| &it.keys).any(|it| {
+            let token = it.token.as_ref().filter(|it| it.name == self.record.name && it.by.install == self.by.install);
+            token.is_some_and(|it| !self.record.live_versions().any(|own| own.token.as_ref() == Some(it)))
+        });
+        if !newer && !issued_since && !self.current_is_dead() {
+            return self.enter(Phase::Steady);
+        }
+        self.tell_drifted(None, "the restored state is older than what the provider or the targets hold");
+        if self.on_create() != OnCreate::Keeps {
+            return self.halt(Reason::Restored, "the restored state is older than what the targets hold");
+        }
+        // What the targets hold is newer than we know: it stays until a fresh key replaces it.
+        self.enter(Phase::Steady);
+        self.record.wish =
+            Some(Wish { trigger: Trigger::Drift, actor: None, reason: None, now: true, compromised: false });
+    }
+
+    fn is_settled(&self, target: &super::names::TargetId, version: u32) -> bool {
+        self.record.held.get(target).is_some_and(|it| it.is_settled_at(version))
+    }
+
+    pub(super) fn push_targets(&self) -> impl Iterator<Item = &super::names::TargetId> {
+        self.policy.targets.iter().filter(|it| matches!(it.reach, Reach::Push { .. })).map(|it| &it.id)
+    }
+
+    /// How much of the current version's life is left.
+    pub(super) fn left(&self) -> Option<Duration> {
+        self.record.current.as_ref().and_then(|it| due::left(it, self.now))
+    }
+}

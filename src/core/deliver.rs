@@ -1,0 +1,126 @@
+//! Deliveries: level-triggered. Whatever the phase, a target that does not surely hold what it should gets a delivery,
+//! unless it holds what is none of ours.
+use super::backoff;
+use super::facts::{Action, Content, Facts};
+use super::names::TargetId;
+use super::pass::Pass;
+use super::record::{Held, Phase, Version};
+use super::rules::Rule;
+
+/// What to do about a target.
+enum Need {
+    Nothing,
+    Delivery,
+    Foreign(super::names::Fingerprint),
+}
+
+impl Pass<'_> {
+    /// Asks for a delivery to every target that needs one, and for the confirmations that are due then.
+    pub(super) fn deliver(&mut self, facts: &Facts) {
+        self.let_go_of_removed_targets();
+        let Some(wanted) = self.wanted_at_targets() else { return };
+        let targets: Vec<TargetId> = self.push_targets().cloned().collect();
+        for target in targets {
+            let held = self.record.held.get(&target).cloned().unwrap_or_default();
+            match self.need(&wanted, &held, facts.targets.get(&target)) {
+                Need::Nothing => self.confirm(&wanted, &target, &held),
+                Need::Foreign(seen) => self.leave_foreign(&target, seen),
+                Need::Delivery => self.deliver_to(&wanted, &target, held),
+            }
+        }
+    }
+
+    /// The version that the targets should hold now. None that is known to be dead is ever brought anywhere.
+    fn wanted_at_targets(&self) -> Option<Version> {
+        let wanted = match &self.record.phase {
+            Phase::Deliver { pending, .. } => pending,
+            Phase::Reobserve { .. } => return None,
+            Phase::Halted { resume, .. } if matches!(**resume, Phase::Reobserve { .. }) => return None,
+            _ => self.record.current.as_ref()?,
+        };
+        Some(wanted.clone()).filter(|it| it.dead_since.is_none())
+    }
+
+    fn need(&self, wanted: &Version, held: &Held, content: Option<&Content>) -> Need {
+        let issuing = matches!(self.record.phase, Phase::Deliver { .. } | Phase::Cutover { .. });
+        let settled = held.is_settled_at(wanted.number);
+        match content {
+            Some(Content::Holds(it)) if *it == wanted.fingerprint && settled => Need::Nothing,
+            Some(Content::Holds(it) | Content::Askew(it)) => {
+                let ours = self.record.seen.contains_key(it);
+                let begun = held.maybe.contains(&wanted.number);
+                if ours || issuing || begun || !self.holds(Rule::HealKnown) {
+                    Need::Delivery
+                } else {
+                    Need::Foreign(it.clone())
+                }
+            }
+            Some(Content::Absent | Content::Damaged) => Need::Delivery,
+            Some(Content::Unreadable(_)) | None if settled => Need::Nothing,
+            Some(Content::Unreadable(_)) | None => Need::Delivery,
+        }
+    }
+
+    fn deliver_to(&mut self, wanted: &Version, target: &TargetId, mut held: Held) {
+        held.foreign = None;
+        if let Some(at) = held.retry_at.filter(|at| *at > self.now) {
+            self.wake(at);
+            self.record.held.insert(target.clone(), held);
+            return;
+        }
+        if self.holds(Rule::HeldIntent) {
+            held.maybe.insert(wanted.number);
+        }
+        self.record.held.insert(target.clone(), held);
+        if let Some(version) = self.version_mut(wanted.number) {
+            version.delivered = true;
+        }
+        self.actions.push(Action::Deliver { target: target.clone(), version: wanted.number });
+    }
+
+    /// Somebody else's content stays, and is told; only a newly created or adopted key may overwrite it.
+    fn leave_foreign(&mut self, target: &TargetId, seen: super::names::Fingerprint) {
+        let held = self.record.held.entry(target.clone()).or_default();
+        if held.foreign.as_ref() == Some(&seen) {
+            return;
+        }
+        held.foreign = Some(seen.clone());
+        held.settled = None;
+        held.maybe.clear();
+        self.tell_drifted(Some(&seen), &format!("{target} holds a key that is none of ours"));
+    }
+
+    fn confirm(&mut self, wanted: &Version, target: &TargetId, held: &Held) {
+        let confirms = self.policy.target(target).is_some_and(|it| it.confirms);
+        if !confirms || held.confirmed == Some(wanted.number) {
+            return;
+        }
+        match held.retry_at.filter(|at| *at > self.now) {
+            Some(at) => self.wake(at),
+            None => self.actions.push(Action::Confirm { target: target.clone(), version: wanted.number }),
+        }
+    }
+
+    /// A target that left the config keeps what it holds; the owners are told that this will go stale.
+    fn let_go_of_removed_targets(&mut self) {
+        let gone = self.record.held.keys().filter(|it| self.policy.target(it).is_none());
+        let gone: Vec<TargetId> = gone.cloned().collect();
+        for target in gone {
+            self.tell_detached(&target);
+            self.record.held.remove(&target);
+        }
+    }
+
+    /// Counts a failed delivery. In the cutover gap the wait stays at the shortest.
+    pub(super) fn delivery_failed(&mut self, target: &TargetId, why: &str) {
+        let in_gap = matches!(self.record.phase, Phase::Cutover { .. });
+        let (left, now, name) = (self.left(), self.now, self.record.name.clone());
+        let held = self.record.held.entry(target.clone()).or_default();
+        held.failures = held.failures.saturating_add(1);
+        let wait = if in_gap { backoff::SHORTEST } else { backoff::after(held.failures, &name, left) };
+        held.retry_at = Some(now.plus(wait));
+        held.last_error = Some(why.to_owned());
+        let failures = held.failures;
+        self.tell_delivery_failed(target, why, failures, in_gap);
+    }
+}

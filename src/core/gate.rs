@@ -1,0 +1,295 @@
+//! What stands between a key that is due and its create call: the clock, the window, the announcement, the preflight, the
+//! account's lock and its budget. The token is committed last, directly before the bytes.
+use super::account::Open;
+use super::due;
+use super::facts::{Action, Blocked, Facts, Preflight};
+use super::names::Token;
+use super::pass::{Pass, on_create};
+use super::policy::{Initial, OnCreate, OutsideWindow, Policy, Reach, Recover};
+use super::record::{Creating, Phase, Reason, Record, Trigger};
+use super::rules::Rule;
+use super::time::Timestamp;
+use super::window;
+
+/// Whether this pass may come to a create, so that it must look at what a create needs.
+pub(super) fn may_create_soon(record: &Record, policy: &Policy, now: Timestamp) -> bool {
+    if record.retry_at.is_some_and(|at| at > now) {
+        return false;
+    }
+    match &record.phase {
+        Phase::Create(_) => true,
+        Phase::Unadopted => policy.initial == Initial::Create,
+        Phase::Announce { until } => *until <= now || record.wish.as_ref().is_some_and(|it| it.now),
+        Phase::Steady => record.wish.is_some() || is_due(record, policy, now) && opening(record, policy, now) <= now,
+        _ => false,
+    }
+}
+
+/// Whether the key is to be rotated.
+pub(super) fn is_due(record: &Record, policy: &Policy, now: Timestamp) -> bool {
+    let due = record.current.as_ref().and_then(|it| due::due_at(it, policy));
+    record.wish.is_some() || due.is_some_and(|at| at <= now)
+}
+
+/// When a rotation that is due may begin: a moment that is not after `now` means that it may.
+pub fn opening(record: &Record, policy: &Policy, now: Timestamp) -> Timestamp {
+    begin_from(record, policy, now, None)
+}
+
+/// When a rotation that is due may begin, but not before `earliest`.
+fn begin_from(record: &Record, policy: &Policy, now: Timestamp, earliest: Option<Timestamp>) -> Timestamp {
+    let wish = record.wish.as_ref().or(record.rotation.as_ref().map(|it| &it.wish));
+    let from = earliest.unwrap_or(now).max(now);
+    if policy.windows.is_empty() || wish.is_some_and(|it| it.now) {
+        return from;
+    }
+    // A schedule counts only openings from the due moment on; a wish takes the window that is open.
+    let due = record.current.as_ref().filter(|_| wish.is_none()).and_then(|it| due::due_at(it, policy));
+    let open = window::covering(&policy.windows, from).filter(|it| due.is_none_or(|due| it.opens >= due));
+    let open = open.map(|_| from);
+    let opens = open.or_else(|| window::opening_from(&policy.windows, from).map(|it| it.opens));
+    let opens = opens.unwrap_or(Timestamp::NEVER);
+    // A key never dies of politeness: where no window is left before the last safe moment, that moment is the window.
+    let last = record.current.as_ref().and_then(|it| due::last_safe_moment(it, policy));
+    match (policy.outside_window, last) {
+        (OutsideWindow::IfExpiring, Some(last)) if last < opens => last.max(now),
+        _ => opens,
+    }
+}
+
+impl Pass<'_> {
+    /// Steady: is it time?
+    pub(super) fn begin_when_due(&mut self) {
+        let due = self.record.current.as_ref().and_then(|it| due::due_at(it, self.policy));
+        if !is_due(&self.record, self.policy, self.now) {
+            if let Some(at) = due {
+                self.wake(at);
+            }
+            return;
+        }
+        if self.must_wait_to_retry() {
+            return;
+        }
+        let earliest = due.filter(|_| self.record.wish.is_none()).unwrap_or(self.now);
+        let announce = self.must_announce().then(|| self.now.plus(self.policy.announce));
+        let mut at = self.begin_at(announce.map_or(earliest, |it| it.max(earliest)));
+        if !self.holds(Rule::Window) {
+            at = announce.unwrap_or(self.now);
+        }
+        if announce.is_some() {
+            let last = self.record.current.as_ref().and_then(|it| due::last_safe_moment(it, self.policy));
+            let until = last.map_or(at, |last| at.min(last.max(self.now)));
+            self.enter(Phase::Announce { until });
+            self.tell_scheduled(until);
+            return;
+        }
+        if at > self.now {
+            self.blocked = Some(Blocked::Window(at));
+            self.wake(at);
+            return;
+        }
+        self.begin_create();
+    }
+
+    /// Announced: has the moment come, and is it still a good one?
+    pub(super) fn begin_when_announced(&mut self, until: Timestamp) {
+        let hurry = self.record.wish.as_ref().is_some_and(|it| it.now) || self.current_is_dead();
+        // The clock may have been wrong when the moment was stored.
+        let latest = self.begin_at(self.now.plus(self.policy.announce));
+        let until = until.min(latest);
+        if !hurry && until > self.now {
+            self.record.phase = Phase::Announce { until };
+            self.wake(until);
+            return;
+        }
+        let at = self.begin_at(self.now);
+        if at > self.now && !hurry && self.holds(Rule::Window) {
+            self.blocked = Some(Blocked::Window(at));
+            self.wake(at);
+            return;
+        }
+        self.begin_create();
+    }
+
+    fn begin_at(&self, earliest: Timestamp) -> Timestamp {
+        begin_from(&self.record, self.policy, self.now, Some(earliest))
+    }
+
+    /// Unadopted, `initial = "create"`: only while every readable target is absent or empty.
+    pub(super) fn begin_initial(&mut self, facts: &Facts) {
+        use super::facts::Content;
+        if self.policy.initial != Initial::Create || self.must_wait_to_retry() {
+            return;
+        }
+        for target in self.policy.targets.iter().filter(|it| it.reach == (Reach::Push { readable: true })) {
+            match facts.targets.get(&target.id) {
+                Some(Content::Absent) => {}
+                Some(Content::Unreadable(why)) => {
+                    self.blocked = Some(Blocked::Target(target.id.clone(), why.clone()));
+                    return self.poll(self.record.changed_at);
+                }
+                Some(_) => {
+                    let why = "it holds something already; run `rekeyd adopt` with the key in use".to_owned();
+                    self.blocked = Some(Blocked::Target(target.id.clone(), why));
+                    return;
+                }
+                None => return,
+            }
+        }
+        let at = self.begin_at(self.now);
+        if at > self.now && self.holds(Rule::Window) {
+            self.blocked = Some(Blocked::Window(at));
+            return self.wake(at);
+        }
+        self.begin_create();
+    }
+
+    fn begin_create(&mut self) {
+        let left_window = !self.policy.windows.is_empty()
+            && self.record.wish.is_none()
+            && window::covering(&self.policy.windows, self.now).is_none();
+        self.begin_rotation(if left_window { Trigger::Expiry } else { Trigger::Schedule });
+        self.enter(Phase::Create(Creating::default()));
+    }
+
+    fn must_announce(&self) -> bool {
+        let hurry =
+            self.record.wish.as_ref().is_some_and(|it| it.now || it.compromised || it.trigger == Trigger::Drift);
+        self.holds(Rule::Announce)
+            && on_create(&self.account, self.policy) != OnCreate::Keeps
+            && !hurry
+            && !self.current_is_dead()
+            && !self.policy.announce.is_zero()
+    }
+
+    pub(super) fn must_wait_to_retry(&mut self) -> bool {
+        let waits = self.record.retry_at.is_some_and(|at| at > self.now);
+        if let Some(at) = self.record.retry_at.filter(|_| waits) {
+            self.wake(at);
+        }
+        waits
+    }
+
+    /// Create, with nothing in doubt: send one, if everything that a create needs is there.
+    pub(super) fn create_when_ready(&mut self, facts: &Facts, creating: Creating) {
+        if self.must_wait_to_retry() {
+            return;
+        }
+        if let Err(blocked) = self.ready(facts, &creating) {
+            let since = self.record.rotation.as_ref().map_or(self.now, |it| it.started_at);
+            match &blocked {
+                Blocked::Budget(at) | Blocked::Throttled(at) | Blocked::Window(at) => self.wake(*at),
+                _ => self.poll(since),
+            }
+            self.blocked = Some(blocked);
+            return;
+        }
+        if self.halts_before_create(facts) {
+            return;
+        }
+        self.learn_baseline(facts);
+        self.send_create(facts, creating);
+    }
+
+    fn ready(&self, facts: &Facts, creating: &Creating) -> Result<(), Blocked> {
+        if facts.clock_suspect && self.holds(Rule::Clock) {
+            return Err(Blocked::Clock);
+        }
+        // A try that failed in its window waits for the next one, unless a consumer is without a key already.
+        let urgent = self.current_is_dead() || creating.again > 0;
+        let at = self.begin_at(self.now);
+        if at > self.now && !urgent && self.holds(Rule::Window) {
+            return Err(Blocked::Window(at));
+        }
+        match &facts.preflight {
+            Some(Preflight::Ready) => {}
+            Some(Preflight::Blocked(why)) => return Err(why.clone()),
+            None => return Err(Blocked::Provider("not looked at yet".into())),
+        }
+        self.could_recover(facts)?;
+        if let Some(at) = self.account.held_until.filter(|at| *at > self.now) {
+            return Err(Blocked::Throttled(at));
+        }
+        if self.holds(Rule::Lock) && self.account.locked_by().is_some_and(|it| *it != self.record.name) {
+            return Err(Blocked::Account);
+        }
+        let at = self.account.budget_at(self.policy.creates_per_day, self.now);
+        if at > self.now && self.holds(Rule::Budget) {
+            return Err(Blocked::Budget(at));
+        }
+        Ok(())
+    }
+
+    /// A key is created only in a pass that could recover a lost one.
+    fn could_recover(&self, facts: &Facts) -> Result<(), Blocked> {
+        let unanswered = || Blocked::Provider("the recovery read was not answered".to_owned());
+        match self.policy.provider.recover {
+            Recover::ListByName => facts.listed.as_ref().map(|_| ()).ok_or_else(unanswered),
+            Recover::DiffList => facts.listed.as_ref().filter(|it| !it.truncated).map(|_| ()).ok_or_else(unanswered),
+            Recover::ReadCurrent => {
+                let read = facts.read.as_ref().and_then(|it| it.fingerprint.as_ref()).ok_or_else(unanswered)?;
+                let current = self.record.current.as_ref().map(|it| &it.fingerprint);
+                // An old key of ours is a stale answer. A stranger's is drift, which is dealt with in Steady.
+                let stale = current.is_some_and(|it| it != read) && self.record.seen.contains_key(read);
+                if stale { Err(Blocked::Provider("the provider's answer is out of date".into())) } else { Ok(()) }
+            }
+            Recover::DiffAnswer | Recover::None => Ok(()),
+        }
+    }
+
+    fn halts_before_create(&mut self, facts: &Facts) -> bool {
+        let listed = facts.listed.iter().flat_map(|it| &it.keys);
+        let ours = listed.filter_map(|it| it.token.as_ref()).filter(|it| it.name == self.record.name);
+        let (mut foreign, mut unissued) = (false, false);
+        for token in ours {
+            foreign |= token.by.install != self.by.install;
+            unissued |= token.by == *self.by && token.n > self.record.last_token;
+        }
+        if foreign && self.holds(Rule::AnotherDaemon) {
+            self.halt(Reason::AnotherDaemon, "another installation of rekeyd issues keys under this name");
+            return true;
+        }
+        if unissued && self.holds(Rule::Reobserve) {
+            self.rolled_back = true;
+            self.finish_rotation(super::record::RotationResult::Failed);
+            self.enter(Phase::Reobserve { since: self.now });
+            return true;
+        }
+        false
+    }
+
+    fn learn_baseline(&mut self, facts: &Facts) {
+        if self.policy.provider.recover != Recover::DiffList {
+            return;
+        }
+        if let Some(listed) = &facts.listed {
+            let lost = self.account.open.values().any(|it| it.lost_at.is_some());
+            if !self.account.baseline || !lost {
+                self.account.known.extend(listed.keys.iter().filter_map(|it| it.fingerprint.clone()));
+                self.account.baseline = true;
+            }
+        }
+    }
+
+    fn send_create(&mut self, facts: &Facts, mut creating: Creating) {
+        if self.holds(Rule::FreshToken) || self.record.last_token == 0 {
+            self.record.last_token += 1;
+        }
+        let token = Token { by: self.by.clone(), name: self.record.name.clone(), n: self.record.last_token };
+        let serial = self.on_create() != OnCreate::Keeps || self.policy.provider.recover.is_difference();
+        let open = Open {
+            sent_at: self.now,
+            lost_at: None,
+            before: facts.read.as_ref().and_then(|it| it.fingerprint.clone()),
+            package: self.policy.package.clone(),
+            locks: serial && self.holds(Rule::Lock),
+            reported_at: None,
+        };
+        self.account.open.insert(token.clone(), open);
+        self.account.reserve(self.now);
+        creating.token = Some(token.clone());
+        self.enter(Phase::Create(creating));
+        let valid_to = self.policy.valid_for.map(|it| self.now.plus(it));
+        self.actions.push(Action::Create { token, valid_to });
+    }
+}

@@ -1,0 +1,379 @@
+//! What the owners are told, and when. A notice is decided in the same pass as its cause, and its id is derived from the
+//! cause: none is told twice.
+use super::account::Open;
+use super::due;
+use super::names::{Fingerprint, NoticeId, TargetId, Token};
+use super::pass::Pass;
+use super::plan::{Notice, NoticeKind, NoticeStatus, Severity};
+use super::record::{Phase, Reason, Rotation, Version};
+use super::time::Timestamp;
+use std::time::Duration;
+
+/// A try that failed so often in a row is told.
+pub const TELL_AFTER: u32 = 3;
+/// With less than this left, a key that will not be replaced on time is critical.
+const CRITICAL_BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
+/// A threshold longer than this part of the lifetime does not apply.
+const THRESHOLD_SHARE: u32 = 3;
+
+/// What varies from notice to notice.
+struct Tell<'a> {
+    kind: NoticeKind,
+    severity: Severity,
+    /// What the incident is called within the key: `rotation`, `delivery:…`. Events that don't last have none.
+    incident: Option<String>,
+    /// Tells this notice from others of its kind and version.
+    cause: &'a str,
+    summary: String,
+    actions: Vec<String>,
+    about: Option<&'a Version>,
+}
+
+impl Pass<'_> {
+    fn tell(&mut self, it: Tell<'_>) {
+        let about = it.about.cloned().or_else(|| self.record.current.clone());
+        let version = about.as_ref().map(|it| it.number);
+        let number = version.unwrap_or_default().to_string();
+        let name = self.record.name.as_str().to_owned();
+        let begun = match &it.incident {
+            Some(incident) => *self.record.incidents.entry(incident.clone()).or_insert(self.now),
+            None => self.now,
+        };
+        let begun = if it.incident.is_some() { begun.0.to_string() } else { String::new() };
+        let id = NoticeId::of(&[&name, &number, it.kind.code(), it.cause, &begun]);
+        if self.record.told.insert(id.clone(), self.now).is_some() {
+            return;
+        }
+        let incident = it.incident.unwrap_or_else(|| it.cause.to_owned());
+        let notice = Notice {
+            id,
+            kind: it.kind,
+            key: self.record.name.clone(),
+            severity: it.severity,
+            incident: NoticeId::of(&[&name, &incident, &begun]).to_string(),
+            status: NoticeStatus::Firing,
+            at: self.now,
+            summary: it.summary,
+            actions: it.actions,
+            version,
+            fingerprint: about.as_ref().map(|it| it.fingerprint.clone()),
+            valid_to: about.as_ref().and_then(|it| it.valid_to),
+            next: None,
+        };
+        self.notices.push(notice);
+    }
+
+    /// Ends an incident: whoever heard that it began hears that it is over.
+    pub(super) fn resolve(&mut self, incident: &str) {
+        let Some(begun) = self.record.incidents.remove(incident) else { return };
+        let kind = match incident.split(':').next() {
+            Some("rotation") => NoticeKind::RotationFailed,
+            Some("halted") => NoticeKind::RotationHalted,
+            Some("delivery") => NoticeKind::DeliveryFailed,
+            Some("refused") => NoticeKind::KeyRefused,
+            _ => NoticeKind::KeyExpiring,
+        };
+        let name = self.record.name.as_str().to_owned();
+        let begun = begun.0.to_string();
+        let id = NoticeId::of(&[&name, kind.code(), incident, &begun, "resolved"]);
+        self.record.told.insert(id.clone(), self.now);
+        let current = self.record.current.clone();
+        self.notices.push(Notice {
+            id,
+            kind,
+            key: self.record.name.clone(),
+            severity: Severity::Info,
+            incident: NoticeId::of(&[&name, incident, &begun]).to_string(),
+            status: NoticeStatus::Resolved,
+            at: self.now,
+            summary: format!("{name}: over, {}", words_of(incident)),
+            actions: Vec::new(),
+            version: current.as_ref().map(|it| it.number),
+            fingerprint: current.as_ref().map(|it| it.fingerprint.clone()),
+            valid_to: current.as_ref().and_then(|it| it.valid_to),
+            next: None,
+        });
+    }
+
+    pub(super) fn tell_scheduled(&mut self, until: Timestamp) {
+        let name = self.record.name.clone();
+        self.tell(Tell {
+            kind: NoticeKind::RotationScheduled,
+            severity: Severity::Info,
+            incident: None,
+            cause: "scheduled",
+            summary: format!("{name} will be replaced at {until}; the old key stops working in that moment"),
+            actions: vec![format!("rekeyd status {name}")],
+            about: None,
+        });
+    }
+
+    pub(super) fn tell_succeeded(&mut self, rotation: &Rotation) {
+        self.resolve("halted");
+        self.resolve("expiring");
+        let name = self.record.name.clone();
+        let gap = rotation.cutover_gap_ms.map(|it| format!("; for {it} ms consumers may have held a dead key"));
+        self.tell(Tell {
+            kind: NoticeKind::RotationSucceeded,
+            severity: Severity::Info,
+            incident: None,
+            cause: "succeeded",
+            summary: format!("{name} was replaced, the new key is delivered{}", gap.unwrap_or_default()),
+            actions: Vec::new(),
+            about: None,
+        });
+    }
+
+    pub(super) fn tell_failures(&mut self, message: &str) {
+        if self.record.failures < TELL_AFTER {
+            return;
+        }
+        let name = self.record.name.clone();
+        let severity = self.severity_of_delay();
+        self.tell(Tell {
+            kind: NoticeKind::RotationFailed,
+            severity,
+            incident: Some("rotation".into()),
+            cause: severity.code(),
+            summary: format!("{name} could not be replaced yet: {message}; it is tried again"),
+            actions: vec![format!("rekeyd status {name}"), format!("rekeyd resume {name}")],
+            about: None,
+        });
+    }
+
+    pub(super) fn tell_halted(&mut self, reason: Reason, message: &str) {
+        let name = self.record.name.clone();
+        let severity = self.severity_of_delay();
+        self.tell(Tell {
+            kind: NoticeKind::RotationHalted,
+            severity,
+            incident: Some("halted".into()),
+            cause: reason.code(),
+            summary: format!("{name} needs a human: {message}"),
+            actions: vec![
+                format!("rekeyd status {name}"),
+                format!("rekeyd adopt {name}"),
+                format!("rekeyd resume {name}"),
+                format!("rekeyd abandon {name}"),
+            ],
+            about: None,
+        });
+    }
+
+    pub(super) fn tell_adopted(&mut self, version: &Version) {
+        let name = self.record.name.clone();
+        self.tell(Tell {
+            kind: NoticeKind::KeyAdopted,
+            severity: Severity::Info,
+            incident: None,
+            cause: "adopted",
+            summary: format!("{name} was taken over as version {}", version.number),
+            actions: Vec::new(),
+            about: Some(version),
+        });
+    }
+
+    pub(super) fn tell_drifted(&mut self, seen: Option<&Fingerprint>, what: &str) {
+        let name = self.record.name.clone();
+        let cause = seen.map_or("drifted", Fingerprint::as_str).to_owned();
+        let which = seen.map(|it| format!(" (fingerprint {it})")).unwrap_or_default();
+        self.tell(Tell {
+            kind: NoticeKind::KeyDrifted,
+            severity: Severity::Warning,
+            incident: None,
+            cause: &cause,
+            summary: format!("{name}: {what}{which}"),
+            actions: vec![format!("rekeyd status {name}")],
+            about: None,
+        });
+    }
+
+    pub(super) fn tell_refused(&mut self) {
+        let name = self.record.name.clone();
+        self.tell(Tell {
+            kind: NoticeKind::KeyRefused,
+            severity: Severity::Critical,
+            incident: Some("refused".into()),
+            cause: "refused",
+            summary: format!("{name}: the provider refuses the current key before its time"),
+            actions: vec![format!("rekeyd rotate --now {name}")],
+            about: None,
+        });
+    }
+
+    pub(super) fn tell_unverified(&mut self, version: &Version) {
+        let name = self.record.name.clone();
+        let what = "the new key could not be seen to be accepted from here; it is delivered unverified";
+        self.note_error("unverified", what);
+        self.tell(Tell {
+            kind: NoticeKind::KeyRefused,
+            severity: Severity::Warning,
+            incident: None,
+            cause: "unverified",
+            summary: format!("{name}: {what}"),
+            actions: vec![format!("rekeyd status {name}")],
+            about: Some(version),
+        });
+    }
+
+    pub(super) fn tell_detached(&mut self, target: &TargetId) {
+        let name = self.record.name.clone();
+        let cause = format!("detached {target}");
+        self.tell(Tell {
+            kind: NoticeKind::DeliveryFailed,
+            severity: Severity::Info,
+            incident: None,
+            cause: &cause,
+            summary: format!("{name} is no longer delivered to {target}; what it holds will stop working"),
+            actions: Vec::new(),
+            about: None,
+        });
+    }
+
+    pub(super) fn tell_delivery_failed(&mut self, target: &TargetId, why: &str, failures: u32, in_gap: bool) {
+        if failures < TELL_AFTER && !in_gap {
+            return;
+        }
+        let name = self.record.name.clone();
+        let severity = if in_gap { Severity::Critical } else { self.severity_of_delay() };
+        self.tell(Tell {
+            kind: NoticeKind::DeliveryFailed,
+            severity,
+            incident: Some(format!("delivery:{target}")),
+            cause: severity.code(),
+            summary: format!("{name} could not be delivered to {target}: {why}"),
+            actions: vec![format!("rekeyd status {name}"), format!("rekeyd resume {name}")],
+            about: None,
+        });
+    }
+
+    pub(super) fn tell_revoke_needed(&mut self, version: &Version, why: &str) {
+        let name = self.record.name.clone();
+        let id = version.id.as_ref().map(|it| format!("id {it}, ")).unwrap_or_default();
+        self.tell(Tell {
+            kind: NoticeKind::RevokeNeeded,
+            severity: Severity::Warning,
+            incident: None,
+            cause: "revoke",
+            summary: format!(
+                "{name}: revoke version {} by hand ({id}fingerprint {}): {why}",
+                version.number, version.fingerprint
+            ),
+            actions: Vec::new(),
+            about: Some(version),
+        });
+    }
+
+    pub(super) fn tell_revoke_refused(&mut self, version: &Version, why: &str) {
+        let name = self.record.name.clone();
+        self.tell(Tell {
+            kind: NoticeKind::RevokeNeeded,
+            severity: Severity::Warning,
+            incident: None,
+            cause: "refused",
+            summary: format!("{name}: the old version {} can't be revoked: {why}; it is tried again", version.number),
+            actions: vec![format!("rekeyd status {name}")],
+            about: Some(version),
+        });
+    }
+
+    pub(super) fn tell_lost(&mut self, token: &Token, open: &Open, why: &str) {
+        let name = self.record.name.clone();
+        let cause = token.to_string();
+        self.tell(Tell {
+            kind: NoticeKind::RevokeNeeded,
+            severity: Severity::Warning,
+            incident: None,
+            cause: &cause,
+            summary: format!(
+                "{name}: the create {token} sent at {} may have left a key at account {}; {why}; if it is there, revoke it",
+                open.sent_at, self.account.id
+            ),
+            actions: Vec::new(),
+            about: None,
+        });
+    }
+
+    pub(super) fn report_keys(&mut self, keys: &[Fingerprint], why: &str) {
+        for key in keys {
+            let name = self.record.name.clone();
+            self.tell(Tell {
+                kind: NoticeKind::RevokeNeeded,
+                severity: Severity::Warning,
+                incident: None,
+                cause: key.as_str(),
+                summary: format!("{name}: a key with fingerprint {key} is at account {}: {why}", self.account.id),
+                actions: Vec::new(),
+                about: None,
+            });
+        }
+    }
+
+    /// A key that will not be replaced on time, or was not: the tightest threshold that has passed is told, the wider
+    /// ones count as told.
+    pub(super) fn tell_expiry(&mut self) {
+        let Some(current) = self.record.current.clone() else { return };
+        let (Some(end), Some(life)) = (current.valid_to, due::lifetime(&current)) else { return };
+        let name = self.record.name.clone();
+        if end <= self.now {
+            let summary = format!("{name} expired at {end} and was not replaced");
+            return self.tell(Tell {
+                kind: NoticeKind::KeyExpired,
+                severity: Severity::Critical,
+                incident: Some("expiring".into()),
+                cause: "expired",
+                summary,
+                actions: vec![format!("rekeyd status {name}"), format!("rekeyd rotate --now {name}")],
+                about: Some(&current),
+            });
+        }
+        let fits = self.policy.notify_before.iter().filter(|it| **it <= life / THRESHOLD_SHARE);
+        let mut thresholds: Vec<Duration> = fits.copied().collect();
+        thresholds.sort_unstable();
+        let next = thresholds.iter().rev().map(|it| end.minus(*it)).find(|at| *at > self.now);
+        self.wake(next.unwrap_or(end));
+        let Some(passed) = thresholds.into_iter().find(|it| end.minus(*it) <= self.now) else { return };
+        if !self.is_late(&current) {
+            return;
+        }
+        let severity = self.severity_of_delay();
+        let cause = format!("before {}", passed.as_secs());
+        let hours = end.since(self.now).as_secs() / 3600;
+        self.tell(Tell {
+            kind: NoticeKind::KeyExpiring,
+            severity,
+            incident: Some("expiring".into()),
+            cause: &cause,
+            summary: format!("{name} expires at {end}, in {hours} hours, and is not replaced yet"),
+            actions: vec![format!("rekeyd status {name}")],
+            about: Some(&current),
+        });
+    }
+
+    /// Whether the key will not be replaced without a human, or is past its time.
+    fn is_late(&self, current: &Version) -> bool {
+        let halted = matches!(self.record.phase, Phase::Halted { .. });
+        let due = due::due_at(current, self.policy);
+        let overdue = due.is_some_and(|it| it.plus(self.policy.stuck_after) <= self.now) && self.record.failures > 0;
+        halted || overdue
+    }
+
+    /// Critical where a consumer is, or within a day will be, without a working key.
+    fn severity_of_delay(&self) -> Severity {
+        let dead = self.record.current.as_ref().is_some_and(|it| it.dead_since.is_some());
+        let ending = self.left().is_some_and(|it| it < CRITICAL_BEFORE);
+        if dead || ending { Severity::Critical } else { Severity::Warning }
+    }
+}
+
+fn words_of(incident: &str) -> String {
+    match incident.split_once(':') {
+        Some((_, target)) => format!("{target} holds the key again"),
+        None => match incident {
+            "rotation" => "the key was replaced".to_owned(),
+            "halted" => "it goes on".to_owned(),
+            "refused" => "the provider accepts the key".to_owned(),
+            _ => "the key was replaced in the end".to_owned(),
+        },
+    }
+}

@@ -1,0 +1,347 @@
+//! Lost answers: what came of a create whose outcome nobody told us?
+//!
+//! An open token is looked for in every pass until it ended, or was reported. What may be believed of an answer is the
+//! same wherever it comes from: see [`Pass::believable`].
+use super::account::Open;
+use super::facts::{Action, Facts, Found, Probe, Revoke, Revokee};
+use super::names::{Fingerprint, Token};
+use super::pass::Pass;
+use super::policy::{OnAmbiguous, OnCreate, Recover};
+use super::record::{Creating, Expiry, Phase, Reason, Version};
+use super::rules::Rule;
+use super::time::Timestamp;
+
+/// How many answers of one rotation may be lost at a provider that can't be asked, before a human is.
+const MOST_LOST: u32 = 2;
+
+impl Pass<'_> {
+    /// Looks for lost creates: adopts or revokes what is found, and reports what is not found for too long.
+    pub(super) fn watch_open_tokens(&mut self, facts: &Facts) {
+        let name = self.record.name.clone();
+        let open = self.account.open.iter().filter(|(token, open)| token.name == name && open.lost_at.is_some());
+        let open: Vec<(Token, Open)> = open.map(|(token, open)| (token.clone(), open.clone())).collect();
+        for (token, it) in open {
+            let Some(lost_at) = it.lost_at else { continue };
+            let ends = lost_at.plus(self.policy.watch);
+            if token.by != *self.by && self.holds(Rule::Epoch) {
+                self.report_lost(&token, "it was sent before the state was restored");
+            } else if it.reported_at.is_some() {
+                continue;
+            } else if ends <= self.now {
+                self.report_lost(&token, "it was looked for and not found");
+            } else if let Some(found) = listed_under(facts, &token).filter(|_| self.holds(Rule::Watch)) {
+                self.end_found(token, &it, &found.clone());
+            } else {
+                self.wake(ends);
+                self.poll(lost_at);
+            }
+        }
+    }
+
+    /// A lost create took effect: its key is ours, by its name.
+    fn end_found(&mut self, token: Token, open: &Open, found: &Found) {
+        let wanted = matches!(&self.record.phase, Phase::Create(_));
+        let believed = self.believable(Some(found));
+        if wanted && let Some(found) = believed {
+            if let Some(version) = self.new_version(&found, Some(&token)) {
+                self.account.open.remove(&token);
+                return self.created(version, open.sent_at);
+            }
+        }
+        // Without a probe it takes two looks to believe in it.
+        if wanted && !self.policy.provider.probes && self.record.sighting.is_some() {
+            return;
+        }
+        let Some(id) = found.id.clone().filter(|it| !it.is_empty()) else { return };
+        let own = |it: &Version| {
+            let same_id = it.id.as_ref() == Some(&id);
+            same_id || it.token.as_ref() == Some(&token) || Some(&it.fingerprint) == found.fingerprint.as_ref()
+        };
+        let own = self.record.live_versions().find(|it| own(it)).map(|it| it.number);
+        if let Some(number) = own {
+            // It came to us by another way (adopted from the portal): its handle is welcome.
+            if let Some(version) = self.version_mut(number) {
+                version.id = version.id.take().or(Some(id));
+            }
+            self.account.open.remove(&token);
+            return;
+        }
+        if matches!(&self.record.phase, Phase::Create(it) if it.token.as_ref() == Some(&token)) {
+            self.clear_doubt();
+        }
+        let account = self.policy.account.clone();
+        self.actions.push(Action::Revoke(Revoke { account, id, what: Revokee::Orphan(token) }));
+    }
+
+    /// Create, in doubt: what came of the last attempt?
+    pub(super) fn recover(&mut self, facts: &Facts, creating: Creating) {
+        let Some(token) = creating.token.clone() else { return };
+        let Some(open) = self.account.open.get(&token).cloned() else { return self.clear_doubt() };
+        let Some(lost_at) = open.lost_at else { return };
+        let settled = lost_at.plus(self.policy.settle) <= self.now || !self.holds(Rule::Settle);
+        match self.policy.provider.recover {
+            Recover::ListByName => self.recover_by_list(facts, lost_at, settled),
+            Recover::ReadCurrent => self.recover_by_read(facts, &token, &open, lost_at, settled),
+            Recover::DiffList => self.recover_by_difference(facts, &token, &open, settled),
+            // Only the next create shows what came of this one.
+            Recover::DiffAnswer => self.clear_doubt(),
+            Recover::None => self.create_again_or_halt(lost_at, settled, &creating),
+        }
+    }
+
+    /// The attempt's fate no longer holds up the next attempt; its token stays open and watched.
+    fn clear_doubt(&mut self) {
+        if let Phase::Create(creating) = &mut self.record.phase {
+            creating.token = None;
+        }
+    }
+
+    fn recover_by_list(&mut self, facts: &Facts, lost_at: Timestamp, settled: bool) {
+        let complete = facts.listed.as_ref().filter(|it| !it.truncated || !self.holds(Rule::Truncated)).is_some();
+        let late = self.last_safe_moment_passed() && facts.listed.is_some();
+        if (complete || late) && (settled || self.on_create() == OnCreate::Keeps) {
+            return self.clear_doubt();
+        }
+        self.poll(lost_at);
+    }
+
+    fn recover_by_read(&mut self, facts: &Facts, token: &Token, open: &Open, lost_at: Timestamp, settled: bool) {
+        self.poll(lost_at);
+        let Some(read) = facts.read.clone().filter(|it| it.fingerprint.is_some()) else { return };
+        if read.fingerprint == open.before {
+            if settled {
+                self.clear_doubt();
+            }
+            return;
+        }
+        if let Some(found) = self.believable(Some(&read)) {
+            if let Some(version) = self.new_version(&found, Some(token)) {
+                self.close_tokens();
+                self.created(version, open.sent_at);
+            }
+            return;
+        }
+        let patience_ends = lost_at.plus(self.policy.accept_within).plus(self.policy.settle);
+        if patience_ends <= self.now {
+            self.create_again_or_halt(lost_at, settled, &Creating::default());
+        }
+    }
+
+    fn recover_by_difference(&mut self, facts: &Facts, token: &Token, open: &Open, settled: bool) {
+        let Some(lost_at) = open.lost_at else { return };
+        self.poll(lost_at);
+        let Some(listed) = facts.listed.as_ref().filter(|it| !it.truncated || !self.holds(Rule::Truncated)) else {
+            return;
+        };
+        let fresh = self.unknown_of(&listed.keys);
+        if fresh.is_empty() {
+            if settled {
+                self.clear_doubt();
+            }
+            return;
+        }
+        let lost = self.lost_tokens();
+        self.adopt_difference(fresh, lost.len(), Some(token), open.sent_at);
+    }
+
+    /// Where nobody can be asked: once more, or a human.
+    fn create_again_or_halt(&mut self, lost_at: Timestamp, settled: bool, creating: &Creating) {
+        let dead = self.current_is_dead() && self.on_create() == OnCreate::Unknown;
+        let again = self.policy.on_ambiguous == OnAmbiguous::CreateAgain && !dead && creating.lost < MOST_LOST;
+        if !again {
+            self.forget_reported();
+            let why = "the answer to a create was lost, and the provider can't be asked what came of it";
+            return self.halt(Reason::AmbiguousCreate, why);
+        }
+        if settled {
+            self.forget_reported();
+            self.clear_doubt();
+        } else {
+            self.wake(lost_at.plus(self.policy.settle));
+        }
+    }
+
+    /// A lost create that was reported at once has ended with the decision how to go on.
+    fn forget_reported(&mut self) {
+        let name = self.record.name.clone();
+        self.account.open.retain(|token, open| token.name != name || open.reported_at.is_none());
+    }
+
+    /// The create was answered with all keys of the account, or a list shows more than we knew: which one is ours?
+    /// `lost` creates may have taken effect beside the answered one.
+    pub(super) fn adopt_difference(
+        &mut self,
+        fresh: Vec<Found>,
+        lost: usize,
+        token: Option<&Token>,
+        sent_at: Timestamp,
+    ) {
+        let fingerprints = |it: &[Found]| it.iter().filter_map(|it| it.fingerprint.clone()).collect::<Vec<_>>();
+        let answered = token.is_some_and(|it| !self.account.open.get(it).is_some_and(|it| it.lost_at.is_some()));
+        let most = lost + usize::from(answered);
+        if fresh.is_empty() || (fresh.len() > most && self.holds(Rule::Difference)) {
+            self.account.known.extend(fingerprints(&fresh));
+            self.report_keys(&fingerprints(&fresh), "more keys are new than we created");
+            return self.halt(Reason::UnexpectedKeys, "more keys are new at the account than were created from here");
+        }
+        let Some(chosen) = self.choose(&fresh) else {
+            self.account.known.extend(fingerprints(&fresh));
+            self.report_keys(&fingerprints(&fresh), "which of them belongs to this key can't be told");
+            return self.halt(Reason::UnexpectedKeys, "which of the new keys belongs to this key can't be told");
+        };
+        let mut others = fresh.clone();
+        others.retain(|it| it.fingerprint != chosen.fingerprint);
+        self.account.known.extend(fingerprints(&fresh));
+        self.report_keys(&fingerprints(&others), "a create whose answer was lost made it");
+        self.close_explained(fresh.len().saturating_sub(usize::from(answered)));
+        if let Some(version) = self.new_version(&chosen, token) {
+            self.created(version, sent_at);
+        }
+    }
+
+    /// Of several new keys that may all be ours: the last that is accepted; where that can't be asked, the last, if all
+    /// lost creates are of this key and its package.
+    fn choose(&self, fresh: &[Found]) -> Option<Found> {
+        if let [only] = fresh {
+            return Some(only.clone());
+        }
+        if self.policy.provider.probes {
+            return fresh.iter().rfind(|it| it.probe == Some(Probe::Alive)).cloned();
+        }
+        let mine = |token: &Token, open: &Open| token.name == self.record.name && open.package == self.policy.package;
+        let all_mine = self.account.open.iter().all(|(token, open)| mine(token, open));
+        fresh.last().filter(|_| all_mine).cloned()
+    }
+
+    /// The elements that the account did not know.
+    pub(super) fn unknown_of(&self, keys: &[Found]) -> Vec<Found> {
+        let unknown = |it: &&Found| it.fingerprint.as_ref().is_some_and(|it| !self.account.known.contains(it));
+        keys.iter().filter(unknown).cloned().collect()
+    }
+
+    /// The creates at this account whose answers were lost.
+    pub(super) fn lost_tokens(&self) -> Vec<Token> {
+        let lost = self.account.open.iter().filter(|(_, open)| open.lost_at.is_some());
+        lost.map(|(token, _)| token.clone()).collect()
+    }
+
+    /// So many of the lost creates are explained: the oldest end. Younger ones may still take effect and stay counted,
+    /// but hold up nobody.
+    fn close_explained(&mut self, count: usize) {
+        let mut lost = self.lost_tokens();
+        lost.sort_by_key(|it| self.account.open.get(it).map(|it| it.sent_at));
+        for (n, token) in lost.iter().enumerate() {
+            if n < count {
+                self.account.open.remove(token);
+            } else if let Some(open) = self.account.open.get_mut(token) {
+                open.locks = false;
+            }
+        }
+    }
+
+    /// An account with one key: whatever was lost before is superseded.
+    pub(super) fn close_tokens(&mut self) {
+        let name = self.record.name.clone();
+        self.account.open.retain(|token, _| token.name != name);
+    }
+
+    /// After a restore, attempts of an earlier life are nobody's: they may be in use by now. They are reported.
+    pub(super) fn disown_old_tokens(&mut self) {
+        let old: Vec<Token> = self.account.open.keys().filter(|it| it.name == self.record.name).cloned().collect();
+        for token in old.iter().filter(|it| it.by != *self.by) {
+            self.report_lost(token, "it was sent before the state was restored");
+        }
+    }
+
+    /// Closes a lost create by telling the owners of it.
+    pub(super) fn report_lost(&mut self, token: &Token, why: &str) {
+        let Some(open) = self.account.open.remove(token) else { return };
+        if self.holds(Rule::ReportLost) {
+            self.tell_lost(token, &open, why);
+        }
+    }
+
+    fn last_safe_moment_passed(&self) -> bool {
+        let last = self.record.current.as_ref().and_then(|it| super::due::last_safe_moment(it, self.policy));
+        last.is_some_and(|it| it <= self.now)
+    }
+
+    /// What may be believed: a secret that was never ours, and that the provider accepts; where it can't be asked, or
+    /// the old key is dead, two equal looks `settle` apart.
+    pub(super) fn believable(&mut self, found: Option<&Found>) -> Option<Found> {
+        let found = found?.clone();
+        let fingerprint = found.fingerprint.clone()?;
+        let current = self.record.current.as_ref().map(|it| &it.fingerprint);
+        if current == Some(&fingerprint) || (self.record.seen.contains_key(&fingerprint) && self.holds(Rule::Unseen)) {
+            if self.record.sighting.as_ref().is_some_and(|(seen, _)| *seen != fingerprint) {
+                self.record.sighting = None;
+            }
+            return None;
+        }
+        if found.probe == Some(Probe::Alive) || !self.holds(Rule::AliveBeforeAdopt) {
+            return Some(found);
+        }
+        let by_sight = !self.policy.provider.probes
+            || (self.policy.provider.recover == Recover::ReadCurrent && self.current_is_dead());
+        if !by_sight {
+            return None;
+        }
+        match &self.record.sighting {
+            Some((seen, since)) if *seen == fingerprint => {
+                let since = *since;
+                self.wake(since.plus(self.policy.settle));
+                (since.plus(self.policy.settle) <= self.now).then_some(found)
+            }
+            _ => {
+                self.record.sighting = Some((fingerprint, self.now));
+                self.wake(self.now.plus(self.policy.settle));
+                None
+            }
+        }
+    }
+
+    /// Enters a found key into the books. `None` where its secret is not shown.
+    pub(super) fn new_version(&mut self, found: &Found, token: Option<&Token>) -> Option<Version> {
+        let fingerprint: Fingerprint = found.fingerprint.clone()?;
+        self.record.last_version += 1;
+        let number = self.record.last_version;
+        let (valid_to, expiry) = self.expiry_of(found);
+        self.record.seen.insert(fingerprint.clone(), number);
+        self.account.known.insert(fingerprint.clone());
+        self.keep.push((number, fingerprint.clone()));
+        let alive = found.probe == Some(Probe::Alive);
+        if alive {
+            self.record.controls.insert(self.policy.restriction.clone().unwrap_or_default());
+        }
+        Some(Version {
+            number,
+            account: self.policy.account.clone(),
+            id: found.id.clone().filter(|it| !it.is_empty()),
+            fingerprint,
+            token: token.cloned(),
+            obtained_at: self.now,
+            valid_from: found.valid_from,
+            valid_to,
+            expiry,
+            first_alive: alive.then_some(self.now),
+            last_alive: alive.then_some(self.now),
+            dead_since: None,
+            restriction: self.policy.restriction.clone().filter(|_| token.is_some()),
+            delivered: false,
+        })
+    }
+
+    /// A reported expiry that has passed already is a documented trap: it is not believed.
+    fn expiry_of(&self, found: &Found) -> (Option<Timestamp>, Expiry) {
+        match (found.valid_to.filter(|it| *it > self.now), self.policy.valid_for) {
+            (Some(at), _) => (Some(at), Expiry::Reported),
+            (None, Some(life)) => (Some(self.now.plus(life)), Expiry::Assumed),
+            (None, None) => (None, Expiry::Unknown),
+        }
+    }
+}
+
+fn listed_under<'a>(facts: &'a Facts, token: &Token) -> Option<&'a Found> {
+    let keys = facts.listed.iter().flat_map(|it| &it.keys);
+    keys.filter(|it| it.enabled).find(|it| it.token.as_ref() == Some(token))
+}

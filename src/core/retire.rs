@@ -1,0 +1,164 @@
+//! Retiring old keys, beside whatever is being issued: a consumer that never reloads, or a revoke that is refused, never
+//! stops the next rotation.
+use super::backoff;
+use super::facts::{Action, Facts, Probe, Revoke, Revokee};
+use super::pass::Pass;
+use super::policy::{OnCreate, Policy};
+use super::record::{Ended, Record, Retired};
+use super::rules::Rule;
+use super::time::Timestamp;
+use super::window;
+
+/// Old keys whose overlap has passed, or that nobody ever held.
+pub(super) fn due<'a>(record: &'a Record, policy: &'a Policy, now: Timestamp) -> impl Iterator<Item = &'a Retired> {
+    let _ = policy;
+    record.retired.iter().filter(move |it| {
+        let waits = it.retry_at.is_some_and(|at| at > now);
+        it.ended.is_none() && !waits && (it.after <= now || !it.version.delivered)
+    })
+}
+
+/// What becomes of an old key now.
+enum Fate {
+    Wait,
+    Revoke(String),
+    Report(&'static str),
+    End(Ended),
+}
+
+impl Pass<'_> {
+    /// Ends old keys that nothing holds any more.
+    pub(super) fn retire(&mut self, facts: &Facts) {
+        for n in 0..self.record.retired.len() {
+            let it = self.record.retired[n].clone();
+            if it.ended.is_some() {
+                continue;
+            }
+            self.learn_from(&it, facts);
+            match self.fate(&it, facts) {
+                Fate::Wait => {}
+                Fate::End(ended) => self.record.retired[n].ended = Some(ended),
+                Fate::Report(why) => {
+                    self.record.retired[n].ended = Some(Ended::Reported);
+                    self.tell_revoke_needed(&it.version, why);
+                }
+                Fate::Revoke(id) => {
+                    let (account, what) = (it.version.account.clone(), Revokee::Version(it.version.number));
+                    self.actions.push(Action::Revoke(Revoke { account, id, what }));
+                }
+            }
+        }
+    }
+
+    fn fate(&mut self, it: &Retired, facts: &Facts) -> Fate {
+        let now = self.now;
+        if it.version.valid_to.is_some_and(|at| at <= now) {
+            return Fate::End(Ended::Expired);
+        }
+        let number = it.version.number;
+        if self.record.held.values().any(|held| held.may_hold(number)) && self.holds(Rule::HeldNowhere) {
+            return Fate::Wait;
+        }
+        if it.version.delivered {
+            // The clock may have been wrong when the end of the overlap was stored.
+            if it.after > now && self.holds(Rule::Overlap) {
+                self.wake(it.after);
+                return Fate::Wait;
+            }
+            if let Some(fate) = self.hold_delivered(it, facts) {
+                return fate;
+            }
+        }
+        if it.retry_at.is_some_and(|at| at > now) {
+            self.wake(it.retry_at.unwrap_or(now));
+            return Fate::Wait;
+        }
+        if facts.clock_suspect && self.holds(Rule::Clock) {
+            return Fate::Wait;
+        }
+        let can = self.capabilities(&it.version.account).is_some_and(|it| it.revokes_by_id);
+        if !can {
+            return Fate::Report("its provider has no call to revoke it");
+        }
+        match self.id_of(it, facts) {
+            Some(id) => Fate::Revoke(id),
+            None if facts.listed.is_some() => Fate::Report("its id at the provider is not known"),
+            None => {
+                self.poll(it.since);
+                Fate::Wait
+            }
+        }
+    }
+
+    /// What holds back the end of a key that consumers had: the window, and the proof that the current one works.
+    fn hold_delivered(&mut self, it: &Retired, facts: &Facts) -> Option<Fate> {
+        let compromised = it.after <= it.since;
+        if !compromised && !self.policy.windows.is_empty() && self.holds(Rule::Window) {
+            let opening = window::next_opening(&self.policy.windows, self.now);
+            let opens = opening.map_or(Timestamp::NEVER, |it| it.opens);
+            if opens > self.now {
+                self.wake(opens);
+                return Some(Fate::Wait);
+            }
+        }
+        if !self.holds(Rule::CurrentAlive) {
+            return None;
+        }
+        let Some(current) = self.record.current.clone() else { return Some(Fate::Wait) };
+        if facts.probes.get(&current.number) == Some(&Probe::Alive) {
+            return None;
+        }
+        let push: Vec<_> = self.push_targets().cloned().collect();
+        let confirmed = !push.is_empty()
+            && push.iter().all(|it| {
+                let confirms = self.policy.target(it).is_some_and(|it| it.confirms);
+                confirms && self.record.held.get(it).is_some_and(|it| it.confirmed == Some(current.number))
+            });
+        // Without a probe that ever said yes, a passing `confirm` of every target is the proof.
+        let blind = !self.policy.provider.probes || current.first_alive.is_none();
+        if blind && confirmed {
+            return None;
+        }
+        let patience_ends = it.after.plus(self.policy.accept_within);
+        if !self.policy.provider.probes || (blind && patience_ends <= self.now) {
+            return Some(Fate::Report(
+                "the current key can't be seen to work, so the old one is not revoked by rekeyd",
+            ));
+        }
+        self.poll(it.after);
+        Some(Fate::Wait)
+    }
+
+    /// An old key that is accepted at the end of its overlap shows that a create keeps old keys here.
+    fn learn_from(&mut self, it: &Retired, facts: &Facts) {
+        let at_home = it.version.account == self.policy.account;
+        if !at_home || self.policy.provider.on_create != OnCreate::Unknown || it.after > self.now {
+            return;
+        }
+        if it.version.delivered && it.after > it.since && facts.probes.get(&it.version.number) == Some(&Probe::Alive) {
+            self.account.learned = Some(OnCreate::Keeps);
+        }
+    }
+
+    fn id_of(&self, it: &Retired, facts: &Facts) -> Option<String> {
+        let listed = || {
+            let mut keys = facts.listed.iter().flat_map(|it| &it.keys);
+            let found = keys.find(|found| found.fingerprint.as_ref() == Some(&it.version.fingerprint));
+            found.and_then(|it| it.id.clone())
+        };
+        it.version.id.clone().or_else(listed).filter(|it| !it.is_empty())
+    }
+
+    /// Counts a revoke call that failed; it is tried again, for ever, with growing waits.
+    pub(super) fn revoke_failed(&mut self, number: u32, why: &str) {
+        let (now, name) = (self.now, self.record.name.clone());
+        let Some(it) = self.record.retired.iter_mut().find(|it| it.version.number == number) else { return };
+        it.failures = it.failures.saturating_add(1);
+        it.retry_at = Some(now.plus(backoff::after(it.failures, &name, None)));
+        let (failures, version) = (it.failures, it.version.clone());
+        self.note_error("revoke_failed", why);
+        if failures == super::notices::TELL_AFTER {
+            self.tell_revoke_refused(&version, why);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Owners told by mail: one notifier for each address, so that an address that is refused keeps no other from its mail.
+//!
+//! A mail is text and HTML side by side. Its `Message-ID` comes from the notice, so that a mail that was sent twice,
+//! because the answer to the first was lost, is seen as one; and all mails on one cause refer to the same thread.
+use super::letter::Letter;
+use super::smtp::SmtpClient;
+use super::{Fault, Message, Notifier, Sent, Shared, Wanted, html, text};
+use crate::core::names::NoticeId;
+use crate::core::plan::Severity;
+use crate::core::time::Timestamp;
+use async_trait::async_trait;
+use chrono_tz::Tz;
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+use serde::{Deserialize, Deserializer};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+use toml::de::ValueDeserializer;
+
+/// One mail address of one owner.
+#[derive(Clone, Debug)]
+pub struct EmailNotifier {
+    smtp: Arc<SmtpClient>,
+    to: Mailbox,
+    timezone: Option<Tz>,
+}
+
+impl EmailNotifier {
+    /// Tells this address over these connections; times are given in `timezone` too.
+    pub fn new(smtp: Arc<SmtpClient>, to: Mailbox, timezone: Option<Tz>) -> Self {
+        Self { smtp, to, timezone }
+    }
+
+    /// Writes the mail. `now` becomes its date; all else depends on the message alone.
+    ///
+    /// # Errors
+    /// Where it can't be put into the form of a mail.
+    pub fn compose(&self, message: &Message, now: Timestamp) -> Result<lettre::Message, lettre::error::Error> {
+        let letter = Letter::of(message, self.timezone);
+        let from = &self.smtp.settings().from;
+        let domain = ascii_domain(from);
+        let owner = atom(&message.owner);
+        let thread = NoticeId::of(&["thread", &message.notice.incident]);
+        let thread = format!("<{thread}.{owner}@{domain}>");
+        let mut builder = lettre::Message::builder()
+            .from(from.clone())
+            .to(self.to.clone())
+            .date(UNIX_EPOCH + Duration::from_millis(u64::try_from(now.0).unwrap_or(0)))
+            .subject(letter.subject.as_str())
+            .message_id(Some(format!("<{}.{owner}@{domain}>", atom(message.id.as_str()))))
+            .in_reply_to(thread.clone())
+            .references(thread);
+        for (name, value) in headers(message, &owner, domain) {
+            builder = builder.raw_header(HeaderValue::new(HeaderName::new_from_ascii_str(name), value));
+        }
+        builder.multipart(MultiPart::alternative_plain_html(text::render(&letter), html::render(&letter)))
+    }
+}
+
+#[async_trait]
+impl Notifier for EmailNotifier {
+    fn id(&self) -> String {
+        format!("email:{}", self.to.email)
+    }
+
+    fn kind(&self) -> &'static str {
+        "email"
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        self.smtp.settings().login.as_ref().map_or(Ok(()), |it| it.check())
+    }
+
+    async fn send(&self, message: &Message, now: Timestamp) -> Sent {
+        match self.compose(message, now) {
+            Ok(mail) => self.smtp.send(mail.envelope(), &mail.formatted()).await,
+            Err(error) => Sent::Refused(format!("the mail to {} can't be written: {error}", self.to.email)),
+        }
+    }
+}
+
+/// Reads the field `email` of an owner.
+pub(super) fn read(list: ValueDeserializer<'_>, shared: &Shared) -> Result<Vec<Wanted>, toml::de::Error> {
+    let addresses = Vec::<Address>::deserialize(list)?;
+    let Some(smtp) = &shared.smtp else {
+        if addresses.is_empty() {
+            return Ok(Vec::new());
+        }
+        return Err(serde::de::Error::custom("email needs a section [smtp]; add it, or remove email"));
+    };
+    let wanted = |Address(to): Address| Wanted {
+        notifier: Arc::new(EmailNotifier::new(Arc::clone(smtp), to, shared.timezone)),
+        min_severity: Severity::Info,
+    };
+    Ok(addresses.into_iter().map(wanted).collect())
+}
+
+/// A mail address as the config writes it, with a name or without.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+struct Address(#[serde(deserialize_with = "mailbox")] Mailbox);
+
+/// Reads `a@b.example` or `Name <a@b.example>`.
+pub(super) fn mailbox<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mailbox, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|it| {
+        serde::de::Error::custom(format_args!("{text:?} is no mail address ({it}); write \"name@example.com\""))
+    })
+}
+
+/// Headers beside the usual ones: no machine shall answer (RFC 3834), list software and filters shall know what it is.
+fn headers(message: &Message, owner: &str, domain: &str) -> Vec<(&'static str, String)> {
+    let notice = &message.notice;
+    let mut headers = vec![
+        ("Auto-Submitted", "auto-generated".to_owned()),
+        ("X-Auto-Response-Suppress", "All".to_owned()),
+        ("List-Id", format!("<{owner}.rekeyd.{domain}>")),
+        ("X-Rekeyd-Notice", atom(message.id.as_str())),
+        ("X-Rekeyd-Type", notice.kind.code().to_owned()),
+        ("X-Rekeyd-Key", notice.key.to_string()),
+        ("X-Rekeyd-Severity", notice.severity.code().to_owned()),
+        ("X-Rekeyd-Status", notice.status.code().to_owned()),
+    ];
+    if notice.severity == Severity::Critical {
+        headers.push(("Importance", "high".to_owned()));
+    }
+    headers
+}
+
+/// What may stand in an identifier of a mail; anything else is left out.
+fn atom(text: &str) -> String {
+    text.chars().filter(|it| it.is_ascii_alphanumeric() || matches!(it, '-' | '_')).collect()
+}
+
+/// The sender's domain; identifiers must be ASCII.
+fn ascii_domain(from: &Mailbox) -> &str {
+    let domain = from.email.domain();
+    if domain.is_ascii() { domain } else { "rekeyd.invalid" }
+}

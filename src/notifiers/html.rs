@@ -1,0 +1,114 @@
+//! A letter as HTML. Mail programs drop style sheets and some turn colours round, so every style stands inline, and no
+//! colour is set that needs a light or a dark page behind it.
+use super::letter::Letter;
+use std::fmt::Write;
+
+const HEADING: &str = "margin:24px 0 4px;font-size:13px;font-weight:600;opacity:.7";
+const COMMAND: &str = "margin:4px 0;padding:8px 12px;border-radius:4px;background:rgba(127,127,127,.18);\
+    font:13px/1.5 ui-monospace,Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere";
+
+/// Renders a letter as a page of its own. Everything in it is escaped.
+pub(super) fn render(letter: &Letter) -> String {
+    let colour = colour(letter.urgency);
+    let mut out = String::from(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\">\
+         <meta name=\"color-scheme\" content=\"light dark\"><meta name=\"supported-color-schemes\" content=\"light dark\">",
+    );
+    let _ = writeln!(out, "<title>{}</title></head>", escape(&letter.subject));
+    let _ = writeln!(
+        out,
+        "<body style=\"margin:0;padding:24px;font:15px/1.5 system-ui,-apple-system,'Segoe UI',sans-serif\">\n\
+         <div style=\"max-width:600px;margin:0 auto;border-top:4px solid {colour};padding-top:16px\">\n\
+         <span style=\"display:inline-block;padding:2px 8px;border-radius:4px;background:{colour};color:#fff;\
+         font-size:12px;font-weight:600\">{}</span>\n\
+         <h1 style=\"margin:8px 0 0;font-size:20px;line-height:1.3\">{}</h1>",
+        escape(letter.urgency),
+        escape(&letter.title)
+    );
+    section(&mut out, "What happened", &letter.happened);
+    section(&mut out, "What it means", &letter.means);
+    commands(&mut out, &letter.commands);
+    if let Some(next) = &letter.next {
+        section(&mut out, "What comes next", next);
+    }
+    facts(&mut out, &letter.facts);
+    out.push_str("</div></body></html>\n");
+    out
+}
+
+/// Dark enough for white letters on it, and light enough to be seen on a dark page.
+fn colour(urgency: &str) -> &'static str {
+    match urgency {
+        "critical" => "#d92d20",
+        "warning" => "#b54708",
+        "resolved" => "#067647",
+        _ => "#175cd3",
+    }
+}
+
+fn section(out: &mut String, title: &str, text: &str) {
+    let _ = writeln!(out, "<h2 style=\"{HEADING}\">{}</h2>\n<p style=\"margin:0\">{}</p>", escape(title), escape(text));
+}
+
+fn commands(out: &mut String, commands: &[String]) {
+    if commands.is_empty() {
+        return section(out, "What to do", "Nothing.");
+    }
+    let _ = writeln!(out, "<h2 style=\"{HEADING}\">What to do</h2>");
+    for command in commands {
+        let _ = writeln!(out, "<pre style=\"{COMMAND}\">{}</pre>", escape(command));
+    }
+}
+
+fn facts(out: &mut String, facts: &[(&str, String)]) {
+    out.push_str("<table role=\"presentation\" style=\"margin-top:24px;font-size:13px;border-spacing:0\">\n");
+    for (name, value) in facts {
+        let _ = writeln!(
+            out,
+            "<tr><td style=\"padding:2px 16px 2px 0;opacity:.7;white-space:nowrap;vertical-align:top\">{}</td>\
+             <td style=\"padding:2px 0;overflow-wrap:anywhere\">{}</td></tr>",
+            escape(name),
+            escape(value)
+        );
+    }
+    out.push_str("</table>\n");
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for it in text.chars() {
+        match it {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            it => out.push(it),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_letter_becomes_markup() {
+        let evil = "<script>alert('x')</script>\"&".to_owned();
+        let letter = Letter {
+            urgency: "critical",
+            subject: evil.clone(),
+            title: evil.clone(),
+            happened: evil.clone(),
+            means: evil.clone(),
+            commands: vec![evil.clone()],
+            next: Some(evil.clone()),
+            facts: vec![("Key", evil)],
+        };
+        let page = render(&letter);
+        assert!(!page.contains("<script"), "{page}");
+        assert_eq!(page.matches("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;").count(), 7);
+    }
+}

@@ -1,0 +1,222 @@
+//! What a notice says to a person: the same content for every channel that people read. No secret can be in it, since a
+//! notice has none.
+use super::Message;
+use crate::core::plan::{Next, Notice, NoticeKind, NoticeStatus, Severity};
+use crate::core::time::Timestamp;
+use chrono_tz::Tz;
+
+/// The longest sentence or command that is shown, in characters.
+const LINE_CHARS: usize = 2_000;
+/// The longest subject, in characters.
+const SUBJECT_CHARS: usize = 160;
+/// The most commands that are shown.
+const COMMANDS: usize = 16;
+
+/// A notice in words. Every text is one line.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Letter {
+    /// `critical`, `warning`, `info`, or `resolved`.
+    pub urgency: &'static str,
+    /// The subject: urgency, key and event.
+    pub subject: String,
+    /// The key and the event.
+    pub title: String,
+    /// What happened.
+    pub happened: String,
+    /// What it means.
+    pub means: String,
+    /// The commands that answer it; none where nothing is to be done.
+    pub commands: Vec<String>,
+    /// What comes next, and when.
+    pub next: Option<String>,
+    /// What it is about: pairs of a name and a value.
+    pub facts: Vec<(&'static str, String)>,
+}
+
+impl Letter {
+    /// Puts a notice into words. Times are in UTC, and in the owner's time zone beside it.
+    pub fn of(message: &Message, timezone: Option<Tz>) -> Self {
+        let notice = &message.notice;
+        let urgency = match notice.status {
+            NoticeStatus::Firing => notice.severity.code(),
+            NoticeStatus::Resolved => "resolved",
+        };
+        let title = format!("{}: {}", notice.key, notice.kind.code().replace('.', " "));
+        Self {
+            urgency,
+            subject: line(&format!("[{urgency}] {title}"), SUBJECT_CHARS),
+            title: line(&title, SUBJECT_CHARS),
+            happened: line(&notice.summary, LINE_CHARS),
+            means: means(notice),
+            commands: commands(notice),
+            next: notice.next.as_ref().map(|it| next(it, timezone)),
+            facts: facts(message, timezone),
+        }
+    }
+}
+
+fn means(notice: &Notice) -> String {
+    if notice.status == NoticeStatus::Resolved {
+        return "It is over. Nothing has to be done.".to_owned();
+    }
+    let consequence = match notice.severity {
+        Severity::Critical => "Critical: a consumer is, or within a day will be, without a working key.",
+        Severity::Warning => "Warning: somebody must act, but nothing is broken yet.",
+        Severity::Info => "For information: nothing has to be done.",
+    };
+    format!("{} {consequence}", event(notice.kind))
+}
+
+fn event(kind: NoticeKind) -> &'static str {
+    match kind {
+        NoticeKind::KeyExpiring => "The key will expire and is not going to be replaced by itself.",
+        NoticeKind::KeyExpired => "The key has expired.",
+        NoticeKind::KeyRefused => "The provider refuses a key that should be valid.",
+        NoticeKind::KeyDrifted => "Somebody else changed the key, at the provider or where it was delivered.",
+        NoticeKind::KeyAdopted => "From now on the key is looked after.",
+        NoticeKind::RotationScheduled => {
+            "The provider ends the old key when it issues the new one, so a change is announced."
+        }
+        NoticeKind::RotationSucceeded => "The new key is in use.",
+        NoticeKind::RotationFailed => "The attempt failed, and is tried again.",
+        NoticeKind::RotationHalted => "The rotation stands still until somebody says how to go on.",
+        NoticeKind::DeliveryFailed => "The key did not reach a place that needs it; this is tried again.",
+        NoticeKind::RevokeNeeded => "A key must be revoked by hand, in the provider's portal.",
+        NoticeKind::ProviderRefused => "The provider refuses our login; its keys wait.",
+        NoticeKind::ProviderThrottled => "The provider asks us to slow down; its keys wait.",
+        NoticeKind::DaemonDegraded => "The daemon itself is in trouble.",
+        NoticeKind::BackupFailed => "There is no new backup of the daemon's state.",
+        NoticeKind::ConfigRejected => "A new config was refused; the last good one stays in use.",
+        NoticeKind::Digest => "This is the regular summary.",
+    }
+}
+
+/// The notice's own commands; where it has none and somebody must act, the one that shows how things stand.
+fn commands(notice: &Notice) -> Vec<String> {
+    if notice.status == NoticeStatus::Resolved {
+        return Vec::new();
+    }
+    if notice.actions.is_empty() && notice.severity > Severity::Info {
+        return vec![format!("rekeyd status {}", notice.key)];
+    }
+    notice.actions.iter().take(COMMANDS).map(|it| line(it, LINE_CHARS)).collect()
+}
+
+fn next(next: &Next, timezone: Option<Tz>) -> String {
+    let action = line(&next.action, SUBJECT_CHARS);
+    let at = if next.at == Timestamp::NEVER { "at no set time".to_owned() } else { moment(next.at, timezone) };
+    match line(&next.message, LINE_CHARS) {
+        why if why.is_empty() => format!("{action}: {at}"),
+        why => format!("{action}: {at}. {why}"),
+    }
+}
+
+fn facts(message: &Message, timezone: Option<Tz>) -> Vec<(&'static str, String)> {
+    let notice = &message.notice;
+    let found = [
+        ("Key", Some(notice.key.to_string())),
+        ("Provider", message.provider.clone()),
+        ("Owner", Some(message.owner.clone())),
+        ("Version", notice.version.map(|it| it.to_string())),
+        ("Fingerprint", notice.fingerprint.as_ref().map(|it| it.to_string())),
+        ("Valid to", notice.valid_to.map(|it| moment(it, timezone))),
+        ("Type", Some(notice.kind.code().to_owned())),
+        ("Written", Some(moment(notice.at, timezone))),
+        ("Notice", Some(message.id.to_string())),
+    ];
+    found.into_iter().filter_map(|(name, value)| Some((name, line(&value?, LINE_CHARS)))).collect()
+}
+
+/// A moment in UTC and, where there is another time zone, there too.
+fn moment(at: Timestamp, timezone: Option<Tz>) -> String {
+    let Some(utc) = at.datetime() else { return "never".to_owned() };
+    let text = utc.format("%a %-d %b %Y %H:%M UTC").to_string();
+    match timezone {
+        Some(zone) if zone != Tz::UTC => {
+            let there = utc.with_timezone(&zone);
+            let form = if there.date_naive() == utc.date_naive() { "%H:%M" } else { "%a %-d %b %H:%M" };
+            format!("{text} ({} in {zone})", there.format(form))
+        }
+        _ => text,
+    }
+}
+
+fn line(text: &str, chars: usize) -> String {
+    let text = Message::one_line(text);
+    if text.chars().count() <= chars {
+        return text;
+    }
+    text.chars().take(chars - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::names::NoticeId;
+
+    fn message() -> Message {
+        Message {
+            id: "5f0c".into(),
+            owner: "payments".into(),
+            provider: None,
+            notice: Notice {
+                id: NoticeId::of(&["7"]),
+                kind: NoticeKind::DeliveryFailed,
+                key: "billing-sms".parse().unwrap(),
+                severity: Severity::Warning,
+                incident: "7".into(),
+                status: NoticeStatus::Firing,
+                at: Timestamp(1_795_298_400_000),
+                summary: "It failed.".into(),
+                actions: vec!["rekeyd resume billing-sms".into()],
+                version: None,
+                fingerprint: None,
+                valid_to: None,
+                next: None,
+            },
+        }
+    }
+
+    #[test]
+    fn a_subject_names_urgency_key_and_event_on_one_line() {
+        let mut message = message();
+        assert_eq!(Letter::of(&message, None).subject, "[warning] billing-sms: delivery failed");
+        message.notice.status = NoticeStatus::Resolved;
+        assert_eq!(Letter::of(&message, None).subject, "[resolved] billing-sms: delivery failed");
+    }
+
+    #[test]
+    fn what_is_over_asks_for_nothing() {
+        let mut message = message();
+        message.notice.status = NoticeStatus::Resolved;
+        let letter = Letter::of(&message, None);
+        assert_eq!((letter.commands.len(), letter.means.as_str()), (0, "It is over. Nothing has to be done."));
+    }
+
+    #[test]
+    fn who_must_act_is_always_told_a_command() {
+        let mut message = message();
+        message.notice.actions.clear();
+        assert_eq!(Letter::of(&message, None).commands, ["rekeyd status billing-sms"]);
+        message.notice.severity = Severity::Info;
+        assert!(Letter::of(&message, None).commands.is_empty());
+    }
+
+    #[test]
+    fn times_are_in_utc_and_in_the_owners_zone_with_the_date_where_it_differs() {
+        let at = Timestamp(1_795_298_400_000);
+        assert_eq!(moment(at, None), "Sat 21 Nov 2026 22:00 UTC");
+        assert_eq!(moment(at, Some(Tz::Europe__Berlin)), "Sat 21 Nov 2026 22:00 UTC (23:00 in Europe/Berlin)");
+        assert_eq!(moment(at, Some(Tz::Asia__Tokyo)), "Sat 21 Nov 2026 22:00 UTC (Sun 22 Nov 07:00 in Asia/Tokyo)");
+        assert_eq!(moment(Timestamp::NEVER, None), "never");
+    }
+
+    #[test]
+    fn no_text_breaks_its_line_turns_its_direction_or_has_no_end() {
+        let mut message = message();
+        message.notice.summary = format!("a\r\nBcc: b\u{202e}c\u{1b}[31m{}", "d".repeat(9_000));
+        let happened = Letter::of(&message, None).happened;
+        assert!(happened.starts_with("a  Bcc: b c [31mddd"), "{happened}");
+        assert_eq!(happened.chars().count(), LINE_CHARS);
+    }
+}

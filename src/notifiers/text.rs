@@ -1,0 +1,98 @@
+//! A letter as plain text.
+use super::letter::Letter;
+use std::fmt::Write;
+
+/// Sentences are broken at this many characters; commands never.
+const WIDTH: usize = 76;
+
+/// Renders a letter as plain text, with `\n` as line end.
+pub(super) fn render(letter: &Letter) -> String {
+    let mut out = String::new();
+    paragraph(&mut out, "", &letter.subject);
+    section(&mut out, "What happened", &letter.happened);
+    section(&mut out, "What it means", &letter.means);
+    heading(&mut out, "What to do");
+    if letter.commands.is_empty() {
+        out.push_str("  Nothing.\n");
+    }
+    for command in &letter.commands {
+        let _ = writeln!(out, "  {command}");
+    }
+    if let Some(next) = &letter.next {
+        section(&mut out, "What comes next", next);
+    }
+    out.push('\n');
+    let width = letter.facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, value) in &letter.facts {
+        let _ = writeln!(out, "{name:width$}  {value}");
+    }
+    out
+}
+
+fn section(out: &mut String, title: &str, text: &str) {
+    heading(out, title);
+    paragraph(out, "  ", text);
+}
+
+fn heading(out: &mut String, title: &str) {
+    let _ = writeln!(out, "\n{title}");
+}
+
+fn paragraph(out: &mut String, indent: &str, text: &str) {
+    let mut width = 0;
+    for word in text.split_whitespace() {
+        let chars = word.chars().count();
+        if width > 0 && width + 1 + chars > WIDTH {
+            out.push('\n');
+            width = 0;
+        }
+        if width == 0 {
+            out.push_str(indent);
+            width = indent.len();
+        } else {
+            out.push(' ');
+            width += 1;
+        }
+        out.push_str(word);
+        width += chars;
+    }
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter() -> Letter {
+        Letter {
+            urgency: "critical",
+            subject: "[critical] billing-sms: rotation halted".into(),
+            title: "billing-sms: rotation halted".into(),
+            happened: "The answer to a create was lost, and the provider can't be asked what came of it.".into(),
+            means: "Somebody must act.".into(),
+            commands: vec!["rekeyd resume billing-sms".into(), format!("rekeyd adopt {}", "x".repeat(90))],
+            next: Some("notify: Sun 22 Nov 2026 22:00 UTC (Sun 22 Nov 22:00 in Europe/London)".into()),
+            facts: vec![("Key", "billing-sms".into()), ("Fingerprint", "3fa9c1d2e4b5".into())],
+        }
+    }
+
+    #[test]
+    fn sentences_are_broken_and_commands_are_not() {
+        let wanted = format!(
+            "[critical] billing-sms: rotation halted\n\n\
+             What happened\n  The answer to a create was lost, and the provider can't be asked what came\n  of it.\n\n\
+             What it means\n  Somebody must act.\n\n\
+             What to do\n  rekeyd resume billing-sms\n  rekeyd adopt {}\n\n\
+             What comes next\n  notify: Sun 22 Nov 2026 22:00 UTC (Sun 22 Nov 22:00 in Europe/London)\n\n\
+             Key          billing-sms\nFingerprint  3fa9c1d2e4b5\n",
+            "x".repeat(90)
+        );
+        assert_eq!(render(&letter()), wanted);
+    }
+
+    #[test]
+    fn where_nothing_is_to_be_done_it_says_so() {
+        let letter = Letter { commands: vec![], next: None, ..letter() };
+        assert!(render(&letter).contains("What to do\n  Nothing.\n\nKey"));
+    }
+}

@@ -1,0 +1,46 @@
+//! One daemon for one state: a lock that goes with the process.
+use super::error::{StoreError, at};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The most bytes that are read of a pid.
+const PID_BYTES: u64 = 16;
+
+/// The lock; held until it is dropped.
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock, and writes down whose it is.
+    pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join("lock");
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let mut file = file.map_err(at(&path))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(in_use(dir, &file)),
+            Err(error) => return Err(at(&path)(error.into())),
+        }
+        let note = |file: &mut File| {
+            file.set_len(0)?;
+            file.seek(SeekFrom::Start(0))?;
+            file.write_all(std::process::id().to_string().as_bytes())
+        };
+        // The pid is for people only: on a full disk the lock holds without it.
+        if let Err(error) = note(&mut file) {
+            tracing::debug!(path = %path.display(), %error, "the pid was not noted in the lock");
+        }
+        Ok(Self { _file: file })
+    }
+}
+
+fn in_use(dir: &Path, file: &File) -> StoreError {
+    let mut text = String::new();
+    let read = file.take(PID_BYTES).read_to_string(&mut text);
+    StoreError::InUse { dir: dir.to_owned(), pid: read.ok().and_then(|_| text.trim().parse().ok()) }
+}

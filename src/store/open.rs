@@ -1,0 +1,227 @@
+//! Opening the state: what must be true before the first row is read, and who we are from now on.
+use super::disk::{Disk, create_folder, sync};
+use super::draft::Draft;
+use super::error::StoreError;
+use super::escrow::Escrow;
+use super::lock::Lock;
+use super::reserve::Reserve;
+use super::rows::{self, FORMAT};
+use super::seal::{Place, Seal};
+use super::sequence::{self, Noted};
+use super::{Store, row_content};
+use crate::core::names::{Fingerprint, Incarnation};
+use crate::core::time::Timestamp;
+use crate::secret::Secret;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// Where the state lies, and on which machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    /// The folder; made where it is absent.
+    pub dir: &'a Path,
+    /// What tells this machine from others, see [`machine_id`]. `None`: unknown, and so never another one.
+    pub machine: Option<&'a str>,
+    /// How many bytes are to be kept free beside the state.
+    pub reserve: u64,
+}
+
+/// The open state, and what its opening showed.
+pub struct Opened {
+    /// The state.
+    pub store: Store,
+    /// Who issues tokens from now on.
+    pub incarnation: Incarnation,
+    /// The state was rolled back. Reported at every open until a commit answers it.
+    pub rolled_back: bool,
+    /// The state came from another machine. Reported at every open until a commit answers it.
+    pub new_machine: bool,
+    /// The state was created just now.
+    pub fresh: bool,
+}
+
+/// Who we are, and what is not answered yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Identity {
+    /// Who issues tokens.
+    pub(super) incarnation: Incarnation,
+    /// Since when it does so.
+    pub(super) since: Timestamp,
+    /// A hash of the machine's id, which is not to be shown around.
+    pub(super) machine: Option<Fingerprint>,
+    /// A roll-back was noticed, and no commit answered it yet.
+    pub(super) rolled_back: bool,
+    /// A new machine was noticed, and no commit answered it yet.
+    pub(super) new_machine: bool,
+}
+
+/// What tells whether the master key is the right one.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Check {
+    master: Fingerprint,
+    sealed: Vec<u8>,
+}
+
+/// The id that systemd gave this machine, where there is one.
+pub fn machine_id() -> Option<String> {
+    let text = std::fs::read_to_string("/etc/machine-id").ok()?;
+    let id = text.trim();
+    (!id.is_empty() && id != "uninitialized").then(|| id.to_owned())
+}
+
+impl Store {
+    /// Opens the state, and creates it where there is none. `master` is 32 bytes: as they are, as 64 hex digits, or as
+    /// base64.
+    ///
+    /// # Errors
+    /// Where the state is in use, sealed with another key, newer than this program, or damaged. Nothing in it is
+    /// changed then.
+    pub fn open(site: Site<'_>, master: &Secret, now: Timestamp) -> Result<Opened, StoreError> {
+        let seal = Arc::new(Seal::new(master)?);
+        create_folder(site.dir)?;
+        let lock = Lock::take(site.dir)?;
+        let reserve = Reserve::new(site.dir, site.reserve);
+        reserve.release_if_full()?;
+        let disk = Disk::open(&site.dir.join("sled"))?;
+        let noted = sequence::read(site.dir)?;
+        let fresh = is_fresh(&disk, site.dir, noted)?;
+        if !fresh {
+            check_format(&disk, site.dir)?;
+            check_master(&disk, site.dir, &seal)?;
+        }
+        let before = if fresh { None } else { Some(read_identity(&disk)?) };
+        let commits = read_sequence(&disk)?;
+        let identity = identify(before.as_ref(), site.machine, rolled_back(noted, commits), now)?;
+        let escrow = Escrow::open(site.dir, Arc::clone(&seal))?;
+        let store =
+            Store { disk, seal, escrow, reserve, dir: site.dir.to_owned(), commits: Mutex::new(commits), _lock: lock };
+        if before.is_none_or(|it| it != identity) {
+            store.begin_life(&identity, noted, fresh)?;
+        }
+        sync(site.dir)?;
+        if let Err(why) = store.reserve_ready() {
+            tracing::warn!(why, "the reserve beside the state can't be taken; no key is created until it can");
+        }
+        let Identity { incarnation, rolled_back, new_machine, .. } = identity;
+        Ok(Opened { store, incarnation, rolled_back, new_machine, fresh })
+    }
+
+    /// Makes a new identity durable, in the database and, by its number, beside it.
+    fn begin_life(&self, identity: &Identity, noted: Noted, fresh: bool) -> Result<(), StoreError> {
+        let mut draft = Draft::new(&self.disk);
+        if fresh {
+            draft.put(rows::FORMAT_ROW, FORMAT.to_string().as_bytes())?;
+            let sealed = self.seal.seal(&Place::Check, &Secret::new(b"rekeyd".to_vec()))?;
+            draft.put_json(rows::CHECK_ROW, &Check { master: self.seal.fingerprint().clone(), sealed })?;
+        }
+        draft.put_json(rows::IDENTITY_ROW, identity)?;
+        let mut commits = self.commits();
+        // Past what was noted, so that this life is not taken for a roll-back too.
+        let next = if let Noted::At(noted) = noted { noted.max(*commits) } else { *commits } + 1;
+        draft.put(rows::SEQUENCE_ROW, &next.to_be_bytes())?;
+        self.disk.apply(&draft.into_writes())?;
+        *commits = next;
+        sequence::write(&self.dir, next)
+    }
+}
+
+/// Whether there is nothing yet. An empty database beside a number of commits has lost them.
+fn is_fresh(disk: &Disk, dir: &Path, noted: Noted) -> Result<bool, StoreError> {
+    if disk.row(rows::FORMAT_ROW)?.is_some() {
+        return Ok(false);
+    }
+    if let Some(row) = disk.prefix(b"").next() {
+        let (name, _) = row?;
+        let why = format!("row {} is there without it", rows::show(&name));
+        return Err(rows::damaged(disk.dir(), rows::FORMAT_ROW, &why));
+    }
+    match noted {
+        Noted::Absent => Ok(true),
+        Noted::Unreadable => Err(StoreError::Emptied { dir: dir.to_owned(), commits: 0 }),
+        Noted::At(commits) => Err(StoreError::Emptied { dir: dir.to_owned(), commits }),
+    }
+}
+
+/// Every format keeps this one row as it is: a decimal number.
+fn check_format(disk: &Disk, dir: &Path) -> Result<(), StoreError> {
+    let content = row_content(disk, rows::FORMAT_ROW)?.unwrap_or_default();
+    let found = std::str::from_utf8(&content).ok().and_then(|it| it.parse().ok());
+    match found {
+        Some(found) if found > FORMAT => Err(StoreError::NewerFormat { dir: dir.to_owned(), found, known: FORMAT }),
+        Some(FORMAT) => Ok(()),
+        _ => Err(rows::damaged(disk.dir(), rows::FORMAT_ROW, "it holds no format that ever was")),
+    }
+}
+
+fn check_master(disk: &Disk, dir: &Path, seal: &Seal) -> Result<(), StoreError> {
+    let row = rows::CHECK_ROW;
+    let gone = || rows::damaged(disk.dir(), row, "it is gone");
+    let content = row_content(disk, row)?.ok_or_else(gone)?;
+    let check: Check = rows::decode(disk.dir(), row, &content)?;
+    if check.master != *seal.fingerprint() {
+        let given = seal.fingerprint().clone();
+        return Err(StoreError::WrongMasterKey { dir: dir.to_owned(), sealed_with: check.master, given });
+    }
+    let opened = seal.open(&Place::Check, &check.sealed);
+    opened.map(|_| ()).ok_or_else(|| rows::damaged(disk.dir(), row, "it does not open with its own master key"))
+}
+
+pub(super) fn read_identity(disk: &Disk) -> Result<Identity, StoreError> {
+    let row = rows::IDENTITY_ROW;
+    let content = row_content(disk, row)?.ok_or_else(|| rows::damaged(disk.dir(), row, "it is gone"))?;
+    rows::decode(disk.dir(), row, &content)
+}
+
+fn read_sequence(disk: &Disk) -> Result<u64, StoreError> {
+    let row = rows::SEQUENCE_ROW;
+    let Some(content) = row_content(disk, row)? else { return Ok(0) };
+    let number = <[u8; 8]>::try_from(content.as_slice()).map(u64::from_be_bytes);
+    number.map_err(|_| rows::damaged(disk.dir(), row, "it holds no number"))
+}
+
+/// Whether the database has seen fewer commits than it had. Without a readable note nobody can say, and a restored
+/// backup comes without one: then it counts as rolled back, which costs no more than a look at every key.
+fn rolled_back(noted: Noted, commits: u64) -> bool {
+    match noted {
+        Noted::At(noted) => noted > commits,
+        Noted::Absent | Noted::Unreadable => true,
+    }
+}
+
+/// Who we are: as before, unless that could issue a token twice.
+fn identify(
+    before: Option<&Identity>,
+    machine: Option<&str>,
+    rolled_back: bool,
+    now: Timestamp,
+) -> Result<Identity, StoreError> {
+    let here = machine.map(|it| Fingerprint::of(it.as_bytes()));
+    let Some(before) = before else {
+        let incarnation = Incarnation { install: random_hex::<4>()?, epoch: random_hex::<3>()? };
+        return Ok(Identity { incarnation, since: now, machine: here, rolled_back: false, new_machine: false });
+    };
+    let moved = matches!((&before.machine, &here), (Some(before), Some(here)) if before != here);
+    if !rolled_back && !moved {
+        return Ok(Identity { machine: before.machine.clone().or(here), ..before.clone() });
+    }
+    let mut epoch = random_hex::<3>()?;
+    while epoch == before.incarnation.epoch {
+        epoch = random_hex::<3>()?;
+    }
+    Ok(Identity {
+        incarnation: Incarnation { install: before.incarnation.install.clone(), epoch },
+        since: now,
+        machine: here.or_else(|| before.machine.clone()),
+        rolled_back: before.rolled_back || rolled_back,
+        new_machine: before.new_machine || moved,
+    })
+}
+
+fn random_hex<const BYTES: usize>() -> Result<String, StoreError> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes).map_err(|it| StoreError::Random(it.to_string()))?;
+    Ok(bytes.iter().map(|it| format!("{it:02x}")).collect())
+}

@@ -1,0 +1,105 @@
+//! Room that is kept free beside the state, as a file that can be deleted. A full disk must not catch a create between
+//! its call and its commit; and the database can't even be opened on a full disk.
+use super::error::{StoreError, at};
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::io::Errno;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// With less than this free, in bytes, opening the database may fail.
+const OPEN_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The reserve of one state.
+pub(super) struct Reserve {
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl Reserve {
+    /// The reserve beside the state in `dir`; nothing is done yet.
+    pub(super) fn new(dir: &Path, bytes: u64) -> Self {
+        Self { path: dir.join("reserve"), bytes }
+    }
+
+    /// Gives the reserve up where the disk is full. Says whether it did.
+    pub(super) fn release_if_full(&self) -> Result<bool, StoreError> {
+        if free(&self.path)? >= OPEN_BYTES || !self.path.exists() {
+            return Ok(false);
+        }
+        std::fs::remove_file(&self.path).map_err(at(&self.path))?;
+        tracing::warn!(path = %self.path.display(), "the disk is full: the reserve was given up to open the state");
+        Ok(true)
+    }
+
+    /// Errs unless the reserve is there and, beside it, as much again is free. What was given up is taken back as soon
+    /// as there is room.
+    pub(super) fn ready(&self) -> Result<(), String> {
+        let length = std::fs::metadata(&self.path).map_or(0, |it| it.len());
+        if length != self.bytes {
+            self.take().map_err(|it| it.to_string())?;
+        }
+        let free = free(&self.path).map_err(|it| it.to_string())?;
+        if free >= self.bytes { Ok(()) } else { Err(self.scarce(free)) }
+    }
+
+    fn take(&self) -> Result<(), StoreError> {
+        let free = free(&self.path)?;
+        if free < self.bytes.saturating_mul(2) {
+            return Err(at(&self.path)(std::io::Error::other(self.scarce(free))));
+        }
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&self.path);
+        file.and_then(|it| allocate(&it, self.bytes).and_then(|()| it.sync_all())).map_err(at(&self.path))
+    }
+
+    fn scarce(&self, free: u64) -> String {
+        let dir = self.path.parent().unwrap_or(&self.path).display();
+        format!("{dir}: {free} bytes are free, {} are needed (daemon.reserve); free some space there", self.bytes)
+    }
+}
+
+/// Takes room for a file of this length on the disk.
+pub(super) fn allocate(file: &File, bytes: u64) -> std::io::Result<()> {
+    match fallocate(file, FallocateFlags::empty(), 0, bytes) {
+        Ok(()) => Ok(()),
+        // The file system can't: zeros take the room as well.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => zeros(file, bytes),
+        Err(_) if bytes == 0 => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn zeros(mut file: &File, bytes: u64) -> std::io::Result<()> {
+    std::io::copy(&mut std::io::Read::take(std::io::repeat(0), bytes), &mut file).map(|_| ())
+}
+
+fn free(path: &Path) -> Result<u64, StoreError> {
+    let dir = path.parent().unwrap_or(path);
+    let disk = statvfs(dir).map_err(|it| at(dir)(it.into()))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_is_taken_and_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let reserve = Reserve::new(dir.path(), 1 << 20);
+        for _ in 0..2 {
+            assert_eq!(reserve.ready(), Ok(()));
+            assert_eq!(std::fs::metadata(&reserve.path).unwrap().len(), 1 << 20);
+            std::fs::remove_file(&reserve.path).unwrap();
+        }
+    }
+
+    #[test]
+    fn more_than_the_disk_has_is_not_ready_and_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let why = Reserve::new(dir.path(), u64::MAX / 4).ready().unwrap_err();
+        assert!(why.contains("free some space") && why.contains("daemon.reserve"), "{why}");
+        assert!(!dir.path().join("reserve").exists());
+    }
+}

@@ -1,0 +1,264 @@
+//! Runs a command without harm to us: no shell, a clean environment, a process group of its own that ends with us, and a
+//! limit on how long it may take and on what we keep of what it says.
+use super::mask::mask;
+use super::{DeliveryError, Parcel};
+use crate::humane::HumanDuration;
+use crate::secret::Secret;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use serde::Deserialize;
+use std::path::Path;
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::{sleep, timeout};
+
+/// What of our own environment a command gets to see.
+const INHERITED: [&str; 3] = ["PATH", "LANG", "HOME"];
+/// How much of the end of stderr is kept, in bytes.
+const STDERR_BYTES: usize = 4096;
+/// How many of its last lines are told.
+const STDERR_LINES: usize = 10;
+/// How long a command that took too long has to end by itself before it is killed.
+const GRACE: Duration = Duration::from_secs(2);
+/// How often we look whether it has.
+const POLL: Duration = Duration::from_millis(10);
+/// How long we go on listening when the command has ended, but a process that it left behind holds its pipes.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// A program by its absolute path, and its arguments.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub(super) struct Argv(Vec<String>);
+
+impl Argv {
+    /// The program and its arguments, which must be there and sound.
+    pub(super) fn new(words: Vec<String>) -> Result<Self, String> {
+        let Some(program) = words.first() else {
+            return Err("a command needs at least its program, such as [\"/usr/local/bin/hook\"]".into());
+        };
+        if !program.starts_with('/') {
+            return Err(format!("{program:?}: a command is named by its absolute path; try: command -v {program}"));
+        }
+        if words.iter().any(|it| it.contains('\0')) {
+            return Err("a command can't have a NUL byte in it".into());
+        }
+        Ok(Self(words))
+    }
+
+    /// As it is told to people and used in a target's identity: the words, with a space between.
+    pub(super) fn joined(&self) -> String {
+        self.0.join(" ")
+    }
+
+    /// Says whether the program is there and can be run.
+    pub(super) fn check(&self) -> Result<(), DeliveryError> {
+        let program = Path::new(self.program());
+        let failed = |why: String| Err(DeliveryError(format!("{}: {why}", program.display())));
+        match std::fs::metadata(program) {
+            Err(error) => failed(error.to_string()),
+            Ok(found) if !found.is_file() => failed("not a program".into()),
+            Ok(_) if rustix::fs::access(program, rustix::fs::Access::EXEC_OK).is_err() => {
+                failed(format!("can't be run; try: chmod +x {}", program.display()))
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    fn program(&self) -> &str {
+        &self.0[0]
+    }
+}
+
+impl TryFrom<Vec<String>> for Argv {
+    type Error = String;
+    fn try_from(words: Vec<String>) -> Result<Self, String> {
+        Self::new(words)
+    }
+}
+
+/// Why a command did not do its work. What it said on stderr is cut to its end, and the secret in it is masked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CommandError {
+    /// It could not be started.
+    #[error("{program}: can't be started: {source}")]
+    Start {
+        /// Which.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It ended with another exit code than 0, or by a signal.
+    #[error("{program}: {status}{stderr}")]
+    Failed {
+        /// Which.
+        program: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// What it said last.
+        stderr: String,
+    },
+    /// It took too long and was ended, with everything that it started in its process group.
+    #[error("{program}: was ended after {}{stderr}", HumanDuration(*.after))]
+    TimedOut {
+        /// Which.
+        program: String,
+        /// How long it had.
+        after: Duration,
+        /// What it said last.
+        stderr: String,
+    },
+    /// Nobody can say how it ended.
+    #[error("{program}: can't be waited for: {source}")]
+    Lost {
+        /// Which.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl From<CommandError> for DeliveryError {
+    fn from(error: CommandError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// One run of a command on behalf of a parcel. The command learns the key's name, version and end of validity from its
+/// environment; the secret itself it gets on stdin, or not at all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run<'a> {
+    /// What to run.
+    pub(super) argv: &'a Argv,
+    /// How long it may take.
+    pub(super) limit: Duration,
+    /// For which parcel.
+    pub(super) parcel: &'a Parcel,
+    /// Whether it gets the secret on stdin.
+    pub(super) feed: bool,
+}
+
+impl Run<'_> {
+    /// Runs it to its end. Exit code 0 is success, whatever the command did with its stdin: one that closes it early and
+    /// then succeeds has decided by itself that it needs no more. Dropping the future kills the whole process group.
+    pub(super) async fn run(self) -> Result<(), CommandError> {
+        let program = || self.argv.program().to_owned();
+        let mut group = self.spawn().map_err(|source| CommandError::Start { program: program(), source })?;
+        let secret = &self.parcel.secret;
+        let (stdin, stderr) = (group.0.stdin.take(), group.0.stderr.take());
+        let mut said = Tail::default();
+        let ended = {
+            let mut talk = pin!(async { tokio::join!(feed(stdin, secret), said.listen(stderr)) });
+            let ended = timeout(self.limit, async {
+                tokio::select! {
+                    status = group.0.wait() => (status, false),
+                    _ = &mut talk => (group.0.wait().await, true),
+                }
+            });
+            let ended = ended.await;
+            if let Ok((_, false)) = ended {
+                // A silent process left behind may hold the pipes for ever; that does not concern this command's end.
+                let _ = timeout(LINGER, talk).await;
+            }
+            ended.map(|(status, _)| status)
+        };
+        match ended {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(CommandError::Failed { program: program(), status, stderr: said.tell(secret) }),
+            Ok(Err(source)) => Err(CommandError::Lost { program: program(), source }),
+            Err(_) => {
+                group.end().await;
+                Err(CommandError::TimedOut { program: program(), after: self.limit, stderr: said.tell(secret) })
+            }
+        }
+    }
+
+    fn spawn(&self) -> std::io::Result<Group> {
+        let mut command = Command::new(self.argv.program());
+        command.args(&self.argv.0[1..]).current_dir("/").env_clear();
+        command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.env("REKEYD_KEY_NAME", self.parcel.name.as_str());
+        command.env("REKEYD_VERSION", self.parcel.version.to_string());
+        command.env("REKEYD_VALID_TO", self.parcel.valid_to.map(|it| it.to_string()).unwrap_or_default());
+        command.stdin(if self.feed { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true);
+        command.spawn().map(Group)
+    }
+}
+
+/// Writes the secret to the command, as far as it takes it. That it stops reading is told by its exit code, if it matters.
+async fn feed(stdin: Option<ChildStdin>, secret: &Secret) {
+    if let Some(mut stdin) = stdin {
+        let _ = stdin.write_all(secret.expose()).await;
+    }
+}
+
+/// A command with everything that it started, as long as that stays in its process group. Ends with its owner.
+struct Group(Child);
+
+impl Group {
+    /// Asks the group to end, then makes it. The leader is not reaped in between, so that its number, which is the
+    /// group's, can't come to mean another process.
+    async fn end(&mut self) {
+        self.signal(Signal::TERM);
+        let _ = timeout(GRACE, self.exited()).await;
+        self.signal(Signal::KILL);
+        let _ = timeout(GRACE, self.0.wait()).await;
+    }
+
+    async fn exited(&self) {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        while let Some(pid) = self.pid() {
+            match waitid(WaitId::Pid(pid), look) {
+                Ok(None) => sleep(POLL).await,
+                Ok(Some(_)) | Err(_) => return,
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid() {
+            let _ = kill_process_group(pid, signal);
+        }
+    }
+
+    /// The leader, which is also the group, until it is reaped.
+    fn pid(&self) -> Option<Pid> {
+        self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// The end of what a command says.
+#[derive(Default)]
+struct Tail {
+    bytes: Vec<u8>,
+}
+
+impl Tail {
+    /// A little more than is told is kept, so that a secret is recognised even where the cut goes through it.
+    const KEPT: usize = STDERR_BYTES + super::mask::RUN;
+
+    async fn listen(&mut self, from: Option<impl AsyncRead + Unpin>) {
+        let Some(mut from) = from else { return };
+        let mut chunk = [0; 1024];
+        while let Ok(n @ 1..) = from.read(&mut chunk).await {
+            self.bytes.extend_from_slice(&chunk[..n]);
+            self.bytes.drain(..self.bytes.len().saturating_sub(Self::KEPT));
+        }
+    }
+
+    fn tell(&self, secret: &Secret) -> String {
+        let told = mask(&self.bytes, self.bytes.len().saturating_sub(STDERR_BYTES), secret);
+        let lines: Vec<_> = told.lines().map(str::trim_end).filter(|it| !it.is_empty()).collect();
+        let last = &lines[lines.len().saturating_sub(STDERR_LINES)..];
+        if last.is_empty() { ", with nothing on stderr".into() } else { format!(": {}", last.join(" | ")) }
+    }
+}

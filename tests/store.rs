@@ -1,0 +1,465 @@
+//! The state on a real disk: what is acknowledged stays, what is sealed stays sealed, and what is wrong is said.
+use rekeyd::core::account::Account;
+use rekeyd::core::names::{KeyName, NoticeId, Token};
+use rekeyd::core::plan::{Notice, NoticeKind, NoticeStatus, Severity};
+use rekeyd::core::record::Record;
+use rekeyd::core::time::Timestamp;
+use rekeyd::secret::Secret;
+use rekeyd::store::{Batch, HistoryRow, Opened, OutboxCounts, OutboxRow, OutboxState, Site, Store, StoreError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const NOW: Timestamp = Timestamp(1_790_000_000_000);
+
+fn name(text: &str) -> KeyName {
+    text.parse().unwrap()
+}
+
+fn master(byte: u8) -> Secret {
+    Secret::new(vec![byte; 32])
+}
+
+fn try_open(dir: &Path, key: &Secret, machine: &str) -> Result<Opened, StoreError> {
+    Store::open(Site { dir, machine: Some(machine), reserve: 64 * 1024 }, key, NOW)
+}
+
+fn open(dir: &Path) -> Opened {
+    try_open(dir, &master(1), "here").unwrap()
+}
+
+fn error(opened: Result<Opened, StoreError>) -> StoreError {
+    opened.err().expect("must be refused")
+}
+
+/// A folder for the state that does not exist yet, within one that goes with the test.
+fn state() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    (dir, path)
+}
+
+fn record(text: &str, revision: u64) -> Record {
+    Record { revision, ..Record::new(name(text), NOW) }
+}
+
+fn records(records: &[Record]) -> Batch {
+    Batch { records: records.to_vec(), ..Batch::default() }
+}
+
+fn notice(id: &str, at: Timestamp) -> Notice {
+    Notice {
+        id: NoticeId::from(id),
+        kind: NoticeKind::KeyExpiring,
+        key: name("billing"),
+        severity: Severity::Warning,
+        incident: "billing/expiring".to_owned(),
+        status: NoticeStatus::Firing,
+        at,
+        summary: "billing expires".to_owned(),
+        actions: vec!["rekeyd rotate billing".to_owned()],
+        version: Some(3),
+        fingerprint: None,
+        valid_to: None,
+        next: None,
+    }
+}
+
+fn outbox(id: &str, retry_at: i64, state: OutboxState) -> OutboxRow {
+    OutboxRow {
+        notice: notice(id, NOW),
+        owner: "payments".to_owned(),
+        channel: "email".to_owned(),
+        attempts: 1,
+        retry_at: Timestamp(retry_at),
+        state,
+        at: NOW,
+        why: None,
+    }
+}
+
+/// Copies the database; the files beside it stay.
+fn copy_database(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to.join("sled"));
+    let copied = std::process::Command::new("cp").arg("-a").arg(from.join("sled")).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
+/// Changes the database behind the store's back.
+fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
+    let database = sled::Config::new().path(dir.join("sled")).flush_every_ms(None).open().unwrap();
+    change(&database);
+}
+
+/// Every row of the database, as it is.
+fn rows(dir: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut rows = Vec::new();
+    tamper(dir, |it| rows = it.iter().map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec())).unwrap()).collect());
+    rows
+}
+
+/// Every file below a folder.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().map(|it| it.unwrap().path()) {
+        if entry.is_dir() { found.extend(files(&entry)) } else { found.push(entry) }
+    }
+    found
+}
+
+#[test]
+fn what_was_committed_reads_back_also_after_a_restart() {
+    let (_guard, dir) = state();
+    let account = Account::new("sms".into());
+    let batch = Batch {
+        records: vec![record("billing", 7), record("alerts", 2)],
+        accounts: vec![account.clone()],
+        secrets: vec![(name("billing"), 1, Secret::from("hunter2".to_owned()))],
+        due: vec![(name("billing"), Some(NOW))],
+        outbox_put: vec![outbox("n1", 5, OutboxState::Pending)],
+        history: vec![HistoryRow::Notice { notice: notice("n1", NOW), owner: "payments".to_owned() }],
+        meta: vec![("config".to_owned(), Some(b"[daemon]".to_vec()))],
+        ..Batch::default()
+    };
+    let first = open(&dir);
+    assert!(first.fresh && !first.rolled_back && !first.new_machine);
+    first.store.commit(&batch).unwrap();
+    let incarnation = first.incarnation.clone();
+    drop(first.store);
+
+    let Opened { store, fresh, rolled_back, new_machine, incarnation: again } = open(&dir);
+    assert!(!fresh && !rolled_back && !new_machine);
+    assert_eq!(again, incarnation);
+    assert_eq!(store.records().unwrap(), [record("alerts", 2), record("billing", 7)]);
+    assert_eq!(store.accounts().unwrap(), [account]);
+    assert_eq!(store.secret(&name("billing"), 1).unwrap().unwrap().expose(), b"hunter2");
+    assert!(store.secret(&name("billing"), 2).unwrap().is_none());
+    assert_eq!(store.due_before(NOW).unwrap(), [name("billing")]);
+    assert_eq!(store.outbox_due(NOW, 9).unwrap(), batch.outbox_put);
+    assert_eq!(store.history(None, None, None).unwrap(), batch.history);
+    assert_eq!(store.meta("config").unwrap().unwrap(), b"[daemon]");
+
+    let forget = Batch {
+        drop_records: vec![name("billing")],
+        drop_secrets: vec![(name("billing"), 1)],
+        outbox_drop: vec![batch.outbox_put[0].id()],
+        meta: vec![("config".to_owned(), None)],
+        ..Batch::default()
+    };
+    store.commit(&forget).unwrap();
+    assert_eq!(store.records().unwrap(), [record("alerts", 2)]);
+    assert!(store.secret(&name("billing"), 1).unwrap().is_none());
+    assert_eq!(store.next_due().unwrap(), None);
+    assert_eq!(store.outbox_counts().unwrap(), OutboxCounts::default());
+    assert_eq!(store.meta("config").unwrap(), None);
+}
+
+#[test]
+fn a_key_is_due_once_at_its_latest_set_time() {
+    let (_guard, dir) = state();
+    let store = open(&dir).store;
+    let set = |due: &[(&str, Option<i64>)]| {
+        let due = due.iter().map(|(it, at)| (name(it), at.map(Timestamp))).collect();
+        store.commit(&Batch { due, ..Batch::default() }).unwrap();
+    };
+    set(&[("a", Some(30)), ("b", Some(10)), ("c", Some(20)), ("a", Some(5)), ("d", Some(-7))]);
+    assert_eq!(store.due_before(Timestamp(10)).unwrap(), ["d", "a", "b"].map(name));
+    assert_eq!(store.next_due().unwrap(), Some(Timestamp(-7)));
+    set(&[("d", None), ("a", Some(11)), ("b", None)]);
+    assert_eq!(store.due_before(Timestamp(10)).unwrap(), []);
+    assert_eq!(store.due_before(Timestamp::NEVER).unwrap(), ["a", "c"].map(name));
+    assert_eq!(store.next_due().unwrap(), Some(Timestamp(11)));
+}
+
+#[test]
+fn the_outbox_gives_what_is_due_and_counts_the_rest() {
+    let (_guard, dir) = state();
+    let store = open(&dir).store;
+    let put = |outbox_put| store.commit(&Batch { outbox_put, ..Batch::default() }).unwrap();
+    let due = |now, limit| {
+        let rows = store.outbox_due(Timestamp(now), limit).unwrap();
+        rows.iter().map(|it| it.notice.id.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    put(vec![
+        outbox("a", 30, OutboxState::Pending),
+        outbox("b", 10, OutboxState::Pending),
+        outbox("c", 20, OutboxState::Pending),
+    ]);
+    assert_eq!(due(20, 9), ["b", "c"]);
+    assert_eq!(due(20, 1), ["b"]);
+    put(vec![
+        outbox("b", 40, OutboxState::Pending),
+        outbox("c", 20, OutboxState::Sent),
+        outbox("a", 30, OutboxState::Dead),
+    ]);
+    assert_eq!(due(100, 9), ["b"]);
+    assert_eq!(store.outbox_counts().unwrap(), OutboxCounts { pending: 1, dead: 1 });
+    assert_eq!(store.outbox(&"c".into()).unwrap(), [outbox("c", 20, OutboxState::Sent)]);
+    assert_eq!(store.prune(NOW.plus(Duration::from_secs(1))).unwrap(), 2, "pending notices are never forgotten");
+    assert_eq!(store.outbox_counts().unwrap(), OutboxCounts { pending: 1, dead: 0 });
+}
+
+#[test]
+fn the_history_is_ordered_by_time_and_pruned_from_its_old_end() {
+    let (_guard, dir) = state();
+    let store = open(&dir).store;
+    let read = |key: &str, at| HistoryRow::Read {
+        name: name(key),
+        at: Timestamp(at),
+        by: "unit:billing.service".to_owned(),
+        version: 1,
+        via: "credential".to_owned(),
+    };
+    for history in [vec![read("a", 30), read("b", 10)], vec![read("a", 20), read("a", 20)]] {
+        store.commit(&Batch { history, ..Batch::default() }).unwrap();
+    }
+    let all = |store: &Store| store.history(None, None, None).unwrap();
+    assert_eq!(all(&store), [read("b", 10), read("a", 20), read("a", 20), read("a", 30)]);
+    let within = store.history(Some(&name("a")), Some(Timestamp(20)), Some(Timestamp(29))).unwrap();
+    assert_eq!(within, [read("a", 20), read("a", 20)]);
+    assert_eq!(store.prune(Timestamp(20)).unwrap(), 1);
+    assert_eq!(all(&store), [read("a", 20), read("a", 20), read("a", 30)]);
+}
+
+#[test]
+fn the_wrong_master_key_is_refused_by_name_and_changes_nothing() {
+    let (_guard, dir) = state();
+    let store = open(&dir).store;
+    store.commit(&Batch { records: vec![record("billing", 1)], sealing_point: true, ..Batch::default() }).unwrap();
+    let right = store.master_fingerprint().clone();
+    drop(store);
+    let before = rows(&dir);
+    let refused = error(try_open(&dir, &master(2), "elsewhere"));
+    assert!(
+        matches!(&refused, StoreError::WrongMasterKey { sealed_with, given, .. } if *sealed_with == right && *given != right)
+    );
+    let text = refused.to_string();
+    assert!(text.contains(right.as_str()) && text.contains("nothing was changed"), "{text}");
+    assert_eq!(rows(&dir), before);
+    assert_eq!(open(&dir).store.records().unwrap(), [record("billing", 1)]);
+}
+
+#[test]
+fn a_newer_format_is_refused_with_both_numbers_and_changes_nothing() {
+    let (_guard, dir) = state();
+    drop(open(&dir));
+    let sum = crc32fast::hash(b"system/format\x0042").to_be_bytes();
+    tamper(&dir, |it| drop(it.insert("system/format", [&sum[..], b"\x0042"].concat()).unwrap()));
+    let before = rows(&dir);
+    let refused = error(try_open(&dir, &master(1), "here"));
+    assert!(matches!(refused, StoreError::NewerFormat { found: 42, known: 1, .. }), "{refused}");
+    assert!(refused.to_string().contains("newer rekeyd"));
+    assert_eq!(rows(&dir), before);
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_told_whose_the_state_is() {
+    let (_guard, dir) = state();
+    let first = open(&dir);
+    let refused = error(try_open(&dir, &master(1), "here")).to_string();
+    assert!(refused.contains(&format!("pid {}", std::process::id())) && refused.contains("stop"), "{refused}");
+    drop(first);
+    open(&dir);
+}
+
+#[test]
+fn the_state_can_be_opened_again_as_soon_as_it_is_dropped() {
+    let (_guard, dir) = state();
+    for revision in 0..20 {
+        let store = open(&dir).store;
+        store.commit(&records(&[record("billing", revision)])).unwrap();
+    }
+}
+
+#[test]
+fn a_store_that_was_rolled_back_begins_a_new_life_and_says_so_until_it_is_answered() {
+    let (guard, dir) = state();
+    let first = open(&dir);
+    first.store.commit(&records(&[record("billing", 1)])).unwrap();
+    drop(first.store);
+    let old = guard.path().join("old");
+    std::fs::create_dir(&old).unwrap();
+    copy_database(&dir, &old);
+    let token = Batch { records: vec![record("billing", 2)], sealing_point: true, ..Batch::default() };
+    open(&dir).store.commit(&token).unwrap();
+    assert!(!open(&dir).rolled_back);
+
+    copy_database(&old, &dir);
+    let back = open(&dir);
+    assert!(back.rolled_back && !back.new_machine);
+    assert_eq!(back.incarnation.install, first.incarnation.install);
+    assert_ne!(back.incarnation.epoch, first.incarnation.epoch);
+    drop(back.store);
+    let again = open(&dir);
+    assert!(again.rolled_back, "nobody answered it");
+    assert_eq!(again.incarnation, back.incarnation);
+    again.store.commit(&Batch { answers_roll_back: true, ..Batch::default() }).unwrap();
+    drop(again.store);
+    assert!(!open(&dir).rolled_back);
+}
+
+#[test]
+fn a_restored_database_without_its_sequence_counts_as_rolled_back() {
+    let (_guard, dir) = state();
+    let first = open(&dir).incarnation;
+    std::fs::remove_file(dir.join("sequence")).unwrap();
+    let restored = open(&dir);
+    assert!(restored.rolled_back);
+    assert_ne!(restored.incarnation.epoch, first.epoch);
+}
+
+#[test]
+fn a_database_that_lost_everything_is_not_taken_for_a_new_one() {
+    let (_guard, dir) = state();
+    drop(open(&dir));
+    std::fs::remove_dir_all(dir.join("sled")).unwrap();
+    let refused = error(try_open(&dir, &master(1), "here")).to_string();
+    assert!(refused.contains("rekeyd restore"), "{refused}");
+}
+
+#[test]
+fn another_machine_begins_a_new_life_and_says_so_until_it_is_answered() {
+    let (_guard, dir) = state();
+    let elsewhere = || try_open(&dir, &master(1), "elsewhere").unwrap();
+    let first = open(&dir).incarnation;
+    let moved = elsewhere();
+    assert!(moved.new_machine && !moved.rolled_back);
+    assert_ne!(moved.incarnation.epoch, first.epoch);
+    drop(moved.store);
+    let again = elsewhere();
+    assert!(again.new_machine);
+    assert_eq!(again.incarnation, moved.incarnation);
+    again.store.commit(&Batch { answers_new_machine: true, ..Batch::default() }).unwrap();
+    drop(again.store);
+    assert!(!elsewhere().new_machine);
+}
+
+#[test]
+fn no_secret_lies_in_the_folder_in_any_spelling() {
+    use base64::Engine;
+    let (_guard, dir) = state();
+    let secret = "a-quite-unmistakable-secret-0123456789";
+    let token: Token = "0a1b2c3d-4e5f60-billing-1".parse().unwrap();
+    let store = open(&dir).store;
+    for version in 1..=20 {
+        let secrets = vec![(name("billing"), version, Secret::from(secret.to_owned()))];
+        store
+            .commit(&Batch { secrets, drop_secrets: vec![(name("billing"), version - 1)], ..Batch::default() })
+            .unwrap();
+    }
+    store.escrow().put(&token, 200, &Secret::from(format!("{{\"apiKey\":\"{secret}\"}}"))).unwrap();
+    drop(store);
+    let hex: String = secret.bytes().map(|it| format!("{it:02x}")).collect();
+    let base64 = base64::engine::general_purpose::STANDARD_NO_PAD;
+    // Base64 of a part has three spellings, by what comes before it; the first and last digits depend on neighbours.
+    let mut spellings: Vec<String> = vec![secret.to_owned(), hex.to_uppercase(), hex];
+    spellings.extend((0..3).map(|skip| base64.encode(&secret[skip..skip + 33])[..44].to_owned()));
+    spellings.push(String::from_utf8(vec![1; 32]).unwrap());
+    assert!(files(&dir).len() >= 6);
+    for file in files(&dir) {
+        let bytes = std::fs::read(&file).unwrap();
+        for spelling in &spellings {
+            let found = bytes.windows(spelling.len()).any(|it| it == spelling.as_bytes());
+            assert!(!found, "{} holds {spelling:?}", file.display());
+        }
+    }
+}
+
+#[test]
+fn a_damaged_row_is_an_error_that_names_the_row() {
+    let (_guard, dir) = state();
+    let batch = Batch {
+        records: vec![record("billing", 1)],
+        secrets: vec![(name("billing"), 1, Secret::from("hunter2".to_owned()))],
+        ..Batch::default()
+    };
+    open(&dir).store.commit(&batch).unwrap();
+    for row in ["record/billing", "secret/billing/1"] {
+        let mut was = sled::IVec::default();
+        tamper(&dir, |it| {
+            was = it.get(row).unwrap().unwrap();
+            let mut bent = was.to_vec();
+            *bent.last_mut().unwrap() ^= 1;
+            it.insert(row, bent).unwrap();
+        });
+        let store = open(&dir).store;
+        let read = store.records().map(|_| ()).and(store.secret(&name("billing"), 1).map(|_| ()));
+        let error = read.unwrap_err().to_string();
+        assert!(error.contains(row) && error.contains("rekeyd restore"), "{error}");
+        drop(store);
+        tamper(&dir, |it| drop(it.insert(row, was).unwrap()));
+    }
+    assert_eq!(open(&dir).store.records().unwrap().len(), 1);
+}
+
+#[test]
+fn a_secret_under_another_rows_name_does_not_open() {
+    let (_guard, dir) = state();
+    let secrets = [1, 2].map(|it| (name("billing"), it, Secret::from(format!("hunter{it}")))).to_vec();
+    open(&dir).store.commit(&Batch { secrets, ..Batch::default() }).unwrap();
+    tamper(&dir, |it| {
+        let sealed = it.get("secret/billing/1").unwrap().unwrap();
+        let sum = crc32fast::hash(&[b"secret/billing/2".as_slice(), &sealed[4..]].concat());
+        it.insert("secret/billing/2", [&sum.to_be_bytes()[..], &sealed[4..]].concat()).unwrap();
+    });
+    let store = open(&dir).store;
+    assert!(matches!(store.secret(&name("billing"), 2), Err(StoreError::Damaged { .. })));
+    assert_eq!(store.secret(&name("billing"), 1).unwrap().unwrap().expose(), b"hunter1");
+}
+
+#[test]
+fn a_database_that_makes_sled_panic_is_an_error_with_the_remedy() {
+    let (_guard, dir) = state();
+    drop(open(&dir));
+    for file in files(&dir.join("sled")) {
+        let length = std::fs::metadata(&file).unwrap().len() as usize;
+        std::fs::write(file, vec![0xa5; length]).unwrap();
+    }
+    let refused = error(try_open(&dir, &master(1), "here")).to_string();
+    assert!(refused.contains("sled") && refused.contains("restore"), "{refused}");
+}
+
+#[test]
+fn what_an_interrupted_open_left_behind_does_not_matter() {
+    let (_guard, dir) = state();
+    open(&dir).store.commit(&records(&[record("billing", 1)])).unwrap();
+    std::fs::write(dir.join("sled/snap.0000000000000123.generating"), b"half").unwrap();
+    assert_eq!(open(&dir).store.records().unwrap(), [record("billing", 1)]);
+}
+
+#[test]
+fn large_rows_read_back_and_never_go_to_files_that_sled_does_not_sync() {
+    let (_guard, dir) = state();
+    let large = |byte: u8, length: usize| vec![byte; length];
+    let store = open(&dir).store;
+    for round in 1..=3_usize {
+        let meta = (0..20).map(|it| (format!("m{it}"), Some(large(it, 60_000 / round)))).collect();
+        store.commit(&Batch { meta, ..Batch::default() }).unwrap();
+    }
+    let config = large(b'#', 3 * 1024 * 1024);
+    store.commit(&Batch { meta: vec![("config".to_owned(), Some(config.clone()))], ..Batch::default() }).unwrap();
+    drop(store);
+    let store = open(&dir).store;
+    assert_eq!(store.meta("config").unwrap().unwrap(), config);
+    assert_eq!(store.meta("m7").unwrap().unwrap(), large(7, 20_000));
+    store.commit(&Batch { meta: vec![("config".to_owned(), None)], ..Batch::default() }).unwrap();
+    drop(store);
+    assert_eq!(files(&dir.join("sled/blobs")), Vec::<PathBuf>::new());
+    let parts = rows(&dir).iter().filter(|(row, _)| row.starts_with(b"part/")).count();
+    assert_eq!(parts, 20 * 5, "the parts of what was replaced or forgotten are gone");
+}
+
+#[test]
+fn the_folder_is_for_us_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_guard, dir) = state();
+    drop(open(&dir));
+    assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn nothing_but_the_disk_module_flushes() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let flushes = |it: &PathBuf| std::fs::read_to_string(it).unwrap().contains(".flush(");
+    let found: Vec<_> = files(&source).into_iter().filter(flushes).collect();
+    assert_eq!(found, [source.join("store/disk.rs")], "only Disk::apply may flush, for it syncs after it");
+}
