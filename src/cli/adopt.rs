@@ -24,6 +24,9 @@ pub struct Args {
     /// Take it even if the provider calls it dead, or can't be asked
     #[arg(long)]
     unverified: bool,
+    /// Overwrite what else its targets hold
+    #[arg(long)]
+    deliver: bool,
 }
 
 /// How old the key is: no provider tells it of a key that another issued.
@@ -49,6 +52,7 @@ pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Fail
         age_unknown: args.age.age_unknown,
         id: args.id.clone(),
         unverified: args.unverified,
+        deliver: args.deliver,
     };
     let key = args.key.as_str();
     let done = ask(cli, async |daemon| Ok(daemon.adopt(key, &request).await?))?;

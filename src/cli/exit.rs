@@ -139,6 +139,7 @@ fn exit(kind: Kind) -> Exit {
         | Kind::TooLarge
         | Kind::KeyDead
         | Kind::KeyUnverified
+        | Kind::TargetHolds
         | Kind::KeyDates => Exit::Data,
         Kind::ConfigFaults | Kind::ConfigRefused => Exit::Config,
         Kind::NoSuchPath | Kind::Method | Kind::Internal => Exit::Internal,

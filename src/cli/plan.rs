@@ -5,19 +5,19 @@ use super::exit::{Exit, Failure};
 use super::output::{Output, Paint, Row, Tone, one_line, table};
 use super::times::both;
 use crate::control::protocol::{PlanEntry, PlanReport, Time};
+use crate::humane::HumanDuration;
 use std::fmt::Write;
-use std::time::Duration;
 
 /// `rekeyd plan [--for 90d]`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// How far to look ahead
-    #[arg(long = "for", value_name = "DURATION", default_value = "90d", value_parser = humantime::parse_duration)]
-    ahead: Duration,
+    #[arg(long = "for", value_name = "DURATION", default_value = "90d")]
+    ahead: HumanDuration,
 }
 
 pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Failure> {
-    let report = ask(cli, async |daemon| Ok(daemon.plan(args.ahead).await?))?;
+    let report = ask(cli, async |daemon| Ok(daemon.plan(args.ahead.0).await?))?;
     out.print(&report, |paint| text(&report, paint))?;
     Ok(Exit::Ok)
 }

@@ -9,6 +9,7 @@ use crate::control::protocol::{KeyStatus, PhaseName};
 use crate::control::requests::{DoneReport, RotateRequest};
 use crate::core::names::KeyName;
 use crate::core::record::RotationResult;
+use crate::humane::HumanDuration;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -34,8 +35,8 @@ pub struct Args {
     #[arg(long)]
     wait: bool,
     /// How long to wait
-    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = humantime::parse_duration, requires = "wait")]
-    timeout: Duration,
+    #[arg(long, value_name = "DURATION", default_value = "30m", requires = "wait")]
+    timeout: HumanDuration,
 }
 
 /// How far a rotation is.
@@ -70,7 +71,7 @@ pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Fail
             asked.push(rotate(&daemon, key, args).await?);
         }
         if args.wait {
-            wait(&daemon, &mut asked, args.timeout).await?;
+            wait(&daemon, &mut asked, args.timeout.0).await?;
         }
         Ok(asked)
     })?;

@@ -1,6 +1,7 @@
 //! `rekeyd run`: the daemon, in the foreground. Config, engine, control socket, then whatever the signals ask for.
 use super::Cli;
 use super::exit::{Exit, Failure};
+use crate::config;
 use crate::config::settings::Settings;
 use crate::control::problem::{Fault, Problem};
 use crate::control::server::{BindError, Load, Server, reload};
@@ -92,10 +93,13 @@ impl From<BindError> for Failure {
     }
 }
 
-// replaced by crate::config
+/// Reads the config from disk. Its warnings are logged, its faults are the caller's.
 fn load(path: &Path) -> Result<Settings, Vec<Fault>> {
-    let message = "this build reads no config".to_owned();
-    Err(vec![Fault { file: path.display().to_string(), line: None, column: None, message, hint: None }])
+    let loaded = config::load(path).map_err(|it| it.faults.into_iter().map(Fault::from).collect::<Vec<_>>())?;
+    for it in &loaded.warnings {
+        tracing::warn!("{it}");
+    }
+    Ok(loaded.settings)
 }
 
 // replaced by crate::engine

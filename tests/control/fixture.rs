@@ -131,6 +131,7 @@ pub(crate) fn policy() -> Policy {
         provider: capabilities(),
         former: BTreeMap::new(),
         package: None,
+        restriction: None,
         rotate_before: RotateBefore::Share(33.0),
         valid_for: None,
         max_age: None,
@@ -176,6 +177,7 @@ pub(crate) fn version(number: u32, from: &str, to: Option<&str>) -> Version {
         first_alive: Some(at(from)),
         last_alive: Some(now()),
         dead_since: None,
+        restriction: None,
         delivered: true,
     }
 }

@@ -75,7 +75,7 @@ async fn answer(mut waiting: mpsc::Receiver<Request>, snapshot: Snapshot, desk: 
 
 fn fault() -> Fault {
     let hint = Some("write 14d".to_owned());
-    Fault { file: "a.toml".into(), line: Some(6), column: Some(10), message: "not a duration".into(), hint }
+    Fault { file: "a.toml".into(), line: 6, column: 10, message: "not a duration".into(), hint }
 }
 
 fn adopt(secret: &str) -> AdoptRequest {
@@ -86,6 +86,7 @@ fn adopt(secret: &str) -> AdoptRequest {
         age_unknown: false,
         id: None,
         unverified: false,
+        deliver: false,
     }
 }
 
