@@ -1,4 +1,5 @@
 //! What the control socket answers where it refuses: `application/problem+json` (RFC 9457). Every `type` is listed here.
+use crate::config;
 use crate::core::plan::CommandRefused;
 use crate::engine::handle::{Refused, Stopped};
 use serde::{Deserialize, Serialize};
@@ -100,9 +101,9 @@ pub struct Fault {
     /// In which file.
     pub file: String,
     /// In which line, from 1.
-    pub line: Option<usize>,
+    pub line: usize,
     /// In which column, from 1.
-    pub column: Option<usize>,
+    pub column: usize,
     /// What is wrong.
     pub message: String,
     /// What to write instead.
@@ -176,14 +177,17 @@ impl From<Stopped> for Problem {
     }
 }
 
-/// `file:line:column: message (hint)`, as far as it is known.
+impl From<config::Fault> for Fault {
+    fn from(it: config::Fault) -> Self {
+        let file = it.file.display().to_string();
+        Self { file, line: it.line, column: it.column, message: it.message, hint: it.hint }
+    }
+}
+
+/// `file:line:column: message (hint)`.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        for it in [self.line, self.column].into_iter().flatten() {
-            write!(f, ":{it}")?;
-        }
-        write!(f, ": {}", self.message)?;
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
         self.hint.as_ref().map_or(Ok(()), |it| write!(f, " ({it})"))
     }
 }

@@ -11,6 +11,7 @@ use crate::core::policy::Policy;
 use crate::core::record::{Actor, Expiry, Trigger, Wish};
 use crate::core::time::Timestamp;
 use crate::engine::handle::{Request, Snapshot};
+use crate::humane::HumanDuration;
 use crate::secret::Secret;
 use axum::Json;
 use axum::body::Bytes;
@@ -259,7 +260,7 @@ fn name(key: &str) -> Result<KeyName, Problem> {
 }
 
 fn duration(text: &str) -> Result<Duration, Problem> {
-    let ahead = humantime::parse_duration(text).map_err(|it| bad(format!("for={text}: {it}")))?;
+    let ahead = text.parse::<HumanDuration>().map_err(|it| bad(format!("for={it}")))?.0;
     if ahead > view::PLAN_FOR_MAX {
         return Err(bad(format!(
             "for={text}: a plan looks at most {} days ahead",

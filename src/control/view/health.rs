@@ -1,6 +1,7 @@
 //! How worried to be about a key, by consequence: is a consumer, or will it soon be, without a working key?
 use super::Subject;
 use crate::control::protocol::Health;
+use crate::core::due;
 use crate::core::facts::Blocked;
 use crate::core::policy::Reach;
 use crate::core::record::{Phase, Record, Version};
@@ -38,7 +39,10 @@ fn is_critical(subject: &Subject<'_>, current: &Version) -> bool {
 }
 
 fn is_near_end(subject: &Subject<'_>, version: &Version) -> bool {
-    is_left(subject, version, subject.config.map_or(LAST_DAY, |it| it.policy.escalate_before))
+    match subject.config {
+        Some(key) => due::is_near_end(version, &key.policy, subject.now),
+        None => is_left(subject, version, LAST_DAY),
+    }
 }
 
 fn is_left(subject: &Subject<'_>, version: &Version, less_than: Duration) -> bool {

@@ -1,5 +1,4 @@
 //! What the engine knows, as `status`, `plan` and `history` show it. Pure: the snapshot carries its own moment.
-mod due;
 mod forecast;
 mod health;
 mod history;

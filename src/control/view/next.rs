@@ -63,7 +63,8 @@ fn rotation(subject: &Subject<'_>, record: &Record, current: &Version) -> Option
 fn revocation(subject: &Subject<'_>, record: &Record) -> Option<NextStep> {
     let old = retiring(record)?;
     let policy = &subject.config?.policy;
-    let (at, _) = revoked_at(policy, old.after.max(old.retry_at.unwrap_or(old.after)).max(subject.now))?;
+    let not_before = old.after.max(old.retry_at.unwrap_or(old.after)).max(subject.now);
+    let (at, _) = revoked_at(policy, not_before, old.after <= old.since)?;
     let message = format!("the overlap of version {} ends at {}", old.version.number, old.after);
     Some(step("revoke", at, "overlap_ends", &message))
 }
