@@ -1,10 +1,13 @@
 //! The command line: one file for each subcommand. It parses, asks the daemon, and prints; it decides nothing.
 mod abandon;
 mod adopt;
+pub mod check;
 mod completions;
 mod connect;
+pub mod demo;
 mod exit;
 pub mod history;
+pub mod init;
 mod man;
 pub mod output;
 pub mod plan;
@@ -53,6 +56,12 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Write a commented config and a fresh master key
+    Init(init::Args),
+    /// Find every fault in the config
+    Check(check::Args),
+    /// Show the whole thing on this machine: the four services simulated on loopback
+    Demo(demo::Args),
     /// Run the daemon in the foreground
     Run,
     /// Show every key: its health, its expiry, and what comes next
@@ -100,6 +109,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+fn exit_of(code: std::io::Result<u8>) -> Result<Exit, Failure> {
+    let code = code?;
+    let all = [Exit::Ok, Exit::CannotCreate, Exit::Config];
+    Ok(all.into_iter().find(|it| it.code() == code).unwrap_or(Exit::Internal))
+}
+
 /// The command line, for completions and the manual.
 pub fn command_line() -> clap::Command {
     Cli::command()
@@ -108,6 +123,9 @@ pub fn command_line() -> clap::Command {
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     let out = &mut Output::new(cli.color, cli.json);
     match &cli.command {
+        Command::Init(args) => exit_of(init::run(args, &mut std::io::stdout())),
+        Command::Check(args) => exit_of(check::run(args, &cli.config, cli.json, &mut std::io::stdout())),
+        Command::Demo(args) => run::demo(args),
         Command::Run => run::run(cli),
         Command::Status(args) => status::run(cli, args, out),
         Command::History(args) => history::run(cli, args, out),

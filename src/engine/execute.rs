@@ -67,7 +67,8 @@ async fn create(
     };
     *trouble = Trouble::Well;
     let kept = raw.clone();
-    let put = in_escrow(task.store.escrow(), token, move |escrow, token| escrow.put(token, kept.status, &kept.body)).await;
+    let put =
+        in_escrow(task.store.escrow(), token, move |escrow, token| escrow.put(token, kept.status, &kept.body)).await;
     if let Err(why) = put {
         tracing::error!(key = %task.name, why, "the answer to a create could not be kept aside before it is read");
     }

@@ -14,7 +14,7 @@ pub mod service;
 mod start;
 mod wake;
 
-pub use start::{StartError, start};
+pub use start::{EngineTask, StartError, start};
 
 use crate::clock;
 use crate::core::apply::apply;

@@ -47,7 +47,8 @@ pub async fn start(
     let sweep = settings.daemon.sweep.pattern.to_string();
     let permits = Arc::new(Semaphore::new(settings.daemon.max_concurrent_rotations.max(1)));
     let store = Arc::new(opened.store);
-    let last_commit = store.meta(LAST_COMMIT)?.and_then(|it| it.try_into().ok()).map(|it| Timestamp(i64::from_be_bytes(it)));
+    let last_commit =
+        store.meta(LAST_COMMIT)?.and_then(|it| it.try_into().ok()).map(|it| Timestamp(i64::from_be_bytes(it)));
     let books = Books::read(store, Arc::new(settings), opened.incarnation)?;
     let (events, inbox) = mpsc::channel(EVENTS_WAITING);
     let mut engine = Engine {
@@ -105,7 +106,9 @@ impl Engine {
     fn reobserve_all(&mut self, now: Timestamp) {
         let names: Vec<_> = self.books.settings.keys.keys().cloned().collect();
         for name in names {
-            let (Some(policy), Some(record)) = (self.books.policy(&name), self.books.records.get(&name)) else { continue };
+            let (Some(policy), Some(record)) = (self.books.policy(&name), self.books.records.get(&name)) else {
+                continue;
+            };
             let record = restored(record, &policy, now);
             self.books.records.insert(name, record.clone());
             self.books.edit(|it| it.records.push(record));
@@ -157,7 +160,9 @@ impl Engine {
     }
 
     fn fold_create(&mut self, token: &Token, outcome: &Outcome, secrets: &FoundSecrets, now: Timestamp) {
-        let Some(account) = self.books.accounts.values().find(|it| it.open.contains_key(token)).cloned() else { return };
+        let Some(account) = self.books.accounts.values().find(|it| it.open.contains_key(token)).cloned() else {
+            return;
+        };
         let (Some(policy), Some(record)) = (self.books.policy(&token.name), self.books.records.get(&token.name)) else {
             return;
         };
