@@ -1,4 +1,6 @@
 //! What the libraries below a provider log, at their most talkative, shows no login and no key.
+#![allow(clippy::unwrap_used)] // clippy takes helpers of tests for production code
+
 #[path = "support/raw_server.rs"]
 mod raw_server;
 

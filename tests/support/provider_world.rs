@@ -1,5 +1,5 @@
 //! One provider of a fixture folder against one server, and what its calls end as.
-#![allow(dead_code, clippy::unwrap_used, clippy::panic)] // each test file uses a part of it
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)] // each test file uses a part of it
 use rekeyd::core::facts::{Probe, RefusalKind};
 use rekeyd::core::names::Token;
 use rekeyd::core::policy::Recover;
