@@ -1,11 +1,14 @@
 //! What the libraries below a provider log, at their most talkative, shows no login and no key.
-mod support;
+#![allow(clippy::unwrap_used)] // clippy takes helpers of tests for production code
 
+#[path = "support/raw_server.rs"]
+mod raw_server;
+
+use raw_server::{Server, answer, cut_short};
 use rekeyd::http::{Client, Method, Request, check_base_url};
 use rekeyd::secret::Secret;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
-use support::{Server, answer, cut_short};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);

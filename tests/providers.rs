@@ -1,170 +1,21 @@
 //! The contract of every kind of provider: it sends what its document says, each answer ends as a typed outcome, and
 //! nothing that it says shows a login or a key. The folders in `tests/fixtures/providers` are `<kind>` or `<kind>+<variant>`;
 //! the examples in them are those of the services' documents.
-mod support;
+#![allow(clippy::unwrap_used)] // clippy takes helpers of tests for production code
 
+#[path = "support/provider_world.rs"]
+mod provider_world;
+#[path = "support/raw_server.rs"]
+mod raw_server;
+
+use provider_world::*;
+use raw_server::{Does, Seen, Server, answer, cut_short};
 use rekeyd::core::facts::{Probe, RefusalKind};
-use rekeyd::core::names::Token;
-use rekeyd::core::policy::Recover;
-use rekeyd::core::time::Timestamp;
-use rekeyd::http::Client;
+use rekeyd::http::{Client, check_base_url};
 use rekeyd::providers::*;
 use rekeyd::secret::Secret;
 use serde_json::Value;
-use std::fmt::Debug;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
-use support::{Does, Server, answer, cut_short};
-use toml::de::{DeTable, DeValue, ValueDeserializer};
-
-const PASSWORD: &str = "open sesame";
-const ID: &str = "C6DFA0B215B2CF24EF04794F718A3FC8";
-const KEY: &str = "7bd7d59cfe90e4d32b1d2f20d39c86df-fbaa8670-1008-ac7a-398a-3c11ac797c77";
-/// Nothing of this may stand in anything that a provider says: logins, passwords and keys, as they are and encoded.
-const SECRETS: &[&str] = &[
-    PASSWORD,
-    "open%20sesame",
-    "open+sesame",
-    "QWxhZGRpbjpvcGVuIHNlc2FtZQ",
-    "b3BlbiBzZXNhbWU",
-    "Aladdin",
-    "first.last",
-    "7bd7d59cfe90e4d3",
-    "d0f64a8194b48b8b",
-    "003026bbc133714d",
-    "abcd1234-9922",
-    "PsDW6SRVd4",
-    "MmozazEzaj",
-];
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/providers")
-}
-
-fn folders() -> Vec<String> {
-    let mut names: Vec<String> =
-        fixtures().read_dir().unwrap().map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
-fn kind(folder: &str) -> &'static Kind {
-    let name = folder.split('+').next().unwrap();
-    KINDS.iter().find(|it| it.name == name).unwrap_or_else(|| panic!("{folder} is of no kind"))
-}
-
-fn table(text: &str) -> ValueDeserializer<'_> {
-    let table = DeTable::parse(text).unwrap();
-    let span = table.span();
-    ValueDeserializer::from(toml::Spanned::new(span, DeValue::Table(table.into_inner())))
-}
-
-/// One provider of a fixture folder, against one server.
-struct World {
-    folder: String,
-    dir: tempfile::TempDir,
-    provider: Arc<dyn Provider>,
-    create: Arc<dyn CreateOptions>,
-}
-
-impl World {
-    fn new(folder: &str, base_url: &str) -> Self {
-        // Making a client reads all roots of trust, so the tests share one.
-        static CLIENT: LazyLock<Client> = LazyLock::new(Client::default);
-        Self::with_client(folder, base_url, CLIENT.clone())
-    }
-
-    fn with_client(folder: &str, base_url: &str, client: Client) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let secret_file = dir.path().join("secret");
-        std::fs::write(&secret_file, PASSWORD).unwrap();
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(&secret_file, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let fixture = |name: &str| std::fs::read_to_string(fixtures().join(folder).join(name)).unwrap();
-        let settings = fixture("settings.toml")
-            .replace("{base_url}", base_url)
-            .replace("{secret_file}", secret_file.to_str().unwrap());
-        let provider = (kind(folder).parse_with)(table(&settings), client).unwrap();
-        let create = (kind(folder).parse_create)(table(&fixture("create.toml"))).unwrap();
-        Self { folder: folder.to_owned(), dir, provider, create }
-    }
-
-    fn calls(&self) -> Vec<Call> {
-        let can = self.provider.capabilities();
-        let mut calls = vec![Call::Create];
-        calls.extend(matches!(can.recover, Recover::ListByName | Recover::DiffList).then_some(Call::List));
-        calls.extend((can.recover == Recover::ReadCurrent).then_some(Call::Read));
-        calls.extend(can.probes.then_some(Call::Probe));
-        calls.extend(can.revokes_by_id.then_some(Call::Revoke));
-        calls
-    }
-
-    async fn call(&self, call: Call) -> (End, String) {
-        let auth = Auth::default();
-        match call {
-            Call::Create => {
-                let valid_to = Some(Timestamp(1_455_267_500_323));
-                let ask = CreateRequest { token: &token(), create: &*self.create, valid_to };
-                match self.provider.create(&auth, &ask).await {
-                    Ok(raw) => match self.provider.parse(&raw) {
-                        Ok(created) => (End::Done, format!("{raw:?} {created:?}")),
-                        Err(error) => (End::Unreadable, both(&error)),
-                    },
-                    Err(CreateError::NotSent(message)) => (End::NotSent, message),
-                    Err(CreateError::Unknown(message)) => (End::Unknown, message),
-                    Err(CreateError::Refused(it)) => {
-                        (End::Refused(it.why, it.retry_after.is_some()), format!("{it:?}"))
-                    }
-                }
-            }
-            Call::List => end(self.provider.list(&auth, &*self.create).await),
-            Call::Read => end(self.provider.read(&auth).await),
-            Call::Revoke => end(self.provider.revoke(&auth, ID).await),
-            Call::Probe => {
-                let (probe, said) = self.provider.probe(&Secret::from(KEY.to_owned())).await;
-                (End::Probed(probe), said)
-            }
-        }
-    }
-}
-
-fn token() -> Token {
-    "0a1b2c3d-4e5f60-billing-sms-7".parse().unwrap()
-}
-
-fn both(error: &(impl Debug + ToString)) -> String {
-    format!("{error:?} {}", error.to_string())
-}
-
-fn end<T: Debug>(result: Result<T, CallError>) -> (End, String) {
-    match result {
-        Ok(it) => (End::Done, format!("{it:?}")),
-        Err(error @ CallError::Unreachable(_)) => (End::Unreachable, both(&error)),
-        Err(CallError::Refused(it)) => (End::Refused(it.why, it.retry_after.is_some()), format!("{it:?}")),
-    }
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Call {
-    Create,
-    List,
-    Read,
-    Probe,
-    Revoke,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum End {
-    Done,
-    Unreadable,
-    NotSent,
-    Unknown,
-    Unreachable,
-    /// And whether it says when to try again.
-    Refused(RefusalKind, bool),
-    Probed(Probe),
-}
 
 /// What each call must end as.
 #[derive(Clone, Copy)]
@@ -209,26 +60,30 @@ async fn check_calls(situation: &str, world: &World, ends: Ends) {
     }
 }
 
-fn check_no_leak(said: &str) {
-    for secret in SECRETS {
-        assert!(!said.contains(secret), "{secret} in {said}");
-    }
-}
-
-/// A body that echoes everything that was sent.
-fn echo() -> String {
-    let all = SECRETS.join(" ");
-    format!(
-        r#"{{"code":"{PASSWORD}","errorCode":"Aladdin","message":"{all}","requestError":{{"serviceException":{{"messageId":"{KEY}","text":"{all}"}}}}}}"#
-    )
-}
-
 #[test]
 fn every_kind_has_a_folder_and_the_capabilities_that_it_states() {
     for it in KINDS {
         assert!(folders().iter().any(|folder| folder == it.name), "{} has no fixtures", it.name);
         let world = World::new(it.name, "http://127.0.0.1:9");
         assert_eq!(world.provider.capabilities(), it.capabilities, "{}", it.name);
+    }
+}
+
+#[test]
+fn every_kind_has_its_documented_address_by_default() {
+    for (name, base_url) in [
+        ("infobip", "https://api.infobip.com"),
+        ("infobip-2fa", "https://api.infobip.com"),
+        ("mobivate", "https://api.mobivatebulksms.com"),
+        ("single-invoice", "https://api.single-invoice.co/v2.0"),
+    ] {
+        let file = std::fs::read_to_string(fixtures().join(name).join("settings.toml")).unwrap();
+        let settings: String =
+            file.lines().filter(|it| !it.starts_with("base_url")).map(|it| format!("{it}\n")).collect();
+        let identity = (kind(name).parse)(table(&settings)).unwrap().identity();
+        let address = identity.split(' ').next().unwrap();
+        assert_eq!(address, base_url);
+        assert_eq!(check_base_url(address).unwrap().to_string(), base_url);
     }
 }
 
@@ -374,7 +229,7 @@ async fn what_never_left_is_known_not_to_have_left() {
 }
 
 /// What is sent must be the fixture: the request line, every header but the client's own, the body.
-fn check_request(folder: &str, name: &str, seen: &support::Seen) {
+fn check_request(folder: &str, name: &str, seen: &Seen) {
     let fixture = std::fs::read_to_string(fixtures().join(folder).join(name)).unwrap();
     let fixture = fixture.replace("{token}", &token().to_string()).replace("{key}", KEY);
     let (head, body) = fixture.split_once("\n\n").unwrap();
@@ -483,132 +338,4 @@ async fn an_answer_that_breaks_off_after_its_end_loses_no_key() {
     let server = Server::start([cut_short("200 OK", r#"{"apiKey":"abcd1234"}"#)]);
     let (end, said) = World::new("mobivate", &server.base_url()).call(Call::Create).await;
     assert_eq!(end, End::Done, "{said}");
-}
-
-#[tokio::test]
-async fn the_list_shows_the_keys_with_a_token_and_says_when_it_may_be_cut() {
-    for folder in ["infobip", "infobip+xml"] {
-        let body = std::fs::read_to_string(fixtures().join(folder).join("list.answer")).unwrap();
-        let server = Server::start([answer("200 OK", "", &body.replace("{token}", &token().to_string()))]);
-        let world = World::new(folder, &server.base_url());
-        let listing = world.provider.list(&Auth::default(), &*world.create).await.unwrap();
-        let tokens: Vec<_> = listing.keys.iter().map(|it| token_in(it.name.as_ref().unwrap()).unwrap()).collect();
-        assert_eq!(tokens, [token(), token()], "also under a former name");
-        assert!(listing.keys[0].secret.is_some());
-        assert!(listing.keys[1].secret.is_none(), "a masked secret is none");
-        assert_eq!(listing.keys[0].valid_to.unwrap().to_string(), "2026-07-09T06:04:54.988Z");
-        assert!(!listing.truncated);
-    }
-    for (count, truncated) in
-        [(0, false), (39, false), (40, true), (41, false), (999, false), (1000, true), (1001, true)]
-    {
-        let server = Server::start([answer(
-            "200 OK",
-            "",
-            &serde_json::json!({"apiKeys": vec![Value::Object(Default::default()); count]}).to_string(),
-        )]);
-        let world = World::new("infobip", &server.base_url());
-        assert_eq!(
-            world.provider.list(&Auth::default(), &*world.create).await.unwrap().truncated,
-            truncated,
-            "{count}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_revoke_ends_when_the_key_is_shown_disabled_or_gone() {
-    let enabled = std::fs::read_to_string(fixtures().join("infobip/revoke.answer")).unwrap();
-    let disabled = enabled.replace("\"enabled\": true", "\"enabled\": false");
-    let shows = |body: &str| answer("200 OK", "", body);
-    let gone = answer("404 Not Found", "", "{}");
-    for (script, calls, done) in [
-        (vec![shows(&enabled), shows(&disabled)], 2, true),
-        (vec![shows(&enabled), answer("204 No Content", "", "")], 2, true),
-        (vec![shows(&enabled), shows(&enabled)], 2, false),
-        (vec![shows(&enabled), gone.clone()], 2, true),
-        (vec![shows(&disabled)], 1, true),
-        (vec![gone], 1, true),
-        (vec![shows(&enabled.replace(ID, "0000A0B215B2CF24EF04794F718A3FC8"))], 1, false),
-    ] {
-        let server = Server::start(script);
-        let world = World::new("infobip", &server.base_url());
-        let result = world.provider.revoke(&Auth::default(), ID).await;
-        assert_eq!((server.seen().len(), result.is_ok()), (calls, done), "{result:?}");
-    }
-}
-
-#[tokio::test]
-async fn an_id_never_reaches_another_part_of_the_api() {
-    let server = Server::start([answer("404 Not Found", "", "")]);
-    let world = World::new("infobip", &server.base_url());
-    for id in ["", ".", ".."] {
-        assert!(world.provider.revoke(&Auth::default(), id).await.is_err(), "{id:?}");
-    }
-    assert_eq!(server.seen().len(), 0);
-    world.provider.revoke(&Auth::default(), "a/../b?c#d").await.unwrap();
-    let line = server.seen()[0].head.lines().next().unwrap().to_owned();
-    assert_eq!(line, "GET /settings/1/accounts/D0F64A8194B48B8BB2B86E6385D22792/api-keys/a%2F..%2Fb%3Fc%23d HTTP/1.1");
-}
-
-#[tokio::test]
-async fn a_managed_key_can_authorise_the_calls() {
-    let server = Server::start([answer("200 OK", "", "{}")]);
-    let settings = format!("base_url = \"{}\"\napikey = {{ key = \"invoices-account\" }}", server.base_url());
-    let provider = (kind("single-invoice").parse)(table(&settings)).unwrap();
-    assert_eq!(provider.authorised_by().unwrap().as_str(), "invoices-account");
-    let create = (kind("single-invoice").parse_create)(table("package = \"Account\"")).unwrap();
-    assert_eq!(create.package().as_deref(), Some("Account"));
-    let ask = CreateRequest { token: &token(), create: &*create, valid_to: None };
-    assert!(matches!(provider.create(&Auth::default(), &ask).await, Err(CreateError::NotSent(_))));
-    let auth = Auth { key: Some(Secret::from(KEY.to_owned())) };
-    provider.create(&auth, &ask).await.unwrap();
-    let seen = server.seen();
-    assert_eq!(seen.len(), 1);
-    assert!(seen[0].head.lines().any(|it| it == format!("apikey: {KEY}")), "{}", seen[0].head);
-    assert_eq!(seen[0].body, r#"{"package":"Account"}"#);
-}
-
-#[tokio::test]
-async fn the_servers_clock_is_seen() {
-    let server = Server::start([answer("503 Oops", "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "")]);
-    for folder in folders() {
-        let world = World::with_client(&folder, &server.base_url(), Client::default());
-        assert_eq!(world.provider.dated(), None);
-        world.call(Call::Create).await;
-        assert_eq!(world.provider.dated().unwrap().theirs, Timestamp(784_111_777_000));
-    }
-}
-
-#[test]
-fn a_wrong_setting_is_a_fault_at_its_place_that_shows_no_secret() {
-    let login = "username = \"me\"\npassword = { env = \"P\" }\n";
-    for (kind_name, settings, place) in [
-        ("infobip", format!("{login}base_url = \"http://api.infobip.com\""), "\"http://api.infobip.com\""),
-        ("infobip", format!("{login}api = 2"), "2"),
-        ("infobip", format!("{login}account_key = \"..\""), "\"..\""),
-        ("infobip", format!("{login}probe = \"balance\""), "\"balance\""),
-        ("infobip", format!("{login}format = \"yaml\""), "\"yaml\""),
-        ("infobip", format!("{login}usernam = 1"), "usernam"),
-        ("infobip-2fa", "username = \"a:b\"\npassword = { env = \"P\" }".to_owned(), "\"a:b\""),
-        ("mobivate", "username = \"me\"\npassword = \"open sesame\"".to_owned(), "\"open sesame\""),
-        ("mobivate", "username = \"me\"\npassword = { key = \"a\" }".to_owned(), "{ key = \"a\" }"),
-        ("single-invoice", "apikey = { key = \"A B\" }".to_owned(), "\"A B\""),
-    ] {
-        let error = (kind(kind_name).parse)(table(&settings)).unwrap_err();
-        assert_eq!(&settings[error.span().unwrap()], place, "{kind_name}: {error}");
-        check_no_leak(&error.to_string());
-    }
-    for (kind_name, create) in [
-        ("infobip", ""),
-        ("infobip", "name = \"\""),
-        ("infobip", "name = \"a\"\nallowed_ips = [\"localhost\"]"),
-        ("infobip", "name = \"a\"\npermissions = [\"all\"]"),
-        ("infobip-2fa", "name = \"a\""),
-        ("mobivate", "name = \"a\""),
-        ("single-invoice", ""),
-        ("single-invoice", "package = \"account\""),
-    ] {
-        assert!((kind(kind_name).parse_create)(table(create)).is_err(), "{kind_name}: {create}");
-    }
 }

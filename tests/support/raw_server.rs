@@ -1,4 +1,5 @@
 //! A server on a loopback socket that answers with raw bytes, or misbehaves, exactly as it is told.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test file uses a part of it; clippy takes helpers for production code
 use rustix::net::sockopt::set_socket_linger;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
