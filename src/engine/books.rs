@@ -91,6 +91,11 @@ impl Books {
     }
 
     pub(super) fn secret(&self, name: &KeyName, version: VersionNo) -> Option<Secret> {
+        // A version of the batch that is not committed yet counts: what reads it here acts after the commit.
+        let fresh = self.batch.secrets.iter().find(|(key, number, _)| key == name && *number == version);
+        if let Some((_, _, secret)) = fresh {
+            return Some(secret.clone());
+        }
         match self.store.secret(name, version) {
             Ok(it) => it,
             Err(error) => {

@@ -41,6 +41,8 @@ pub struct Acted {
     pub outcome: Outcome,
     /// Secrets that came with it.
     pub secrets: FoundSecrets,
+    /// The key that authorised a create, where keys do: it is among the account's keys, and certainly not a new one.
+    pub login: Option<Fingerprint>,
     /// What the provider's answer says of the provider itself.
     pub trouble: Trouble,
 }

@@ -42,8 +42,9 @@ pub async fn execute(task: Task, clock: fn() -> Timestamp) -> Acted {
         Action::Confirm { target, .. } => confirm(&task, target).await,
         Action::Revoke(it) => revoke(&task, it, &mut trouble).await,
     };
+    let login = task.service.as_ref().filter(|_| matches!(task.action, Action::Create { .. })).and_then(Service::login);
     let account: AccountId = task.account.id;
-    Acted { name: task.name, account, action: task.action, outcome, secrets, trouble }
+    Acted { name: task.name, account, action: task.action, outcome, secrets, trouble, login }
 }
 
 async fn create(
@@ -103,6 +104,9 @@ pub async fn read_answer(service: &Service, account: &Account, raw: &Raw, secret
         Ok(Created::One(_)) => Outcome::Unreadable("the answer does not show the key".into()),
         Ok(Created::All(issued)) => {
             let mut after: Vec<Found> = issued.into_iter().map(|it| found(it, secrets)).collect();
+            // The key that authorised the call is one of them.
+            let login = service.login();
+            after.retain(|it| it.fingerprint.is_none() || it.fingerprint != login);
             probe_unknown(service, account, &mut after, secrets).await;
             Outcome::AnsweredAll(after)
         }

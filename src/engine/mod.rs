@@ -72,6 +72,8 @@ struct Engine {
     blocked: BTreeMap<KeyName, Blocked>,
     trouble: BTreeMap<AccountId, (Blocked, Timestamp)>,
     sending: BTreeSet<OutboxId>,
+    /// Rows whose fate becomes durable with the batch; until then the state still shows them as pending.
+    sent: Vec<OutboxId>,
     /// What is done once the batch is durable.
     after_commit: Vec<Box<dyn FnOnce() + Send>>,
     /// Answers in escrow whose outcome becomes durable with the batch.
@@ -129,7 +131,7 @@ impl Engine {
             Event::Observed(observed) => self.decide(*observed),
             Event::Acted(acted) => self.record(*acted),
             Event::Sent(row, answer) => {
-                self.sending.remove(&row.id());
+                self.sent.push(row.id());
                 let row = outbox::after(*row, answer, clock::now());
                 self.books.edit(|it| it.outbox_put.push(row));
             }
@@ -286,7 +288,7 @@ impl Engine {
     /// Record: folds an outcome in. A created secret becomes durable in the same commit, whatever happened meanwhile.
     fn record(&mut self, acted: Acted) {
         let now = clock::now();
-        let Acted { name, account, action, outcome, secrets, trouble } = acted;
+        let Acted { name, account, action, outcome, secrets, trouble, login } = acted;
         self.note_trouble(&account, &trouble, now);
         self.compare_clocks(&account);
         if let Action::Create { token, .. } = &action {
@@ -297,7 +299,8 @@ impl Engine {
             tracing::warn!(key = %name, ?action, why = message(&outcome), "an action failed");
         }
         if let (Some(policy), Some(record)) = (self.books.policy(&name), self.books.records.get(&name).cloned()) {
-            let account = self.books.account(&account);
+            let mut account = self.books.account(&account);
+            account.known.extend(login);
             let change = apply(&record, &account, &action, &outcome, &policy, &self.books.by, now);
             self.books.enter(change, &secrets);
         }
@@ -380,6 +383,9 @@ impl Engine {
                 // New rows are to be sent now.
                 let _ = self.events.try_send(Event::Due);
             }
+        }
+        for id in std::mem::take(&mut self.sent) {
+            self.sending.remove(&id);
         }
         for token in std::mem::take(&mut self.escrow_done) {
             let escrow = self.books.store.escrow().clone();

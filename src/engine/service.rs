@@ -1,6 +1,6 @@
 //! A provider together with what authorises its calls and what the key asks of it.
 use crate::core::facts::{Blocked, Probe, RefusalKind};
-use crate::core::names::{AccountId, Token};
+use crate::core::names::{AccountId, Fingerprint, Token};
 use crate::core::time::Timestamp;
 use crate::providers::{Auth, CallError, CreateError, CreateOptions, CreateRequest, Issued, Listing, Provider, Raw};
 use crate::secret::Secret;
@@ -88,6 +88,12 @@ impl Service {
             };
         }
         Err(last)
+    }
+
+    /// Tells the key that authorises the calls from others, where a key does: it is among those that the account lists.
+    pub fn login(&self) -> Option<Fingerprint> {
+        let managed = self.logins.first().map(Secret::fingerprint);
+        managed.or_else(|| self.provider.login_key())
     }
 
     fn auths(&self) -> Vec<Auth> {

@@ -62,6 +62,7 @@ pub async fn start(
         blocked: BTreeMap::new(),
         trouble: BTreeMap::new(),
         sending: BTreeSet::new(),
+        sent: Vec::new(),
         after_commit: Vec::new(),
         escrow_done: Vec::new(),
         started_at: now,

@@ -1,5 +1,5 @@
 //! The settings that several kinds share. A wrong value is a fault where it stands in the file.
-use crate::core::names::KeyName;
+use crate::core::names::{Fingerprint, KeyName};
 use crate::secret::{Secret, SecretRef};
 use serde::de::{Deserialize, Deserializer};
 
@@ -72,6 +72,11 @@ impl Login {
     /// The managed key that it is, if it is one.
     pub(super) fn key(&self) -> Option<&KeyName> {
         if let SecretRef::Key(name) = &self.0 { Some(name) } else { None }
+    }
+
+    /// Tells the secret from others, where it is none of the managed keys and can be read.
+    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+        self.0.resolve().ok().map(|it| it.fingerprint())
     }
 
     /// Reads the secret. Where it is a managed key, `current` is its current version.

@@ -78,11 +78,11 @@ fn encoded<T: Serialize>(value: &T) -> serde_json::Value {
 fn records() -> Vec<Record> {
     let phases = [
         Phase::Unadopted,
-        Phase::Reobserve,
+        Phase::Reobserve { since: NOW },
         Phase::Steady,
         Phase::Announce { until: NOW },
         Phase::Create(Creating::default()),
-        Phase::Create(Creating { token: Some(token(2)), lost: 1, refused: 2, seen: Some((fingerprint("f2"), NOW)) }),
+        Phase::Create(Creating { token: Some(token(2)), lost: 1, refused: 2, again: 1 }),
         Phase::Judge { pending: version(2, Expiry::Unknown), since: NOW },
         Phase::Verify { pending: version(2, Expiry::Assumed), since: NOW },
         Phase::Deliver { pending: version(2, Expiry::Never), since: NOW },
@@ -112,7 +112,7 @@ fn records() -> Vec<Record> {
 fn number_of_phase(phase: &Phase) -> u32 {
     match phase {
         Phase::Unadopted => 0,
-        Phase::Reobserve => 1,
+        Phase::Reobserve { .. } => 1,
         Phase::Steady => 2,
         Phase::Announce { .. } => 3,
         Phase::Create(_) => 4,
@@ -287,6 +287,7 @@ fn version(number: u32, expiry: Expiry) -> Version {
         first_alive: known,
         last_alive: known,
         dead_since: known,
+        restriction: known.map(|_| "192.0.2.10".to_owned()),
         delivered: known.is_some(),
     }
 }
