@@ -1,10 +1,12 @@
 //! The command line: one file for each subcommand. It parses, asks the daemon, and prints; it decides nothing.
 mod abandon;
 mod adopt;
+pub mod check;
 mod completions;
 mod connect;
 mod exit;
 pub mod history;
+pub mod init;
 mod man;
 pub mod output;
 pub mod plan;
@@ -53,6 +55,10 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Write a commented config and a fresh master key
+    Init(init::Args),
+    /// Find every fault in the config, without touching the daemon or a provider
+    Check(check::Args),
     /// Run the daemon in the foreground
     Run,
     /// Show every key: its health, its expiry, and what comes next
@@ -108,6 +114,8 @@ pub fn command_line() -> clap::Command {
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     let out = &mut Output::new(cli.color, cli.json);
     match &cli.command {
+        Command::Init(args) => Ok(init::run(args, out.writer())?),
+        Command::Check(args) => Ok(check::run(args, &cli.config, cli.json, out.writer())?),
         Command::Run => run::run(cli),
         Command::Status(args) => status::run(cli, args, out),
         Command::History(args) => history::run(cli, args, out),
