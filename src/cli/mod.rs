@@ -4,6 +4,7 @@ mod adopt;
 pub mod check;
 mod completions;
 mod connect;
+pub mod demo;
 mod exit;
 pub mod history;
 pub mod init;
@@ -59,6 +60,8 @@ pub enum Command {
     Init(init::Args),
     /// Find every fault in the config, without touching the daemon or a provider
     Check(check::Args),
+    /// Show the whole thing on this machine: the four services simulated on loopback
+    Demo(demo::Args),
     /// Run the daemon in the foreground
     Run,
     /// Show every key: its health, its expiry, and what comes next
@@ -116,6 +119,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Init(args) => Ok(init::run(args, out.writer())?),
         Command::Check(args) => Ok(check::run(args, &cli.config, cli.json, out.writer())?),
+        Command::Demo(args) => run::demo(args),
         Command::Run => run::run(cli),
         Command::Status(args) => status::run(cli, args, out),
         Command::History(args) => history::run(cli, args, out),

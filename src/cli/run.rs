@@ -1,15 +1,18 @@
 //! `rekeyd run`: the daemon, in the foreground. Config, engine, control socket, then whatever the signals ask for.
-use super::Cli;
 use super::exit::{Exit, Failure};
+use super::{Cli, demo};
+use crate::clock;
 use crate::config;
 use crate::config::settings::Settings;
 use crate::control::problem::{Fault, Problem};
 use crate::control::server::{BindError, Load, Server, reload};
 use crate::engine::handle::{Handle, Request};
+use crate::engine::{self, EngineTask, StartError};
 use crate::service::{self, Asked, STOP_WITHIN, Signals};
-use std::path::Path;
+use crate::store::{self, Site, Store, StoreError};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::task::JoinHandle;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 pub(super) fn run(cli: &Cli) -> Result<Exit, Failure> {
@@ -32,7 +35,7 @@ async fn serve(settings: Settings, load: Load) -> Result<Exit, Failure> {
     let keys = settings.keys.len();
     let stop = CancellationToken::new();
     let server = Server::bind(&socket).await?;
-    let (engine, mut worker) = start(settings, stop.clone())?;
+    let (engine, mut worker) = start(settings, stop.clone()).await?;
     let desk = tokio::spawn(server.serve(engine.clone(), load.clone(), stop.clone()));
     service::ready(&format!("{keys} keys"));
     tracing::info!(keys, socket = %socket.display(), "serving");
@@ -48,16 +51,11 @@ async fn serve(settings: Settings, load: Load) -> Result<Exit, Failure> {
 }
 
 /// Does what the signals ask for, until they ask to stop. An engine that ends by itself is an error.
-async fn attend(
-    signals: &mut Signals,
-    engine: &Handle,
-    load: &Load,
-    worker: &mut JoinHandle<()>,
-) -> Result<(), Failure> {
+async fn attend(signals: &mut Signals, engine: &Handle, load: &Load, worker: &mut EngineTask) -> Result<(), Failure> {
     loop {
         let asked = tokio::select! {
             asked = signals.next() => asked,
-            _ = &mut *worker => return Err(Failure::new(Exit::Internal, "the engine ended by itself; see the log")),
+            ended = &mut *worker => return Err(broken(ended)),
         };
         match asked {
             Asked::Stop => return Ok(()),
@@ -66,6 +64,15 @@ async fn attend(
             // Where the queue is full, the engine has been asked already.
             Asked::Sweep => drop(engine.requests.try_send(Request::Sweep)),
         }
+    }
+}
+
+/// The engine ended by itself: where the state could not be written, nothing more is done until a restart.
+fn broken(ended: Result<Result<(), StoreError>, JoinError>) -> Failure {
+    match ended {
+        Ok(Err(error)) => error.into(),
+        Ok(Ok(())) => Failure::new(Exit::Internal, "the engine ended by itself; see the log"),
+        Err(error) => Failure::new(Exit::Internal, format!("the engine broke down: {error}")),
     }
 }
 
@@ -102,7 +109,57 @@ fn load(path: &Path) -> Result<Settings, Vec<Fault>> {
     Ok(loaded.settings)
 }
 
-// replaced by crate::engine
-fn start(_settings: Settings, _stop: CancellationToken) -> Result<(Handle, JoinHandle<()>), Failure> {
-    Err(Failure::new(Exit::Internal, "this build has no engine"))
+/// Opens the state, and starts the engine on it.
+async fn start(settings: Settings, stop: CancellationToken) -> Result<(Handle, EngineTask), Failure> {
+    let master = settings.daemon.master_key.resolve();
+    let master = master.map_err(|it| Failure::new(Exit::Config, format!("daemon.master_key: {it}")))?;
+    let machine = store::machine_id();
+    let site = Site { dir: &settings.daemon.state_dir, machine: machine.as_deref(), reserve: settings.daemon.reserve };
+    let opened = Store::open(site, &master, clock::now())?;
+    Ok(engine::start(settings, opened, stop).await?)
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let exit = match error {
+            StoreError::InUse { .. } => Exit::TryLater,
+            StoreError::MasterKey(_) | StoreError::WrongMasterKey { .. } | StoreError::NewerFormat { .. } => {
+                Exit::Config
+            }
+            _ => Exit::Io,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Store(error) => error.into(),
+            StartError::Sweep(_) => Self::new(Exit::Config, error.to_string()),
+        }
+    }
+}
+
+/// `rekeyd demo`: the same engine, on a config that was made for it.
+pub(super) fn demo(args: &demo::Args) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|it| Failure::new(Exit::Internal, format!("no runtime: {it}")))?;
+    let shown = runtime.block_on(demo::run(args, &mut std::io::stdout(), start_demo));
+    runtime.shutdown_background();
+    shown.map(|()| Exit::Ok).map_err(|it| Failure::new(Exit::Attention, format!("{it:#}")))
+}
+
+async fn start_demo(config: PathBuf) -> anyhow::Result<demo::Running> {
+    let loaded = config::load(&config).map_err(|it| anyhow::anyhow!("{it}"))?;
+    let stop = CancellationToken::new();
+    let (handle, worker) = start(loaded.settings, stop.clone()).await?;
+    let mut signals = Signals::new()?;
+    let interrupted = stop.clone();
+    tokio::spawn(async move {
+        asked_to_stop(&mut signals).await;
+        interrupted.cancel();
+    });
+    let ended = tokio::spawn(async { Ok(worker.await??) });
+    Ok(demo::Running { handle, stop, ended })
 }
