@@ -459,7 +459,7 @@ fn check_says_everything_and_ends_with_the_code_of_a_config() {
     let run = |json: bool| {
         let mut out = Vec::new();
         let code = rekeyd::cli::check::run(&rekeyd::cli::check::Args {}, &path, json, &mut out).unwrap();
-        (code, String::from_utf8(out).unwrap())
+        (code.code(), String::from_utf8(out).unwrap())
     };
     let (code, said) = run(false);
     assert_eq!(code, 78);

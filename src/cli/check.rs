@@ -1,4 +1,5 @@
 //! `rekeyd check`: every fault of the config at once, each with its place and what to do about it.
+use super::Exit;
 use crate::config::{self, Fault, Faults, Loaded};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -7,9 +8,6 @@ use std::path::Path;
 /// Find every fault in the config, without touching the daemon or a provider
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {}
-
-/// `EX_CONFIG` of sysexits.
-const CONFIG: u8 = 78;
 
 /// The shape of `check --json`.
 #[derive(Serialize)]
@@ -23,7 +21,7 @@ struct Report<'a> {
 ///
 /// # Errors
 /// Where nothing can be printed.
-pub fn run(_args: &Args, config: &Path, json: bool, out: &mut dyn Write) -> io::Result<u8> {
+pub fn run(_args: &Args, config: &Path, json: bool, out: &mut dyn Write) -> io::Result<Exit> {
     let result = config::load(config);
     let (faults, warnings) = match &result {
         Ok(Loaded { warnings, .. }) => (&[][..], warnings),
@@ -38,7 +36,7 @@ pub fn run(_args: &Args, config: &Path, json: bool, out: &mut dyn Write) -> io::
         faults.iter().try_for_each(|it| writeln!(out, "{it}"))?;
         writeln!(out, "{}", last_line(&result))?;
     }
-    Ok(if ok { 0 } else { CONFIG })
+    Ok(if ok { Exit::Ok } else { Exit::Config })
 }
 
 /// A warning, told from a fault by its word.

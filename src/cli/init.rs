@@ -1,4 +1,5 @@
 //! `rekeyd init`: a commented config and a fresh master key, for a first start. Nothing is ever overwritten.
+use super::Exit;
 use crate::core::names::Fingerprint;
 use std::fmt::Write as _;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -22,14 +23,11 @@ const CREDENTIAL: &str = "{ credential = \"master-key\" }";
 /// How long a master key is, in bytes.
 const MASTER_BYTES: usize = 32;
 
-/// `EX_CANTCREAT` of sysexits.
-const CANNOT_CREATE: u8 = 73;
-
 /// Writes both files, and says how the process ends: 0, or 73 where one is there already or can't be made.
 ///
 /// # Errors
 /// Where nothing can be printed.
-pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<u8> {
+pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
     match write_files(&args.dir) {
         Ok(done) => {
             let Written { config, master_key, fingerprint } = done;
@@ -38,11 +36,11 @@ pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<u8> {
             writeln!(out, "master key fingerprint: {fingerprint}")?;
             writeln!(out, "Keep a copy of {master_key} off this host: without it neither state nor backup opens.")?;
             writeln!(out, "next: edit {config}, then run: rekeyd check --config {config}")?;
-            Ok(0)
+            Ok(Exit::Ok)
         }
         Err(error) => {
             writeln!(out, "{error}")?;
-            Ok(CANNOT_CREATE)
+            Ok(Exit::CannotCreate)
         }
     }
 }
@@ -122,7 +120,7 @@ mod tests {
     fn init(dir: &Path) -> (u8, String) {
         let mut out = Vec::new();
         let code = run(&Args { dir: dir.to_owned() }, &mut out).unwrap();
-        (code, String::from_utf8(out).unwrap())
+        (code.code(), String::from_utf8(out).unwrap())
     }
 
     #[test]
@@ -142,7 +140,7 @@ mod tests {
 
         let mut out = Vec::new();
         let code = check::run(&check::Args {}, &dir.join("rekeyd.toml"), false, &mut out).unwrap();
-        assert_eq!((code, String::from_utf8(out).unwrap().as_str()), (0, "ok: 0 keys, 0 providers, 0 owners\n"));
+        assert_eq!((code.code(), String::from_utf8(out).unwrap().as_str()), (0, "ok: 0 keys, 0 providers, 0 owners\n"));
     }
 
     #[test]

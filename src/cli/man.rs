@@ -80,15 +80,18 @@ fn subcommand(sub: &clap::Command) -> io::Result<String> {
     let hidden: Vec<_> = sub.get_arguments().filter(|it| !own(it)).map(|it| it.get_id().clone()).collect();
     let sub = hidden.into_iter().fold(sub.clone(), |sub, id| sub.mut_arg(id, |it| it.hide(true)));
     let has_options = sub.get_arguments().any(|it| !it.is_hide_set());
-    let mut part = Vec::new();
     let man = Man::new(sub.clone());
-    man.render_synopsis_section(&mut part)?;
-    man.render_description_section(&mut part)?;
-    if has_options {
-        man.render_options_section(&mut part)?;
-    }
-    let text = String::from_utf8_lossy(&part);
-    let lines = text.lines().filter(|it| !it.starts_with(".SH") && !it.starts_with(".ie") && !it.starts_with(".el"));
-    let body: String = lines.map(|it| format!("{it}\n")).collect();
-    Ok(format!(".SS {}\n{}", sub.get_name(), body.replacen(".br\n", ".PP\n", 1)))
+    let synopsis = rendered(|to| man.render_synopsis_section(to))?;
+    let description = rendered(|to| man.render_description_section(to))?;
+    let options = if has_options { rendered(|to| man.render_options_section(to))? } else { String::new() };
+    Ok(format!(".SS {}\n{synopsis}.PP\n{description}{options}", sub.get_name()))
+}
+
+/// A section without its heading and without the preamble of a page.
+fn rendered(section: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    section(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines = text.lines().filter(|it| ![".SH", ".ie", ".el"].iter().any(|own| it.starts_with(own)));
+    Ok(lines.map(|it| format!("{it}\n")).collect())
 }

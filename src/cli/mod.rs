@@ -58,7 +58,7 @@ pub struct Cli {
 pub enum Command {
     /// Write a commented config and a fresh master key
     Init(init::Args),
-    /// Find every fault in the config
+    /// Find every fault in the config, without touching the daemon or a provider
     Check(check::Args),
     /// Show the whole thing on this machine: the four services simulated on loopback
     Demo(demo::Args),
@@ -109,12 +109,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn exit_of(code: std::io::Result<u8>) -> Result<Exit, Failure> {
-    let code = code?;
-    let all = [Exit::Ok, Exit::CannotCreate, Exit::Config];
-    Ok(all.into_iter().find(|it| it.code() == code).unwrap_or(Exit::Internal))
-}
-
 /// The command line, for completions and the manual.
 pub fn command_line() -> clap::Command {
     Cli::command()
@@ -123,8 +117,8 @@ pub fn command_line() -> clap::Command {
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     let out = &mut Output::new(cli.color, cli.json);
     match &cli.command {
-        Command::Init(args) => exit_of(init::run(args, &mut std::io::stdout())),
-        Command::Check(args) => exit_of(check::run(args, &cli.config, cli.json, &mut std::io::stdout())),
+        Command::Init(args) => Ok(init::run(args, out.writer())?),
+        Command::Check(args) => Ok(check::run(args, &cli.config, cli.json, out.writer())?),
         Command::Demo(args) => run::demo(args),
         Command::Run => run::run(cli),
         Command::Status(args) => status::run(cli, args, out),

@@ -81,6 +81,11 @@ impl Output {
         self.bytes(text.as_bytes())
     }
 
+    /// For a command that prints line by line.
+    pub(super) fn writer(&mut self) -> &mut dyn Write {
+        &mut self.to
+    }
+
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.to.write_all(bytes)?;
         self.to.flush()

@@ -131,7 +131,7 @@ impl Problem {
 
     /// A config that can't be used.
     pub fn config(faults: Vec<Fault>) -> Self {
-        let detail = format!("the config on disk has {} fault(s); the one in use stays", faults.len());
+        let detail = format!("the config on disk has {} fault(s) and is not used", faults.len());
         Self { faults, ..Self::new(Kind::ConfigFaults, detail).remedy("rekeyd check") }
     }
 

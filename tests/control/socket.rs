@@ -18,22 +18,22 @@ use tokio_util::sync::CancellationToken;
 
 /// What the engine was asked, and what it answers.
 #[derive(Clone, Default)]
-struct Desk {
-    asked: Arc<Mutex<Vec<Command>>>,
+pub(crate) struct Desk {
+    pub(crate) asked: Arc<Mutex<Vec<Command>>>,
     rejected: Arc<Mutex<Vec<String>>>,
     probe: Option<Probe>,
     refusal: Option<Refused>,
 }
 
-struct Daemon {
+pub(crate) struct Daemon {
     client: Client,
-    desk: Desk,
-    socket: PathBuf,
+    pub(crate) desk: Desk,
+    pub(crate) socket: PathBuf,
     stop: CancellationToken,
     _dir: tempfile::TempDir,
 }
 
-async fn daemon(snapshot: Snapshot, desk: Desk) -> Daemon {
+pub(crate) async fn daemon(snapshot: Snapshot, desk: Desk) -> Daemon {
     daemon_with(snapshot, desk, Arc::new(|| Err(vec![fault()]))).await
 }
 
