@@ -11,7 +11,7 @@ use crate::clock;
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use base64::Engine;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -102,7 +102,7 @@ impl Request {
             *request.body_mut() = Some(body.expose().to_vec().into());
         } else if self.method != Method::GET {
             // An empty body is stated, so that no server waits for one.
-            *request.body_mut() = Some(Vec::new().into());
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         Ok(request)
     }

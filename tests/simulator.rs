@@ -283,11 +283,11 @@ async fn single_invoice_shows_its_keys_to_a_list_call_only_where_there_is_one() 
 }
 
 /// What the client sees of a create that suffers a fault, and how many keys there are then.
-async fn struck(fault: Fault) -> (Result<(u16, usize), &'static str>, usize) {
+async fn struck(fault: Fault, patience: Duration) -> (Result<(u16, usize), &'static str>, usize) {
     let simulator = start().await;
     simulator.fault(Service::Infobip, Call::Create, fault);
     let request = managed(&simulator, Service::Infobip, Method::POST, KEYS).json(&json!({"name": "a"}));
-    let seen = match request.timeout(Duration::from_millis(700)).send().await {
+    let seen = match request.timeout(patience).send().await {
         Err(error) if error.is_timeout() => Err("timeout"),
         Err(error) if error.is_connect() => Err("refused"),
         Err(_) => Err("reset"),
@@ -311,7 +311,8 @@ async fn each_fault_breaks_the_answer_in_its_way_and_leaves_the_effect_that_it_s
         (Fault::NeverAnswers { effect: false }, "timeout", 0),
         (never, "timeout", 1),
     ] {
-        assert_eq!(struck(fault).await, (Err(error), keys), "{fault:?}");
+        let patience = if error == "timeout" { Duration::from_millis(700) } else { PATIENCE };
+        assert_eq!(struck(fault, patience).await, (Err(error), keys), "{fault:?}");
     }
     for (fault, status, keys) in [
         (Fault::ErrorBefore { status: 503 }, 503, 0),
@@ -320,10 +321,10 @@ async fn each_fault_breaks_the_answer_in_its_way_and_leaves_the_effect_that_it_s
         (Fault::Garbage, 200, 1),
         (Fault::Empty, 200, 1),
     ] {
-        let (seen, found) = struck(fault).await;
+        let (seen, found) = struck(fault, PATIENCE).await;
         assert_eq!((seen.unwrap().0, found), (status, keys), "{fault:?}");
     }
-    assert_eq!(struck(Fault::Huge { mib: 1 }).await, (Ok((200, 1024 * 1024)), 1));
+    assert_eq!(struck(Fault::Huge { mib: 1 }, PATIENCE).await, (Ok((200, 1024 * 1024)), 1));
 }
 
 #[tokio::test]
@@ -433,4 +434,52 @@ async fn a_dropped_simulation_listens_no_more() {
     // The task behind the port ends at its next turn.
     let gone = async { while client().get(&url).send().await.is_ok_and(|_| true) {} };
     tokio::time::timeout(PATIENCE, gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_mail_server_speaks_with_a_real_client_in_each_of_its_modes() {
+    use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+    use rekeyd::simulator::MailMode;
+    let simulator = start().await;
+    let message = Message::builder()
+        .from("rekeyd <rekeyd@example.com>".parse().unwrap())
+        .to("payments@example.com".parse().unwrap())
+        .subject("key billing-sms was rotated")
+        .message_id(Some("<n1@example.com>".to_owned()))
+        .body(".a line that begins with a dot\r\n".to_owned())
+        .unwrap();
+    let send = async || {
+        let transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous("127.0.0.1");
+        transport.port(simulator.mail().port()).build().send(message.clone()).await
+    };
+    simulator.mail().set_mode(MailMode::Defers);
+    assert!(send().await.unwrap_err().is_transient());
+    simulator.mail().set_mode(MailMode::Rejects);
+    assert!(send().await.unwrap_err().is_permanent());
+    simulator.mail().set_mode(MailMode::LosesAnswer);
+    send().await.unwrap_err();
+    simulator.mail().set_mode(MailMode::Accepts);
+    send().await.unwrap();
+    simulator.mail().set_open(false).await;
+    send().await.unwrap_err();
+    let mails = simulator.mail().mails();
+    assert_eq!(mails.len(), 2, "one whose answer was lost, one accepted");
+    let mail = &mails[1];
+    assert_eq!((mail.subject.as_str(), mail.message_id.as_str()), ("key billing-sms was rotated", "<n1@example.com>"));
+    assert_eq!(
+        (mail.from.as_str(), mail.to.as_slice()),
+        ("rekeyd@example.com", &["payments@example.com".to_owned()][..])
+    );
+    assert!(mail.raw.contains("\r\n.a line that begins with a dot\r\n"), "{}", mail.raw);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_does_not_undo_the_effect_of_its_call() {
+    let simulator = start().await;
+    simulator.behave(Service::Mobivate, |it| it.latency_ms = 400);
+    let request = ask(&simulator, Service::Mobivate, Method::POST, "/auth/createkey").json(&mobivate_login());
+    let error = request.timeout(Duration::from_millis(100)).send().await.unwrap_err();
+    assert!(error.is_timeout());
+    let issued = |truth: &rekeyd::simulator::Truth| truth.keys(Service::Mobivate).len() == 1;
+    assert!(simulator.truth().until(PATIENCE, issued).await);
 }

@@ -1,4 +1,5 @@
 //! The state on a real disk: what is acknowledged stays, what is sealed stays sealed, and what is wrong is said.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 use rekeyd::core::account::Account;
 use rekeyd::core::names::{KeyName, NoticeId, Token};
 use rekeyd::core::plan::{Notice, NoticeKind, NoticeStatus, Severity};
@@ -28,7 +29,7 @@ fn open(dir: &Path) -> Opened {
 }
 
 fn error(opened: Result<Opened, StoreError>) -> StoreError {
-    opened.err().expect("must be refused")
+    opened.expect_err("must be refused")
 }
 
 /// A folder for the state that does not exist yet, within one that goes with the test.
@@ -86,8 +87,16 @@ fn copy_database(from: &Path, to: &Path) {
 
 /// Changes the database behind the store's back.
 fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
-    let database = sled::Config::new().path(dir.join("sled")).flush_every_ms(None).open().unwrap();
-    change(&database);
+    // Sled's threads may hold its lock a little longer than the store lives; `Store::open` waits for them too.
+    let open = || sled::Config::new().path(dir.join("sled")).flush_every_ms(None).open();
+    let database = (0..100).find_map(|_| {
+        let opened = open();
+        if opened.is_err() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        opened.ok()
+    });
+    change(&database.expect("the database is free"));
 }
 
 /// Every row of the database, as it is.
@@ -298,6 +307,27 @@ fn a_store_that_was_rolled_back_begins_a_new_life_and_says_so_until_it_is_answer
 }
 
 #[test]
+fn after_a_roll_back_the_life_before_it_does_not_come_back_unnoticed() {
+    let (guard, dir) = state();
+    let [early, late] = ["early", "late"].map(|it| guard.path().join(it));
+    drop(open(&dir));
+    for (copy, commits) in [(&early, 0), (&late, 20)] {
+        let store = open(&dir).store;
+        (0..commits).for_each(|_| store.commit(&Batch { sealing_point: true, ..Batch::default() }).unwrap());
+        drop(store);
+        std::fs::create_dir(copy).unwrap();
+        copy_database(&dir, copy);
+    }
+    copy_database(&early, &dir);
+    let second_life = open(&dir);
+    assert!(second_life.rolled_back);
+    second_life.store.commit(&Batch { answers_roll_back: true, ..Batch::default() }).unwrap();
+    drop(second_life.store);
+    copy_database(&late, &dir);
+    assert!(open(&dir).rolled_back);
+}
+
+#[test]
 fn a_restored_database_without_its_sequence_counts_as_rolled_back() {
     let (_guard, dir) = state();
     let first = open(&dir).incarnation;
@@ -446,6 +476,40 @@ fn large_rows_read_back_and_never_go_to_files_that_sled_does_not_sync() {
     assert_eq!(files(&dir.join("sled/blobs")), Vec::<PathBuf>::new());
     let parts = rows(&dir).iter().filter(|(row, _)| row.starts_with(b"part/")).count();
     assert_eq!(parts, 20 * 5, "the parts of what was replaced or forgotten are gone");
+}
+
+#[test]
+fn nobody_reads_half_a_commit() {
+    let (_guard, dir) = state();
+    let store = open(&dir).store;
+    let commit = |byte: u8| {
+        let meta = ["a", "b"].map(|it| (it.to_owned(), Some(vec![byte; 30_000]))).to_vec();
+        let outbox_put = vec![outbox("n", byte.into(), OutboxState::Pending)];
+        store.commit(&Batch { meta, outbox_put, ..Batch::default() }).unwrap();
+    };
+    commit(0);
+    std::thread::scope(|threads| {
+        let writer = threads.spawn(|| (1..60).for_each(commit));
+        while !writer.is_finished() {
+            let read = store.meta("a").unwrap().unwrap();
+            assert!(read.iter().all(|it| *it == read[0]));
+            assert_eq!(store.outbox_due(NOW, 9).unwrap().len(), 1);
+            assert_eq!(store.outbox_counts().unwrap().pending, 1);
+        }
+    });
+}
+
+#[test]
+fn a_token_that_is_not_noted_beside_the_database_ends_all_writing() {
+    let (_guard, dir) = state();
+    let store = open(&dir).store;
+    std::fs::create_dir(dir.join("sequence.new")).unwrap();
+    store.commit(&records(&[record("billing", 1)])).unwrap();
+    let token = Batch { records: vec![record("billing", 2)], sealing_point: true, ..Batch::default() };
+    assert!(matches!(store.commit(&token), Err(StoreError::Poisoned { .. })));
+    assert!(matches!(store.commit(&records(&[record("billing", 3)])), Err(StoreError::Poisoned { .. })));
+    assert!(store.reserve_ready().unwrap_err().contains("sequence.new"));
+    assert_eq!(store.records().unwrap().len(), 1);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! What becomes of the state when the process or the disk fails: seen from outside, in a process of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 use rekeyd::core::record::Record;
 use rekeyd::core::time::Timestamp;
 use rekeyd::secret::Secret;
@@ -25,7 +26,7 @@ fn next(revision: u32) -> Batch {
         records: vec![Record { revision: revision.into(), ..Record::new(name.clone(), NOW) }],
         secrets: vec![(name.clone(), revision, Secret::from(format!("hunter{revision}")))],
         due: vec![(name, Some(NOW.plus(std::time::Duration::from_secs(revision.into()))))],
-        sealing_point: revision % 3 == 0,
+        sealing_point: revision.is_multiple_of(3),
         ..Batch::default()
     }
 }
@@ -64,7 +65,7 @@ fn child_commits_for_ever() {
 fn kill_9_loses_nothing_that_was_acknowledged() {
     let guard = tempfile::tempdir().unwrap();
     let dir = guard.path().join("state");
-    for round in 1..=12_u32 {
+    for round in 1..=8_u32 {
         let mut child = child("child_commits_for_ever", &dir, &[]).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let mut acknowledged = lines.filter_map(|it| it.strip_prefix("acknowledged ")?.parse::<u32>().ok());
@@ -211,4 +212,38 @@ fn a_failed_sync_ends_all_writing_and_no_reading() {
     let done = child("child_goes_on_after_a_failed_sync", &dir, &strace).output().expect("strace is needed");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
     assert!(revision(&open(&dir).store) >= 2, "what was acknowledged is there after a restart");
+}
+
+#[test]
+#[ignore = "run by the tests below, in a process of its own"]
+fn child_commits_until_it_fails() {
+    let Some(dir) = child_state() else { return };
+    let store = open(&dir).store;
+    for it in revision(&store) + 1..=1_000 {
+        if let Err(error) = store.commit(&next(it)) {
+            assert!(matches!(error, StoreError::Poisoned { .. }), "{error}");
+            assert!(store.commit(&next(it)).is_err(), "it stays so");
+            println!("refused {it} {:?}", error.to_string());
+            return;
+        }
+    }
+    panic!("the disk was never full");
+}
+
+#[test]
+fn a_full_disk_costs_no_commit_that_was_acknowledged() {
+    let guard = tempfile::tempdir().unwrap();
+    let dir = guard.path().join("state");
+    for writes in [12, 31] {
+        let inject = format!("inject=pwrite64:error=ENOSPC:when={writes}+");
+        let strace = ["strace", "-f", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", &inject];
+        let before = if dir.exists() { revision(&open(&dir).store) } else { 0 };
+        let done = child("child_commits_until_it_fails", &dir, &strace).output().expect("strace is needed");
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success(), "{said} {}", String::from_utf8_lossy(&done.stderr));
+        let (_, refused) = said.split_once("refused ").unwrap();
+        let acknowledged = refused.split_once(' ').unwrap().0.parse::<u32>().unwrap() - 1;
+        assert!(acknowledged > before, "{said}");
+        assert!(revision(&open(&dir).store) >= acknowledged, "{said}");
+    }
 }

@@ -1,5 +1,6 @@
 //! What targets promise: whole files or none, the order of write and hook, commands that can't hang or harm us, and no secret
 //! in what they say.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 use rekeyd::core::facts::Content;
 use rekeyd::core::names::Fingerprint;
 use rekeyd::core::policy::Reach;
@@ -288,6 +289,23 @@ mod files {
     }
 
     #[tokio::test]
+    async fn a_file_that_holds_more_than_the_key_is_spared() {
+        let (_dir, path) = folder();
+        for (format, content, names) in [
+            ("format = \"env\", variable = \"SMS_KEY\"", format!("SMS_KEY={OLD}\nDATABASE_URL=x\n"), "DATABASE_URL"),
+            ("format = \"json\"", format!("{{\"secret\": \"{OLD}\", \"port\": 80}}"), "port"),
+        ] {
+            let target = file(&path, &format!(", {format}"));
+            fs::write(&path, &content).unwrap();
+            assert_eq!(target.observe(&[parcel(1, OLD)]).await, Content::Askew(fingerprint(OLD)));
+            assert_eq!(target.read().await.unwrap().unwrap().expose(), OLD.as_bytes());
+            let errors = [target.preflight().await.unwrap_err().to_string(), failure(&*target, &parcel(2, NEW)).await];
+            assert!(errors.iter().all(|it| it.contains(names) && it.contains("file of its own")), "{errors:?}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+    }
+
+    #[tokio::test]
     async fn a_shell_reads_an_environment_file_as_it_was_meant() {
         let (_dir, path) = folder();
         let target = file(&path, ", format = \"env\", variable = \"SMS_KEY\"");
@@ -434,8 +452,8 @@ mod commands {
             "sh -c 'trap \"\" TERM; echo $$ >> {0}; while :; do sleep 1; done' & echo $$ >> {0}; echo waiting >&2; wait",
             pids.display()
         );
-        let error = failure(&*exec(&script, ", timeout = \"500ms\""), &parcel(1, NEW)).await;
-        assert!(error.contains("was ended after 500ms: waiting"), "{error}");
+        let error = failure(&*exec(&script, ", timeout = \"1s\""), &parcel(1, NEW)).await;
+        assert!(error.contains("was ended after 1s: waiting"), "{error}");
         all_gone(&pids, 2).await;
     }
 
@@ -444,7 +462,7 @@ mod commands {
         let (dir, _) = folder();
         let pids = dir.path().join("pids");
         let script = format!("trap '' TERM; echo $$ >> {}; while :; do sleep 1; done", pids.display());
-        failure(&*exec(&script, ", timeout = \"300ms\""), &parcel(1, NEW)).await;
+        failure(&*exec(&script, ", timeout = \"1s\""), &parcel(1, NEW)).await;
         all_gone(&pids, 1).await;
     }
 

@@ -1,1 +1,136 @@
-//! TODO
+//! The command line: one file for each subcommand. It parses, asks the daemon, and prints; it decides nothing.
+mod abandon;
+mod adopt;
+pub mod check;
+mod completions;
+mod connect;
+pub mod demo;
+mod exit;
+pub mod history;
+pub mod init;
+mod man;
+pub mod output;
+pub mod plan;
+mod reload;
+mod resume;
+mod reveal;
+mod rotate;
+mod run;
+pub mod status;
+pub mod times;
+
+pub use exit::Exit;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use exit::Failure;
+use output::{Color, Output};
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Replaces API keys before they expire, and never leaves a consumer with a dead one.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "rekeyd", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// The config; conf.d/*.toml beside it is read too
+    #[arg(long, global = true, value_name = "FILE", env = "REKEYD_CONFIG", default_value = "/etc/rekeyd/rekeyd.toml")]
+    pub config: PathBuf,
+    /// The daemon's control socket, if not the one that the config names
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// When to use colours; NO_COLOR is honoured
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    pub color: Color,
+    /// Log more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Write a commented config and a fresh master key
+    Init(init::Args),
+    /// Find every fault in the config, without touching the daemon or a provider
+    Check(check::Args),
+    /// Show the whole thing on this machine: the four services simulated on loopback
+    Demo(demo::Args),
+    /// Run the daemon in the foreground
+    Run,
+    /// Show every key: its health, its expiry, and what comes next
+    Status(status::Args),
+    /// Show what happened: rotations, notices, and who read a secret
+    History(history::Args),
+    /// Take over a key that is in use; the key itself on stdin
+    Adopt(adopt::Args),
+    /// Rotate keys in their next window, or now
+    Rotate(rotate::Args),
+    /// Go on now: ends a halt, or a retry's wait
+    Resume(resume::Args),
+    /// Give up the new key of a halted rotation, and keep the old one
+    Abandon(abandon::Args),
+    /// Print the current secret of a key; this is recorded
+    Reveal(reveal::Args),
+    /// Show what will happen to which key when, and why
+    Plan(plan::Args),
+    /// Have the daemon read its config anew
+    Reload,
+    /// Print a completion script
+    Completions(completions::Args),
+    /// Print the manual page
+    Man,
+}
+
+/// Runs one command line, and says how the process ends.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to tell where the terminal is gone.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()));
+        }
+    };
+    // TLS has two providers to choose from and none by default.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match dispatch(&cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            let _ = write!(std::io::stderr().lock(), "{}", failure.text(Output::for_errors(cli.color)));
+            failure.exit.into()
+        }
+    }
+}
+
+/// The command line, for completions and the manual.
+pub fn command_line() -> clap::Command {
+    Cli::command()
+}
+
+fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
+    let out = &mut Output::new(cli.color, cli.json);
+    match &cli.command {
+        Command::Init(args) => Ok(init::run(args, out.writer())?),
+        Command::Check(args) => Ok(check::run(args, &cli.config, cli.json, out.writer())?),
+        Command::Demo(args) => run::demo(args),
+        Command::Run => run::run(cli),
+        Command::Status(args) => status::run(cli, args, out),
+        Command::History(args) => history::run(cli, args, out),
+        Command::Adopt(args) => adopt::run(cli, args, out),
+        Command::Rotate(args) => rotate::run(cli, args, out),
+        Command::Resume(args) => resume::run(cli, args, out),
+        Command::Abandon(args) => abandon::run(cli, args, out),
+        Command::Reveal(args) => reveal::run(cli, args, out),
+        Command::Plan(args) => plan::run(cli, args, out),
+        Command::Reload => reload::run(cli, out),
+        Command::Completions(args) => completions::run(args, out),
+        Command::Man => man::run(out),
+    }
+}

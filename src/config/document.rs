@@ -147,6 +147,9 @@ pub(super) fn a(what: &str) -> String {
 
 /// A fault for a name that no section has.
 pub(super) fn unknown_name(findings: &mut Findings, at: At, family: &str, name: &str, known: &Sections<'_>) {
-    let hint = suggest::hint(name, known.keys().map(String::as_str));
+    let hint = match known.len() {
+        0 => Hint::from(format!("write a section [{family}s.{name}]")),
+        _ => suggest::hint(name, known.keys().map(String::as_str)),
+    };
     findings.fault(at, format!("there is no {family} `{name}`"), hint);
 }

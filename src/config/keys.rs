@@ -7,7 +7,7 @@ use super::section::{Section, deserializer};
 use super::settings::{Key, Owner};
 use super::written::{self, defaults};
 use crate::core::names::KeyName;
-use crate::core::policy::{OnCreate, Policy, RotateBefore, TargetPolicy};
+use crate::core::policy::{Initial, OnCreate, Policy, RotateBefore, TargetPolicy};
 use crate::core::window::Window;
 use crate::humane::HumanDuration;
 use crate::providers::CreateOptions;
@@ -30,44 +30,62 @@ pub(super) struct Parts<'p, 'i> {
     pub(super) owners: &'p BTreeMap<String, Owner>,
 }
 
+/// A key that could be read, as far as it could.
+pub(super) struct Read {
+    pub(super) provider: String,
+    pub(super) owners: Vec<String>,
+    pub(super) targets: Vec<Arc<dyn Target>>,
+    pub(super) create: Option<Arc<dyn CreateOptions>>,
+    /// Missing where the provider could not be read.
+    pub(super) policy: Option<Policy>,
+    pub(super) initial: Initial,
+}
+
+impl Read {
+    /// The key, if nothing is missing.
+    pub(super) fn complete(self, name: KeyName) -> Option<Key> {
+        let Self { provider, owners, targets, create, policy, .. } = self;
+        Some(Key { name, provider, owners, policy: policy?, create: create?, targets })
+    }
+}
+
 /// The fields of a key that belong to the kinds.
 const KINDS_FIELDS: [&str; 2] = ["create", "deliver"];
 
 impl Parts<'_, '_> {
     /// Reads every `[keys.NAME]`. One that can't be read is missing here.
-    pub(super) fn keys(&self, findings: &mut Findings) -> BTreeMap<KeyName, Key> {
+    pub(super) fn keys(&self, findings: &mut Findings) -> BTreeMap<KeyName, Read> {
         let mut keys = BTreeMap::new();
         for (name, section) in &self.document.keys {
-            let key = self.key(name, section, findings);
-            if let Some(key) = key {
-                keys.insert(key.name.clone(), key);
+            let key = self.key(section, findings);
+            // A name that is none has been told of.
+            if let (Ok(name), Some(key)) = (name.parse(), key) {
+                keys.insert(name, key);
             }
         }
         keys
     }
 
-    fn key(&self, name: &str, section: &Section<'_>, findings: &mut Findings) -> Option<Key> {
+    fn key(&self, section: &Section<'_>, findings: &mut Findings) -> Option<Read> {
         let mut own = section.clone();
         let kinds = own.split(&KINDS_FIELDS);
         let reading = own.read_as::<written::Key>(&KINDS_FIELDS, findings);
         let targets = deliver(&kinds, findings);
-        if let Some(written) = &reading.value {
-            self.look_up(written, section, findings);
-        }
         let written = reading.value?;
-        let provider = self.providers.get(written.provider.get_ref())?;
-        let create = create(&kinds, provider, findings);
-        let policy = self.policy(&written, provider, create.as_deref(), &targets);
-        if reading.clean && provider.clean {
-            check_times(section, &written, &policy, provider, findings);
+        self.look_up(&written, section, findings);
+        let provider = self.providers.get(written.provider.get_ref());
+        let create = provider.and_then(|it| create(&kinds, it, findings));
+        let policy = provider.map(|it| self.policy(&written, it, create.as_deref(), &targets));
+        if let (true, Some(provider), Some(policy)) = (reading.clean, provider.filter(|it| it.clean), &policy) {
+            check_times(section, &written, policy, provider, findings);
         }
-        Some(Key {
-            name: name.parse().ok()?,
+        Some(Read {
+            initial: written.initial,
             provider: written.provider.into_inner(),
             owners: names(written.owners),
-            policy,
-            create: create?,
             targets,
+            create,
+            policy,
         })
     }
 
@@ -85,7 +103,8 @@ impl Parts<'_, '_> {
             }
         }
         owners(section, &written.owners, self.document, findings);
-        if written.owners.is_empty() && section.table.contains_key("owners") {
+        let none = section.table.get("owners").and_then(|it| it.get_ref().as_array()).is_some_and(|it| it.is_empty());
+        if none {
             findings.fault(section.at_field("owners"), "a key needs an owner", "name who is told of it");
         }
     }
@@ -107,6 +126,7 @@ impl Parts<'_, '_> {
             provider: provider.section.provider.capabilities(),
             former: BTreeMap::new(),
             package: create.and_then(CreateOptions::package),
+            restriction: create.and_then(CreateOptions::restriction),
             rotate_before: written.rotate_before.map_or(defaults::ROTATE_BEFORE, |it| it.0),
             valid_for: written.valid_for.map(|it| it.0),
             max_age: written.max_age.map(|it| it.0),
@@ -156,14 +176,10 @@ fn create(kinds: &Section<'_>, provider: &Provider, findings: &mut Findings) -> 
 
 /// Reads every `[[keys.NAME.deliver]]`.
 fn deliver(kinds: &Section<'_>, findings: &mut Findings) -> Vec<Arc<dyn Target>> {
-    let Some(list) = kinds.table.get("deliver") else {
-        let hint = "write [[keys.NAME.deliver]] with kind = \"file\" and a path";
-        findings.warning(kinds.at(), "this key goes nowhere", hint);
-        return Vec::new();
-    };
+    let Some(list) = kinds.table.get("deliver") else { return Vec::new() };
     let DeValue::Array(list) = list.get_ref() else {
-        let message = "`deliver` is a list of tables; write [[keys.NAME.deliver]], with two brackets";
-        findings.fault(kinds.place(&list.span()), message, Hint::default());
+        let hint = "write its header in two brackets: [[keys.NAME.deliver]]";
+        findings.fault(kinds.place(&list.span()), "`deliver` is a list of tables", hint);
         return Vec::new();
     };
     list.iter().filter_map(|it| target(kinds, it, findings)).collect()

@@ -87,6 +87,7 @@ fn settings(document: &Document<'_>, findings: &mut Findings) -> Option<Settings
     let parts = Parts { document, providers: &providers, windows: &windows, owners: &owners };
     let mut keys = parts.keys(findings);
     relations::relate(&parts, &mut keys, findings);
+    let keys = keys.into_iter().filter_map(|(name, it)| it.complete(name.clone()).map(|it| (name, it))).collect();
     let providers = providers.into_iter().map(|(name, it)| (name, it.section)).collect();
     Some(Settings { daemon: daemon?, owners, providers, keys })
 }

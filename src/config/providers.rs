@@ -15,7 +15,6 @@ use std::time::Duration;
 use toml::Spanned;
 
 /// A provider section, with what its keys take over from it.
-#[derive(Debug)]
 pub(super) struct Provider {
     /// The section.
     pub(super) section: ProviderSection,

@@ -1,15 +1,14 @@
 //! What keys are to one another: no two at one place, no two where there is but one, and no circle of authorisations.
 use super::fault::Findings;
-use super::keys::Parts;
+use super::keys::{Parts, Read};
 use super::secrets;
-use super::settings::Key;
 use crate::core::names::{AccountId, KeyName, TargetId};
 use crate::core::policy::{Initial, OnCreate, Reach, TargetPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use toml::de::DeValue;
 
 /// Looks at the keys side by side, and lets each one know the providers whose calls it authorises.
-pub(super) fn relate(parts: &Parts<'_, '_>, keys: &mut BTreeMap<KeyName, Key>, findings: &mut Findings) {
+pub(super) fn relate(parts: &Parts<'_, '_>, keys: &mut BTreeMap<KeyName, Read>, findings: &mut Findings) {
     one_place_one_key(parts, keys, findings);
     one_key_where_a_create_revokes(parts, keys, findings);
     let logins = logins(parts, findings);
@@ -17,44 +16,56 @@ pub(super) fn relate(parts: &Parts<'_, '_>, keys: &mut BTreeMap<KeyName, Key>, f
     for (provider, name) in logins {
         let Some(key) = keys.get_mut(&name) else { continue };
         let id = TargetId::new("login", &provider);
-        key.policy.targets.push(TargetPolicy { id, reach: Reach::Pull, confirms: false });
+        let login = TargetPolicy { id, reach: Reach::Pull, confirms: false };
+        key.policy.iter_mut().for_each(|it| it.targets.push(login.clone()));
+    }
+    goes_somewhere(parts, keys, findings);
+}
+
+fn goes_somewhere(parts: &Parts<'_, '_>, keys: &BTreeMap<KeyName, Read>, findings: &mut Findings) {
+    for (name, key) in keys {
+        let Some(section) = parts.document.keys.get(name.as_str()) else { continue };
+        let unwritten =
+            section.table.get("deliver").is_none_or(|it| it.get_ref().as_array().is_some_and(|it| it.is_empty()));
+        if unwritten && key.policy.as_ref().is_some_and(|it| it.targets.is_empty()) {
+            let hint = format!("write [[keys.{name}.deliver]] with kind = \"file\" and a path");
+            findings.warning(section.at(), format!("key `{name}` goes nowhere"), hint);
+        }
     }
 }
 
-fn one_place_one_key(parts: &Parts<'_, '_>, keys: &BTreeMap<KeyName, Key>, findings: &mut Findings) {
+fn one_place_one_key(parts: &Parts<'_, '_>, keys: &BTreeMap<KeyName, Read>, findings: &mut Findings) {
     let mut taken: BTreeMap<TargetId, &KeyName> = BTreeMap::new();
     for (name, key) in keys {
-        for target in &key.policy.targets {
-            let Some(first) = taken.insert(target.id.clone(), name) else { continue };
+        for (n, target) in key.targets.iter().enumerate() {
+            let id = target.id();
+            let Some(first) = taken.insert(id.clone(), name) else { continue };
             let Some(section) = parts.document.keys.get(name.as_str()) else { continue };
-            let at = section.table.get("deliver").map_or(section.at(), |it| {
-                let wanted = key.targets.iter().rposition(|it| it.id() == target.id).unwrap_or(0);
-                match it.get_ref() {
-                    // Where a target could not be read, the places don't count alike; then the list itself is named.
-                    DeValue::Array(list) if list.len() == key.targets.len() => section.place(&list[wanted].span()),
-                    _ => section.place(&it.span()),
-                }
+            let at = section.table.get("deliver").map_or(section.at(), |it| match it.get_ref() {
+                // Where a target could not be read, the places don't count alike; then the list itself is named.
+                DeValue::Array(list) if list.len() == key.targets.len() => section.place(&list[n].span()),
+                _ => section.place(&it.span()),
             });
             if first == name {
-                findings.fault(
-                    at,
-                    format!("key `{name}` is delivered to {} twice", target.id),
-                    "remove one of the two",
-                );
+                findings.fault(at, format!("key `{name}` is delivered to {id} twice"), "remove one of the two");
             } else {
-                let message = format!("keys `{first}` and `{name}` are both delivered to {}", target.id);
+                let message = format!("keys `{first}` and `{name}` are both delivered to {id}");
                 findings.fault(at, message, "give each key its own place");
             }
         }
     }
 }
 
-fn one_key_where_a_create_revokes(parts: &Parts<'_, '_>, keys: &BTreeMap<KeyName, Key>, findings: &mut Findings) {
+fn one_key_where_a_create_revokes(parts: &Parts<'_, '_>, keys: &BTreeMap<KeyName, Read>, findings: &mut Findings) {
     let mut taken: BTreeMap<&AccountId, &KeyName> = BTreeMap::new();
-    for (name, key) in keys.iter().filter(|(_, it)| it.policy.provider.on_create == OnCreate::Revokes) {
-        let Some(first) = taken.insert(&key.policy.account, name) else { continue };
+    for (name, key) in keys {
+        let Some(provider) = parts.providers.get(&key.provider) else { continue };
+        let account = &provider.section.account;
+        if provider.section.provider.capabilities().on_create != OnCreate::Revokes {
+            continue;
+        }
+        let Some(first) = taken.insert(account, name) else { continue };
         let Some(section) = parts.document.keys.get(name.as_str()) else { continue };
-        let account = &key.policy.account;
         let message =
             format!("account `{account}` has one key at a time, but both `{first}` and `{name}` are to be it");
         findings.fault(section.at_field("provider"), message, "keep one of them, and deliver it to both places");
@@ -80,14 +91,14 @@ fn logins(parts: &Parts<'_, '_>, findings: &mut Findings) -> BTreeMap<String, Ke
 /// both be lost at once, and a key that authorises its own creation can't come into being that way.
 fn no_circle(
     parts: &Parts<'_, '_>,
-    keys: &BTreeMap<KeyName, Key>,
+    keys: &BTreeMap<KeyName, Read>,
     logins: &BTreeMap<String, KeyName>,
     findings: &mut Findings,
 ) {
     let authoriser = |name: &KeyName| keys.get(name).and_then(|it| logins.get(&it.provider));
     let mut seen: BTreeSet<&KeyName> = BTreeSet::new();
     for (name, key) in keys {
-        if authoriser(name) == Some(name) && key.policy.initial == Initial::Create {
+        if authoriser(name) == Some(name) && key.initial == Initial::Create {
             let Some(section) = parts.document.keys.get(name.as_str()) else { continue };
             let message = format!("key `{name}` can't be created: its own provider is authorised by it");
             findings.fault(section.at_field("initial"), message, "write initial = \"adopt\"");

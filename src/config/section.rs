@@ -71,7 +71,13 @@ impl<'i> Section<'i> {
         findings: &mut Findings,
         parse: impl Fn(Spanned<DeTable<'i>>) -> Result<T, Error>,
     ) -> Reading<T> {
-        let mut search = Search { section: self, table: self.table.clone(), removed: Vec::new(), made_up: None };
+        let mut search = Search {
+            section: self,
+            table: self.table.clone(),
+            removed: Vec::new(),
+            touched: Vec::new(),
+            made_up: None,
+        };
         for round in 0..FAULTS {
             match parse(Spanned::new(self.span.clone(), search.table.clone())) {
                 Ok(value) => return Reading { value: Some(value), clean: round == 0 },
@@ -99,6 +105,8 @@ struct Search<'s, 'i> {
     table: DeTable<'i>,
     /// What was taken out, by the place of its table: that it is missing is no second fault.
     removed: Vec<(Range<usize>, String)>,
+    /// The tables that are not as written any more: what is said of them as a whole may be our own doing.
+    touched: Vec<Range<usize>>,
     /// The newest made-up value: its table, its name, and which of the candidates it is.
     made_up: Option<(Range<usize>, String, usize)>,
 }
@@ -113,22 +121,27 @@ impl<'i> Search<'_, 'i> {
         if span == NOWHERE {
             return self.make_up_another();
         }
+        // A nested table knows none of the fields that stand beside those of its section.
+        let also = if self.table.keys().any(|it| it.span() == span) { also } else { &[] };
         let (message, hint) = wording::plain(error.message(), self.section.prefix, also);
+        let mut say = |message, hint| findings.fault(self.section.place(&span), message, hint);
         if let Some(field) = wording::missing(error.message()) {
-            let known = self.removed.iter().any(|(table, name)| *table == span && name == field);
-            if !known {
-                findings.fault(self.section.place(&span), message, hint);
+            if !self.removed.iter().any(|(table, name)| *table == span && name == field) {
+                say(message, hint);
             }
             return self.make_up(span, field.to_owned(), 0);
         }
         if let Some(removed) = take(&mut self.table, &self.section.span, &span) {
-            findings.fault(self.section.place(&span), message, hint);
+            if !self.touched.contains(&span) {
+                say(message, hint);
+            }
+            self.touched.extend(removed.as_ref().map(|(table, _)| table.clone()));
             self.removed.extend(removed);
             return true;
         }
         // It is about the section as a whole. After the first round that may be the fault of what was made up.
         if first {
-            findings.fault(self.section.place(&span), message, hint);
+            say(message, hint);
         }
         false
     }
@@ -143,6 +156,7 @@ impl<'i> Search<'_, 'i> {
         let Some(table) = table_at(&mut self.table, &self.section.span, &at) else { return false };
         let name = Spanned::new(NOWHERE, DeString::Owned(field.clone()));
         table.insert(name, Spanned::new(NOWHERE, nowhere(value.into_inner())));
+        self.touched.push(at.clone());
         self.made_up = Some((at, field, candidate));
         true
     }

@@ -23,7 +23,7 @@ pub struct Source {
 ///
 /// # Errors
 /// Names each file that can't be read.
-pub fn read(path: &Path) -> Result<Vec<Source>, Faults> {
+pub(super) fn read(path: &Path) -> Result<Vec<Source>, Faults> {
     let mut sources = Vec::new();
     let mut findings = Findings::default();
     read_into(&mut sources, &mut findings, path);

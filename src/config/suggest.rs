@@ -3,10 +3,16 @@ use super::fault::Hint;
 
 /// A hint for a word that is not known: the nearest of those that are, or else all of them, if they are few.
 pub(super) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Hint {
-    let mut known: Vec<&str> = known.into_iter().collect();
-    if let Some(near) = nearest(word, &known) {
-        return Hint::from(format!("did you mean `{near}`?"));
+    let known: Vec<&str> = known.into_iter().collect();
+    match nearest(word, &known) {
+        Some(near) => Hint::from(format!("did you mean `{near}`?")),
+        None => list(known),
     }
+}
+
+/// A hint that names all words that are known, if they are few.
+pub(super) fn list<'a>(known: impl IntoIterator<Item = &'a str>) -> Hint {
+    let mut known: Vec<&str> = known.into_iter().collect();
     known.sort_unstable();
     known.dedup();
     match known.len() {

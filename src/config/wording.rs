@@ -52,6 +52,14 @@ pub(super) fn plain(message: &str, prefix: &str, also: &[&str]) -> (String, Hint
         let (word, known) = named(message);
         return unknown("value", "", word, known);
     }
+    if let Some((found, expected)) = message.strip_prefix("invalid type: ").and_then(|it| it.split_once(", expected "))
+    {
+        return (format!("expected {}, found {}", noun(expected), kind(found)), Hint::default());
+    }
+    if let Some((found, expected)) = message.strip_prefix("invalid value: ").and_then(|it| it.split_once(", expected "))
+    {
+        return (format!("expected {}, found {}", noun(expected), super::document::a(found)), Hint::default());
+    }
     match remedy(message) {
         Some((what, hint)) => (what.to_owned(), Hint::from(hint)),
         None => (message.to_owned(), Hint::default()),
@@ -66,9 +74,32 @@ pub(super) fn unknown<'a>(
     known: impl IntoIterator<Item = &'a str>,
 ) -> (String, Hint) {
     if NOT_YET.iter().any(|(it, words)| *it == what && words.contains(&word)) {
-        return (format!("{what} `{prefix}{word}` is not supported yet"), Hint::from("remove it"));
+        let hint = if matches!(what, "kind" | "value") { suggest::list(known) } else { Hint::from("remove it") };
+        return (format!("{what} `{prefix}{word}` is not supported yet"), hint);
     }
     (format!("unknown {what} `{prefix}{word}`"), suggest::hint(word, known))
+}
+
+/// Serde's and Rust's names of types in everyday words.
+fn noun(expected: &str) -> &str {
+    match expected {
+        "a sequence" => "a list",
+        "a map" => "a table",
+        "a nonzero u32" | "a nonzero usize" => "a whole number, 1 or more",
+        "u16" => "a whole number from 0 to 65535",
+        it if it.starts_with("struct ") => "a table",
+        it => it,
+    }
+}
+
+/// What type was found instead. The value is not repeated: it may be a secret in the wrong place.
+fn kind(found: &str) -> String {
+    match found.split([' ', '`']).next().unwrap_or(found) {
+        "sequence" => "a list".to_owned(),
+        "map" => "a table".to_owned(),
+        "floating" => "a number with a point".to_owned(),
+        it => super::document::a(it),
+    }
 }
 
 /// The word that an error is about, and those that it lists: all stand in backticks.

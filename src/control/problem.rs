@@ -1,4 +1,5 @@
 //! What the control socket answers where it refuses: `application/problem+json` (RFC 9457). Every `type` is listed here.
+use crate::config;
 use crate::core::plan::CommandRefused;
 use crate::engine::handle::{Refused, Stopped};
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,8 @@ kinds! {
     KeyDead = "urn:rekeyd:problem:key-dead", 422, "the provider refuses this key";
     /// The key could not be checked.
     KeyUnverified = "urn:rekeyd:problem:key-unverified", 422, "the key could not be verified";
+    /// A target holds another value.
+    TargetHolds = "urn:rekeyd:problem:target-holds", 422, "a target holds another value";
     /// What was said of the key's dates makes no sense.
     KeyDates = "urn:rekeyd:problem:key-dates", 422, "the key's dates are missing or wrong";
     /// The daemon itself failed.
@@ -98,9 +101,9 @@ pub struct Fault {
     /// In which file.
     pub file: String,
     /// In which line, from 1.
-    pub line: Option<usize>,
+    pub line: usize,
     /// In which column, from 1.
-    pub column: Option<usize>,
+    pub column: usize,
     /// What is wrong.
     pub message: String,
     /// What to write instead.
@@ -128,7 +131,7 @@ impl Problem {
 
     /// A config that can't be used.
     pub fn config(faults: Vec<Fault>) -> Self {
-        let detail = format!("the config on disk has {} fault(s); the one in use stays", faults.len());
+        let detail = format!("the config on disk has {} fault(s) and is not used", faults.len());
         Self { faults, ..Self::new(Kind::ConfigFaults, detail).remedy("rekeyd check") }
     }
 
@@ -137,7 +140,7 @@ impl Problem {
         let detail = refused.to_string();
         match refused {
             Refused::NoSuchKey(_) => Self::no_such_key(name),
-            Refused::Command(why) => Self::command(name, *why),
+            Refused::Command(why) => Self::command(name, why.clone()),
             Refused::Store(_) => Self::new(Kind::Store, detail).remedy("free space beside the state, then try again"),
             Refused::NoVersion(_) => Self::new(Kind::NoVersion, detail).remedy(format!("rekeyd adopt {name}")),
             Refused::Config(_) => Self::new(Kind::ConfigRefused, detail).remedy("rekeyd check"),
@@ -160,6 +163,9 @@ impl Problem {
             CommandRefused::OldKeyEnding => {
                 Self::new(Kind::OldKeyEnding, detail).remedy(format!("rekeyd resume {name}"))
             }
+            CommandRefused::TargetHolds(_) => {
+                Self::new(Kind::TargetHolds, detail).remedy(format!("rekeyd adopt {name} --deliver"))
+            }
             CommandRefused::Unadopted => Self::new(Kind::Unadopted, detail).remedy(format!("rekeyd adopt {name}")),
         }
     }
@@ -171,14 +177,17 @@ impl From<Stopped> for Problem {
     }
 }
 
-/// `file:line:column: message (hint)`, as far as it is known.
+impl From<config::Fault> for Fault {
+    fn from(it: config::Fault) -> Self {
+        let file = it.file.display().to_string();
+        Self { file, line: it.line, column: it.column, message: it.message, hint: it.hint }
+    }
+}
+
+/// `file:line:column: message (hint)`.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        for it in [self.line, self.column].into_iter().flatten() {
-            write!(f, ":{it}")?;
-        }
-        write!(f, ": {}", self.message)?;
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
         self.hint.as_ref().map_or(Ok(()), |it| write!(f, " ({it})"))
     }
 }

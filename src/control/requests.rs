@@ -42,6 +42,9 @@ pub struct AdoptRequest {
     /// Take it even if the provider does not accept it.
     #[serde(default)]
     pub unverified: bool,
+    /// Overwrite what else the targets hold.
+    #[serde(default)]
+    pub deliver: bool,
 }
 
 /// `POST /v1/keys/{key}/rotate`.

@@ -56,7 +56,18 @@ pub enum BindError {
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
-    path: PathBuf,
+    file: SocketFile,
+}
+
+/// The file of the socket, removed with it.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // A file that is left is replaced at the next start.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// What every request needs.
@@ -81,8 +92,9 @@ impl Server {
         }
         remove_stale(path).await?;
         let listener = UnixListener::bind(path).map_err(failed)?;
+        let file = SocketFile(path.to_owned());
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self { listener, file })
     }
 
     /// Answers until `stop`; requests that are being answered then end first. The socket file is removed.
@@ -94,8 +106,7 @@ impl Server {
         let desk = Desk { engine, load, service, permits: Arc::new(Semaphore::new(REQUESTS_AT_ONCE)) };
         let app = router(desk).into_make_service_with_connect_info::<Peer>();
         let served = axum::serve(self.listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
-        // A file that is left is replaced at the next start.
-        let _ = std::fs::remove_file(&self.path);
+        drop(self.file);
         served
     }
 }

@@ -11,6 +11,7 @@ use crate::core::policy::Policy;
 use crate::core::record::{Actor, Expiry, Trigger, Wish};
 use crate::core::time::Timestamp;
 use crate::engine::handle::{Request, Snapshot};
+use crate::humane::HumanDuration;
 use crate::secret::Secret;
 use axum::Json;
 use axum::body::Bytes;
@@ -19,6 +20,7 @@ use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The longest reason that an operator may give, in bytes.
@@ -151,6 +153,9 @@ pub(super) async fn adopt(
         expiry,
         probe: probe.map_err(|it| Problem::refused(&key, &it))?,
         unverified: ask.unverified,
+        // The engine looks at the targets itself.
+        targets: BTreeMap::new(),
+        deliver: ask.deliver,
         actor: Some(actor),
     };
     command(&desk, &key, Command::Adopt(adopt), Some(secret)).await
@@ -255,7 +260,7 @@ fn name(key: &str) -> Result<KeyName, Problem> {
 }
 
 fn duration(text: &str) -> Result<Duration, Problem> {
-    let ahead = humantime::parse_duration(text).map_err(|it| bad(format!("for={text}: {it}")))?;
+    let ahead = text.parse::<HumanDuration>().map_err(|it| bad(format!("for={it}")))?.0;
     if ahead > view::PLAN_FOR_MAX {
         return Err(bad(format!(
             "for={text}: a plan looks at most {} days ahead",

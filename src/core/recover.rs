@@ -315,7 +315,7 @@ impl Pass<'_> {
         }
         Some(Version {
             number,
-            account: self.policy.account.clone(),
+            account: self.account.id.clone(),
             id: found.id.clone().filter(|it| !it.is_empty()),
             fingerprint,
             token: token.cloned(),

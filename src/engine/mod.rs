@@ -1,2 +1,418 @@
-//! The engine: the five verbs, and the only caller of effects.
+//! The engine: one task owns all records and accounts, and goes through five verbs for each key:
+//! **observe** ([`observe`](mod@observe)) → **decide** (`core`) → **commit** (`books`, `store`) → **act**
+//! ([`execute`](mod@execute)) → **record** (`core::apply`, commit). Effects run beside it and come back as events, and so
+//! do commands and reloads. A crash anywhere means: begin again with observe.
+mod books;
+mod clockwatch;
+pub mod event;
+pub mod execute;
 pub mod handle;
+pub mod observe;
+mod outbox;
+mod requests;
+pub mod service;
+mod start;
+mod wake;
+
+pub use start::{EngineTask, StartError, start};
+
+use crate::clock;
+use crate::core::apply::apply;
+use crate::core::command::leave_account;
+use crate::core::decide::{decide, look};
+use crate::core::facts::{Action, Blocked};
+use crate::core::names::{AccountId, KeyName, Token};
+use crate::core::pass::phase_name;
+use crate::core::plan::Plan;
+use crate::core::time::Timestamp;
+use crate::store::{Batch, OutboxId, Store, StoreError};
+use books::Books;
+use clockwatch::ClockWatch;
+use event::{Acted, Event, Trouble};
+use execute::{Task, execute};
+use observe::{Observed, Question, observe};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+/// How many events are folded into one commit.
+const EVENTS_AT_ONCE: usize = 256;
+/// How many events may wait.
+const EVENTS_WAITING: usize = 4096;
+/// The engine looks at the clocks at least so often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// How long calls in flight may take to end when the daemon stops.
+pub const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// After a pass in which an action failed, the next begins no sooner than this.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// What is being done for a key right now.
+struct Work {
+    /// Actions whose outcome has not come back.
+    acting: usize,
+    /// Something failed, so that the next pass waits a moment.
+    failed: bool,
+    /// There is something to be seen: the next pass comes at once.
+    moved: bool,
+    /// Something happened meanwhile that the pass under way did not see.
+    again: bool,
+}
+
+/// The one task.
+struct Engine {
+    books: Books,
+    events: mpsc::Sender<Event>,
+    permits: Arc<Semaphore>,
+    clock: ClockWatch,
+    working: BTreeMap<KeyName, Work>,
+    due: BTreeSet<(Timestamp, KeyName)>,
+    wake_at: BTreeMap<KeyName, Timestamp>,
+    blocked: BTreeMap<KeyName, Blocked>,
+    trouble: BTreeMap<AccountId, (Blocked, Timestamp)>,
+    sending: BTreeSet<OutboxId>,
+    /// Rows whose fate becomes durable with the batch; until then the state still shows them as pending.
+    sent: Vec<OutboxId>,
+    /// What is done once the batch is durable.
+    after_commit: Vec<Box<dyn FnOnce() + Send>>,
+    /// Answers in escrow whose outcome becomes durable with the batch.
+    escrow_done: Vec<Token>,
+    started_at: Timestamp,
+    config_loaded_at: Timestamp,
+    config_rejected: Option<String>,
+    stopping: bool,
+}
+
+impl Engine {
+    /// Runs until it is told to stop, and everything in flight has ended.
+    async fn run(mut self, mut inbox: mpsc::Receiver<Event>, stop: CancellationToken) -> Result<(), StoreError> {
+        let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
+        self.sweep();
+        self.commit().await?;
+        while !stop.is_cancelled() {
+            let sleep = self.until_due();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                _ = inbox.recv_many(&mut events, EVENTS_AT_ONCE) => {}
+                () = tokio::time::sleep(sleep) => events.push(Event::Due),
+            }
+            self.fold(&mut events).await?;
+        }
+        self.stopping = true;
+        let end = tokio::time::Instant::now() + STOP_WITHIN;
+        while self.working.values().any(|it| it.acting > 0) {
+            tokio::select! {
+                _ = inbox.recv_many(&mut events, EVENTS_AT_ONCE) => {}
+                () = tokio::time::sleep_until(end) => break,
+            }
+            self.fold(&mut events).await?;
+        }
+        self.commit().await
+    }
+
+    /// Folds events into the books, commits once, and only then lets effects begin.
+    async fn fold(&mut self, events: &mut Vec<Event>) -> Result<(), StoreError> {
+        self.clock.look(clock::now());
+        for event in events.drain(..) {
+            self.handle(event);
+        }
+        self.begin_due();
+        self.begin_sending()?;
+        self.commit().await
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Request(request) => self.answer(request),
+            Event::Sweep => self.sweep(),
+            Event::Due => {}
+            Event::Observed(observed) => self.decide(*observed),
+            Event::Acted(acted) => self.record(*acted),
+            Event::Sent(row, answer) => {
+                self.sent.push(row.id());
+                let row = outbox::after(*row, answer, clock::now());
+                self.books.edit(|it| it.outbox_put.push(row));
+            }
+        }
+    }
+
+    /// Looks at every key of the config.
+    fn sweep(&mut self) {
+        let names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
+        for name in names {
+            self.begin_pass(&name);
+        }
+    }
+
+    fn until_due(&self) -> Duration {
+        let next = self.due.first().map_or(Timestamp::NEVER, |it| it.0);
+        next.since(clock::now()).min(LONGEST_SLEEP)
+    }
+
+    fn begin_due(&mut self) {
+        let now = clock::now();
+        while self.due.first().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, name)) = self.due.pop_first() {
+                self.wake_at.remove(&name);
+                self.begin_pass(&name);
+            }
+        }
+    }
+
+    /// Observe: in a task of its own, at most so many at once.
+    fn begin_pass(&mut self, name: &KeyName) {
+        if self.stopping {
+            return;
+        }
+        if let Some(work) = self.working.get_mut(name) {
+            work.again = true;
+            return;
+        }
+        let Some(question) = self.question(name) else { return };
+        self.working.insert(name.clone(), Work { acting: 0, failed: false, moved: false, again: false });
+        self.due_never(name);
+        let (events, permits) = (self.events.clone(), Arc::clone(&self.permits));
+        self.after_commit.push(Box::new(move || {
+            tokio::spawn(async move {
+                let _permit = permits.acquire_owned().await;
+                let observed = observe(question).await;
+                let _ = events.send(Event::Observed(Box::new(observed))).await;
+            });
+        }));
+    }
+
+    fn question(&mut self, name: &KeyName) -> Option<Question> {
+        let key = self.books.key(name)?;
+        let policy = self.books.policy(name)?;
+        let record = self.books.records.get(name)?.clone();
+        let account = self.books.account(&policy.account);
+        let look = look(&record, &account, &policy, clock::now());
+        Some(Question {
+            service: self.books.service(&key, &policy.account),
+            parcels: self.books.parcels(name),
+            targets: key.targets,
+            clock_suspect: self.clock.is_suspect(),
+            store: Arc::clone(&self.books.store),
+            record,
+            account,
+            policy,
+            look,
+        })
+    }
+
+    /// Decide: on the books as they are now, if they are still those that were asked about.
+    fn decide(&mut self, observed: Observed) {
+        let name = observed.name.clone();
+        let now = clock::now();
+        let fresh = self.books.records.get(&name).is_some_and(|it| it.revision == observed.revision);
+        let (Some(policy), true) = (self.books.policy(&name), fresh && !self.stopping) else {
+            return self.end_pass(&name, true);
+        };
+        self.note_trouble(&policy.account, &observed.trouble, now);
+        self.compare_clocks(&policy.account);
+        let Some(before) = self.books.records.get(&name).cloned() else { return };
+        let account = self.books.account(&policy.account);
+        let plan = decide(&before, &account, &observed.facts, &policy, &self.books.by, now);
+        let Plan { change, actions, wake_at, blocked } = plan;
+        let rolled_back = change.rolled_back;
+        let moved = phase_name(&before.phase) != phase_name(&change.record.phase);
+        self.books.enter(change, &observed.secrets);
+        self.leave_accounts(&name, &policy.account, now);
+        match blocked {
+            Some(it) => self.blocked.insert(name.clone(), it),
+            None => self.blocked.remove(&name),
+        };
+        self.due_at(&name, wake_at);
+        if rolled_back {
+            self.begin_new_epoch(now);
+            return self.end_pass(&name, true);
+        }
+        if let Some(work) = self.working.get_mut(&name) {
+            work.acting = actions.len();
+            work.moved = moved || !actions.is_empty();
+        }
+        for action in actions {
+            self.act(&name, &policy.account, action);
+        }
+        if self.working.get(&name).is_some_and(|it| it.acting == 0) {
+            self.end_pass(&name, false);
+        }
+    }
+
+    /// What was lost at an account that the key has left is reported, so that nobody looks for it in vain.
+    fn leave_accounts(&mut self, name: &KeyName, working: &AccountId, now: Timestamp) {
+        let left = self.books.accounts.values().filter(|it| it.id != *working);
+        let left: Vec<_> = left.filter(|it| it.open.keys().any(|it| it.name == *name)).cloned().collect();
+        for account in left {
+            let (Some(record), Some(policy)) = (self.books.records.get(name), self.books.policy(name)) else { return };
+            if let Some(change) = leave_account(record, &account, &policy, now) {
+                self.books.enter(change, &BTreeMap::new());
+            }
+        }
+    }
+
+    /// Act: begins once the plan is durable.
+    fn act(&mut self, name: &KeyName, account: &AccountId, action: Action) {
+        let Some(key) = self.books.key(name) else { return };
+        let account = match &action {
+            Action::Revoke(it) => it.account.clone(),
+            _ => account.clone(),
+        };
+        let (target, version) = match &action {
+            Action::Deliver { target, version } | Action::Confirm { target, version } => (Some(target), Some(*version)),
+            _ => (None, None),
+        };
+        let service = self.books.service(&key, &account);
+        let task = Task {
+            name: name.clone(),
+            account: self.books.account(&account),
+            service,
+            target: target.and_then(|it| self.books.target(name, it)),
+            version: version.and_then(|it| self.books.version(name, it)),
+            provider: key.provider,
+            store: Arc::clone(&self.books.store),
+            action,
+        };
+        let (events, permits) = (self.events.clone(), Arc::clone(&self.permits));
+        self.after_commit.push(Box::new(move || {
+            tokio::spawn(async move {
+                let _permit = permits.acquire_owned().await;
+                let acted = execute(task, clock::now).await;
+                let _ = events.send(Event::Acted(Box::new(acted))).await;
+            });
+        }));
+    }
+
+    /// Record: folds an outcome in. A created secret becomes durable in the same commit, whatever happened meanwhile.
+    fn record(&mut self, acted: Acted) {
+        let now = clock::now();
+        let Acted { name, account, action, outcome, secrets, trouble, login } = acted;
+        self.note_trouble(&account, &trouble, now);
+        self.compare_clocks(&account);
+        if let Action::Create { token, .. } = &action {
+            self.escrow_done.push(token.clone());
+        }
+        let failed = is_failure(&outcome);
+        if failed {
+            tracing::warn!(key = %name, ?action, why = message(&outcome), "an action failed");
+        }
+        if let (Some(policy), Some(record)) = (self.books.policy(&name), self.books.records.get(&name).cloned()) {
+            let mut account = self.books.account(&account);
+            account.known.extend(login);
+            let change = apply(&record, &account, &action, &outcome, &policy, &self.books.by, now);
+            self.books.enter(change, &secrets);
+        }
+        let Some(work) = self.working.get_mut(&name) else { return };
+        work.failed |= failed;
+        work.acting -= 1;
+        if work.acting == 0 {
+            self.end_pass(&name, false);
+        }
+    }
+
+    /// The pass is over. The next one comes at once where something moved, and no later than it was asked for.
+    fn end_pass(&mut self, name: &KeyName, again: bool) {
+        let Some(work) = self.working.remove(name) else { return };
+        if work.again || again || (work.moved && !work.failed) {
+            self.begin_pass(name);
+        } else if work.moved {
+            self.due_at(name, clock::now().plus(AFTER_FAILURE));
+        }
+    }
+
+    /// Enters when a key is to be looked at again, unless that is sooner already.
+    fn due_at(&mut self, name: &KeyName, at: Timestamp) {
+        let at = self.wake_at.get(name).map_or(at, |it| at.min(*it));
+        self.due_never(name);
+        if at < Timestamp::NEVER {
+            self.due.insert((at, name.clone()));
+            self.wake_at.insert(name.clone(), at);
+        }
+        self.books.due(name, at);
+    }
+
+    fn due_never(&mut self, name: &KeyName) {
+        if let Some(at) = self.wake_at.remove(name) {
+            self.due.remove(&(at, name.clone()));
+        }
+    }
+
+    fn note_trouble(&mut self, account: &AccountId, trouble: &Trouble, now: Timestamp) {
+        match trouble {
+            Trouble::Unasked => {}
+            Trouble::Well => {
+                self.trouble.remove(account);
+            }
+            Trouble::Held(why) => {
+                let since = self.trouble.get(account).map_or(now, |it| it.1);
+                self.trouble.insert(account.clone(), (why.clone(), since));
+            }
+        }
+    }
+
+    fn compare_clocks(&mut self, account: &AccountId) {
+        let dated = self.books.settings.account(account).and_then(|it| it.provider.dated());
+        if let Some(dated) = dated {
+            self.clock.compare(dated.theirs, dated.ours);
+        }
+    }
+
+    fn begin_sending(&mut self) -> Result<(), StoreError> {
+        let room = outbox::SENDING_MOST.saturating_sub(self.sending.len());
+        if room == 0 || self.stopping {
+            return Ok(());
+        }
+        let now = clock::now();
+        for row in self.books.store.outbox_due(now, self.sending.len() + room)? {
+            if self.sending.len() < outbox::SENDING_MOST && self.sending.insert(row.id()) {
+                let (settings, events) = (Arc::clone(&self.books.settings), self.events.clone());
+                tokio::spawn(outbox::send(row, settings, now, events));
+            }
+        }
+        Ok(())
+    }
+
+    /// Commit: what is in the books becomes durable; then what waited for that begins.
+    async fn commit(&mut self) -> Result<(), StoreError> {
+        if let Some(batch) = self.books.take_batch(clock::now()) {
+            let told = !batch.outbox_put.is_empty();
+            write(Arc::clone(&self.books.store), batch).await?;
+            if told {
+                // New rows are to be sent now.
+                let _ = self.events.try_send(Event::Due);
+            }
+        }
+        for id in std::mem::take(&mut self.sent) {
+            self.sending.remove(&id);
+        }
+        for token in std::mem::take(&mut self.escrow_done) {
+            let escrow = self.books.store.escrow().clone();
+            tokio::task::spawn_blocking(move || escrow.forget(&token));
+        }
+        for effect in std::mem::take(&mut self.after_commit) {
+            effect();
+        }
+        Ok(())
+    }
+}
+
+/// The state's calls block, and an fdatasync may take long.
+async fn write(store: Arc<Store>, batch: Batch) -> Result<(), StoreError> {
+    let written = tokio::task::spawn_blocking(move || store.commit(&batch)).await;
+    written.unwrap_or_else(|panic| Err(StoreError::Encode { what: "the batch".into(), why: panic.to_string() }))
+}
+
+fn is_failure(outcome: &crate::core::facts::Outcome) -> bool {
+    !message(outcome).is_empty()
+}
+
+fn message(outcome: &crate::core::facts::Outcome) -> &str {
+    use crate::core::facts::Outcome;
+    match outcome {
+        Outcome::NotSent(why) | Outcome::Unreadable(why) | Outcome::Unknown(why) | Outcome::Failed(why) => why,
+        Outcome::Refused(it) => &it.message,
+        _ => "",
+    }
+}

@@ -1,7 +1,7 @@
-//! References to secrets as the config writes them. A literal secret is a fault, and the fault doesn't repeat it, as the
-//! derived reader of [`SecretRef`] would.
+//! References to secrets where a managed key can be none, or where there may be two.
 use crate::secret::SecretRef;
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
 /// How many secrets a webhook may be signed with at once: the old one and the new one, while it is rotated.
@@ -28,7 +28,13 @@ pub(super) enum TextOrReference {
 
 impl<'de> Deserialize<'de> for Reference {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OneVisitor).map(Self)
+        let found = SecretRef::deserialize(deserializer)?;
+        if matches!(found, SecretRef::Key(_)) {
+            return Err(D::Error::custom(format_args!(
+                "a managed key only authorises a provider's calls; write {FORMS}"
+            )));
+        }
+        Ok(Self(found))
     }
 }
 
@@ -41,28 +47,6 @@ impl<'de> Deserialize<'de> for References {
 impl<'de> Deserialize<'de> for TextOrReference {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(TextVisitor)
-    }
-}
-
-struct OneVisitor;
-
-impl<'de> Visitor<'de> for OneVisitor {
-    type Value = SecretRef;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{FORMS}")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SecretRef, A::Error> {
-        reference(map)
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<SecretRef, E> {
-        Err(literal())
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<SecretRef, E> {
-        Err(literal())
     }
 }
 
@@ -95,11 +79,11 @@ impl<'de> Visitor<'de> for SomeVisitor {
     }
 
     fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
-        Err(literal())
+        Err(E::custom(format_args!("a secret must not stand in the config; write {FORMS}")))
     }
 
     fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-        Err(literal())
+        Err(E::custom(format_args!("a secret must not stand in the config; write {FORMS}")))
     }
 }
 
@@ -121,23 +105,8 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 }
 
-fn literal<E: Error>() -> E {
-    E::custom(format_args!("a secret must not stand in the config; write {FORMS}"))
-}
-
-fn reference<'de, A: MapAccess<'de>>(mut map: A) -> Result<SecretRef, A::Error> {
-    let wanted = || A::Error::custom(format_args!("exactly one place is needed: {FORMS}"));
-    let (form, place): (String, String) = map.next_entry()?.ok_or_else(wanted)?;
-    if map.next_key::<IgnoredAny>()?.is_some() {
-        return Err(wanted());
-    }
-    match form.as_str() {
-        "credential" => Ok(SecretRef::Credential(place)),
-        "file" => Ok(SecretRef::File(place.into())),
-        "env" => Ok(SecretRef::Env(place)),
-        "key" => Err(A::Error::custom(format_args!("a managed key only authorises a provider's calls; write {FORMS}"))),
-        other => Err(A::Error::unknown_field(other, &["credential", "file", "env"])),
-    }
+fn reference<'de, A: MapAccess<'de>>(map: A) -> Result<SecretRef, A::Error> {
+    Reference::deserialize(MapAccessDeserializer::new(map)).map(|it| it.0)
 }
 
 #[cfg(test)]

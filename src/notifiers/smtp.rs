@@ -19,6 +19,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// How long a connection may take to be made.
@@ -27,8 +28,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an idle connection is kept; servers close theirs after minutes.
 pub const IDLE_FOR: Duration = Duration::from_secs(30);
-/// How many idle connections are kept.
-pub const IDLE_CONNECTIONS: usize = 4;
+/// How many connections there are at once; mail servers limit them too. Further mails wait, within their own limit.
+pub const CONNECTIONS: usize = 4;
 /// How long a server may take to say that an idle connection still works, or to say good-bye.
 const NOOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much of a server's answer is passed on, in characters.
@@ -148,6 +149,7 @@ pub struct SmtpClient {
     settings: Smtp,
     tls: Option<TlsParameters>,
     limit: Duration,
+    slots: Semaphore,
     idle: Mutex<Idle>,
 }
 
@@ -173,7 +175,7 @@ impl SmtpClient {
     /// Likewise.
     pub fn with_limit(settings: Smtp, limit: Duration) -> Result<Arc<Self>, Fault> {
         let tls = if settings.security == Security::None { None } else { Some(tls(&settings)?) };
-        Ok(Arc::new(Self { settings, tls, limit, idle: Mutex::default() }))
+        Ok(Arc::new(Self { settings, tls, limit, slots: Semaphore::new(CONNECTIONS), idle: Mutex::default() }))
     }
 
     /// The settings that it was made from.
@@ -194,6 +196,8 @@ impl SmtpClient {
     }
 
     async fn exchange(self: &Arc<Self>, envelope: &Envelope, mail: &[u8]) -> Sent {
+        // The slot is given back after the connection is parked, so that parked and busy ones stay within the limit.
+        let _slot = self.slots.acquire().await;
         let mut connection = match self.working().await {
             Some(it) => it,
             None => match self.connect().await {
@@ -258,11 +262,6 @@ impl SmtpClient {
     fn park(self: &Arc<Self>, connection: AsyncSmtpConnection) {
         let number = {
             let mut idle = self.idle();
-            if idle.parked.len() >= IDLE_CONNECTIONS {
-                drop(idle);
-                tokio::spawn(part(connection));
-                return;
-            }
             idle.last += 1;
             let number = idle.last;
             idle.parked.push((number, connection));

@@ -142,6 +142,11 @@ impl CreateOptions for Create {
     fn as_any(&self) -> &dyn std::any::Any {
         self
     }
+
+    fn restriction(&self) -> Option<String> {
+        let ips: Vec<&str> = self.allowed_ips.iter().map(|it| it.0.as_str()).collect();
+        (!ips.is_empty()).then(|| ips.join(" "))
+    }
 }
 
 /// Reads `[providers.NAME]`.

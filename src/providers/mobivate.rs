@@ -6,7 +6,7 @@ use super::setting::{KeyText, OptionalPath, Password, Username};
 use super::{Auth, CallError, CreateError, CreateOptions, CreateRequest, Created, Issued, Provider, Raw, Unreadable};
 use crate::core::facts::Probe;
 use crate::core::policy::{Capabilities, OnCreate, Recover};
-use crate::http::{BaseUrl, Client, Dated, Method, Request};
+use crate::http::{BaseUrl, Client, Dated, Method, Reply, Request};
 use crate::secret::Secret;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -126,7 +126,12 @@ impl Provider for Mobivate {
 
     async fn read(&self, _auth: &Auth) -> Result<Issued, CallError> {
         let request = self.login("/auth/getkey").await.map_err(CallError::Unreachable)?;
-        let answer = reply::called(self.client.send(request).await, REMEDY)?;
+        let reply = self.client.send(request).await;
+        // There is no key yet. A wrong base_url would say the same, and refuse the create as well.
+        if matches!(&reply, Reply::Answer(answer) if answer.status == 404) {
+            return Ok(Issued::default());
+        }
+        let answer = reply::called(reply, REMEDY)?;
         issued(&answer.body).map_err(|error| reply::odd(&answer, &error))
     }
 

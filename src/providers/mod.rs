@@ -9,7 +9,7 @@ mod setting;
 mod single_invoice;
 
 use crate::core::facts::{Probe, Refusal};
-use crate::core::names::{KeyName, Token};
+use crate::core::names::{Fingerprint, KeyName, Token};
 use crate::core::policy::Capabilities;
 use crate::core::time::Timestamp;
 use crate::http::{Client, Dated};
@@ -20,6 +20,7 @@ use std::sync::Arc;
 use toml::de::{Error, ValueDeserializer};
 
 /// One kind of provider. Making a provider touches neither the network nor a file; its secrets are read at each call.
+#[derive(Debug)]
 pub struct Kind {
     /// The word of `kind = "…"`.
     pub name: &'static str,
@@ -201,6 +202,12 @@ pub trait Provider: fmt::Debug + Send + Sync {
 
     /// The managed key that authorises its calls, if one does.
     fn authorised_by(&self) -> Option<&KeyName> {
+        None
+    }
+
+    /// Tells the key of its own settings that authorises its calls from other keys, where one does. It is among those
+    /// that the account lists, and certainly no new one.
+    fn login_key(&self) -> Option<Fingerprint> {
         None
     }
 

@@ -1,9 +1,7 @@
 //! The settings that several kinds share. A wrong value is a fault where it stands in the file.
-use crate::core::names::KeyName;
+use crate::core::names::{Fingerprint, KeyName};
 use crate::secret::{Secret, SecretRef};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use std::fmt;
+use serde::de::{Deserialize, Deserializer};
 
 /// The most bytes of a path, a name or another text in a setting.
 const TEXT_BYTES: usize = 256;
@@ -76,6 +74,11 @@ impl Login {
         if let SecretRef::Key(name) = &self.0 { Some(name) } else { None }
     }
 
+    /// Tells the secret from others, where it is none of the managed keys and can be read.
+    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+        self.0.resolve().ok().map(|it| it.fingerprint())
+    }
+
     /// Reads the secret. Where it is a managed key, `current` is its current version.
     ///
     /// # Errors
@@ -93,25 +96,9 @@ impl Login {
     }
 }
 
-/// Reads the reference from a table only. A text is refused without being repeated: it is a secret written in the open.
 impl<'de> Deserialize<'de> for Login {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Table;
-        impl<'de> Visitor<'de> for Table {
-            type Value = Login;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a secret reference such as { credential = \"name\" }")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Login, A::Error> {
-                SecretRef::deserialize(MapAccessDeserializer::new(map)).map(Login)
-            }
-            fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Login, E> {
-                Err(E::custom(
-                    "a secret must not be written here; write { credential = \"name\" } or { file = \"path\" }",
-                ))
-            }
-        }
-        deserializer.deserialize_any(Table)
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        SecretRef::deserialize(from).map(Self)
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     Auth, CallError, CreateError, CreateOptions, CreateRequest, Created, Issued, Listing, Provider, Raw, Unreadable,
 };
 use crate::core::facts::Probe;
-use crate::core::names::KeyName;
+use crate::core::names::{Fingerprint, KeyName};
 use crate::core::policy::{Capabilities, OnCreate, Recover};
 use crate::http::{BaseUrl, Client, Dated, Method, Request};
 use crate::secret::Secret;
@@ -124,6 +124,10 @@ impl Provider for SingleInvoice {
     fn capabilities(&self) -> Capabilities {
         let recover = if self.settings.list.0.is_some() { Recover::DiffList } else { Recover::DiffAnswer };
         Capabilities { recover, probes: self.settings.probe.0.is_some(), ..CAPABILITIES }
+    }
+
+    fn login_key(&self) -> Option<Fingerprint> {
+        self.settings.apikey.fingerprint()
     }
 
     fn authorised_by(&self) -> Option<&KeyName> {

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// What the webhook of the owner is signed with.
 pub const HOOK_SECRET: &str = "whsec_YSBzaW11bGF0ZWQgd2ViaG9vayBzZWNyZXT7//4gMzI=";
+/// The managed key that authorises the calls to Single-Invoice, where it is one.
+const MANAGED_LOGIN: &str = "invoices-account";
 /// What seals the state; like all secrets here it protects nothing.
 const MASTER_KEY: &str = "00112233445566778899aabbccddeeff0123456789abcdef0123456789abcdef";
 
@@ -34,11 +36,13 @@ pub struct World {
     pub accept_within: Duration,
     /// How often everything is looked at: cron with seconds.
     pub sweep: String,
-    /// `create` or `adopt`.
+    /// `create` or `adopt`; a managed login is always to be adopted.
     pub initial: String,
+    /// How many creates each account may have in 24 hours.
+    pub creates_per_day: u32,
     /// `json` or `xml`, at Infobip.
     pub format: String,
-    /// The Single-Invoice account key is itself a managed key, `invoices-account`; it is to be adopted first.
+    /// The Single-Invoice account key is itself a managed key, `invoices-account`.
     pub managed_login: bool,
     /// More fields of one key, by the key's name: lines of TOML that stand in its section.
     pub more: Vec<(String, String)>,
@@ -58,6 +62,7 @@ impl Default for World {
             accept_within: Duration::from_secs(3),
             sweep: "* * * * * *".to_owned(),
             initial: "create".to_owned(),
+            creates_per_day: 1000,
             format: "json".to_owned(),
             managed_login: false,
             more: Vec::new(),
@@ -104,6 +109,7 @@ impl World {
 /// # Errors
 /// Where the folder can't be written.
 pub fn write_config(dir: &Path, simulator: &Simulator, world: &World) -> Result<PathBuf, WorldError> {
+    let dir = &std::path::absolute(dir).map_err(|source| WorldError { path: dir.to_owned(), source })?;
     for part in ["state", "keys", "secrets"] {
         let path = dir.join(part);
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
@@ -160,11 +166,11 @@ fn render(dir: &Path, simulator: &Simulator, world: &World) -> String {
             Service::SingleInvoice => "create = { package = \"Coverage\" }\n",
             Service::Infobip2fa | Service::Mobivate => "",
         };
-        out.push_str(&key(dir, world, World::key_name(*service), *service, create));
+        out.push_str(&key(dir, world, World::key_name(*service), *service, &world.initial, create));
     }
     if world.managed_login {
         let create = "create = { package = \"Account\" }\n";
-        out.push_str(&key(dir, world, "invoices-account", Service::SingleInvoice, create));
+        out.push_str(&key(dir, world, MANAGED_LOGIN, Service::SingleInvoice, "adopt", create));
     }
     out.push('\n');
     out.push_str(&world.sections);
@@ -187,7 +193,7 @@ fn provider(dir: &Path, simulator: &Simulator, world: &World, service: Service) 
         }
         Service::Mobivate => {}
         Service::SingleInvoice => {
-            let managed = "{ key = \"invoices-account\" }".to_owned();
+            let managed = format!("{{ key = \"{MANAGED_LOGIN}\" }}");
             let login = if world.managed_login { managed } else { secret_ref(dir, kind) };
             let _ = writeln!(out, "apikey = {login}\nprobe = \"{INVOICE_PROBE}\"");
             if list_call {
@@ -196,21 +202,26 @@ fn provider(dir: &Path, simulator: &Simulator, world: &World, service: Service) 
         }
     }
     let (accept, settle) = (format_duration(world.accept_within), format_duration(world.settle));
-    let _ = write!(out, "accept_within = \"{accept}\"\nsettle = \"{settle}\"\n");
+    let creates = world.creates_per_day;
+    let _ = write!(out, "accept_within = \"{accept}\"\nsettle = \"{settle}\"\ncreates_per_day = {creates}\n");
     out
 }
 
-fn key(dir: &Path, world: &World, name: &str, service: Service, create: &str) -> String {
+fn key(dir: &Path, world: &World, name: &str, service: Service, initial: &str, create: &str) -> String {
+    // Where a create ends the old key there is nothing to overlap, and `check` says so.
+    let overlap = match service {
+        Service::Mobivate => String::new(),
+        _ => format!("overlap = \"{}\"\n", format_duration(world.overlap)),
+    };
     let more = world.more.iter().filter(|it| it.0 == name).map(|it| format!("{}\n", it.1.trim_end()));
     format!(
         "\n[keys.{name}]\nprovider = \"{kind}\"\nowners = [\"payments\"]\ninitial = {initial}\nvalid_for = \"{lifetime}\"\n\
-         rotate_before = \"{before}\"\noverlap = \"{overlap}\"\nannounce = \"{announce}\"\n{create}{more}\n\
+         rotate_before = \"{before}\"\n{overlap}announce = \"{announce}\"\n{create}{more}\n\
          [[keys.{name}.deliver]]\nkind = \"file\"\npath = {path}\nmode = \"0600\"\n",
         kind = service.kind(),
-        initial = quote(&world.initial),
+        initial = quote(initial),
         lifetime = format_duration(world.lifetime),
         before = format_duration(world.rotate_before),
-        overlap = format_duration(world.overlap),
         announce = format_duration(world.announce),
         more = more.collect::<String>(),
         path = quote_path(&World::key_file(dir, name)),

@@ -1,6 +1,6 @@
 //! What can be made durable in one commit, and the rows that are not the core's own types.
 use crate::core::account::Account;
-use crate::core::names::{KeyName, NoticeId};
+use crate::core::names::{Incarnation, KeyName, NoticeId};
 use crate::core::plan::Notice;
 use crate::core::record::{Record, Rotation, VersionNo};
 use crate::core::time::Timestamp;
@@ -33,6 +33,8 @@ pub struct Batch {
     /// Whether something leaves the machine on the strength of this commit that must never be done twice (a token).
     /// A store that is rolled back to before such a commit is noticed at the next open.
     pub sealing_point: bool,
+    /// Who issues tokens from now on.
+    pub new_incarnation: Option<Incarnation>,
     /// The consequences of a roll-back are in this batch: don't report it again.
     pub answers_roll_back: bool,
     /// The consequences of the move to another machine are in this batch: don't report it again.

@@ -7,6 +7,7 @@
 //! - A value of more than 128 KiB goes to a file of its own that is never synced. Rows are kept far below that, see
 //!   [`super::rows::PART_BYTES`].
 use super::error::{StoreError, at};
+use super::rows::Row;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Bound;
@@ -111,9 +112,6 @@ pub(super) struct Range<'a> {
     rows: sled::Iter,
     dir: &'a Path,
 }
-
-/// A row's name and value.
-pub(super) type Row = (Vec<u8>, Vec<u8>);
 
 impl Iterator for Range<'_> {
     type Item = Result<Row, StoreError>;

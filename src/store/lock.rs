@@ -1,11 +1,17 @@
 //! One daemon for one state: a lock that goes with the process.
 use super::error::{StoreError, at};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
+/// How often the lock is tried. A child that this process is just starting holds it too, until it runs its own program.
+const TRIES: u32 = 10;
+/// The wait between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
 /// The most bytes that are read of a pid.
 const PID_BYTES: u64 = 16;
 
@@ -21,9 +27,9 @@ impl Lock {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let mut file = file.map_err(at(&path))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match lock(&file) {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(in_use(dir, &file)),
+            Err(Errno::WOULDBLOCK) => return Err(in_use(dir, &file)),
             Err(error) => return Err(at(&path)(error.into())),
         }
         let note = |file: &mut File| {
@@ -37,6 +43,16 @@ impl Lock {
         }
         Ok(Self { _file: file })
     }
+}
+
+fn lock(file: &File) -> rustix::io::Result<()> {
+    for _ in 1..TRIES {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    flock(file, FlockOperation::NonBlockingLockExclusive)
 }
 
 fn in_use(dir: &Path, file: &File) -> StoreError {

@@ -16,6 +16,8 @@ mod disk;
 mod draft;
 mod error;
 mod escrow;
+#[cfg(test)]
+mod golden;
 mod lock;
 mod open;
 mod reserve;
@@ -39,16 +41,17 @@ use lock::Lock;
 use reserve::Reserve;
 use seal::{Place, Seal};
 use serde::de::DeserializeOwned;
+use std::fmt;
 use std::ops::Bound;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The most rows that [`Store::history`] answers with: the newest.
 pub const HISTORY_ROWS: usize = 50_000;
 /// How many rows one commit of [`Store::prune`] removes.
 const PRUNE_ROWS: usize = 1_000;
 
-/// The open state. One thread writes at a time; any may read.
+/// The open state. One thread writes at a time; others wait to read until it is done.
 pub struct Store {
     // Before the lock: the database must be closed when the lock goes.
     disk: Disk,
@@ -56,8 +59,9 @@ pub struct Store {
     escrow: Escrow,
     reserve: Reserve,
     dir: PathBuf,
-    /// The number of the last commit. Whoever holds it is the only writer.
-    commits: Mutex<u64>,
+    /// The number of the last commit. Who writes holds it alone, so that nobody reads half a commit, nor one that the
+    /// disk has not confirmed yet.
+    commits: RwLock<u64>,
     _lock: Lock,
 }
 
@@ -69,14 +73,17 @@ impl Store {
     /// holds, and nothing may be done on the strength of what is read. With any other error nothing was written.
     pub fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         self.disk.check()?;
-        let mut commits = self.commits();
+        let mut commits = self.writing();
         let next = *commits + 1;
         let mut draft = Draft::new(&self.disk);
         draft.add(batch, &self.seal, next)?;
-        if batch.answers_roll_back || batch.answers_new_machine {
+        if batch.answers_roll_back || batch.answers_new_machine || batch.new_incarnation.is_some() {
             let mut identity = open::read_identity(&self.disk)?;
             identity.rolled_back &= !batch.answers_roll_back;
             identity.new_machine &= !batch.answers_new_machine;
+            if let Some(by) = &batch.new_incarnation {
+                identity.incarnation = by.clone();
+            }
             draft.put_json(rows::IDENTITY_ROW, &identity)?;
         }
         draft.put(rows::SEQUENCE_ROW, &next.to_be_bytes())?;
@@ -93,6 +100,7 @@ impl Store {
     /// # Errors
     /// Where a row is damaged. None is left out: a key without its record would look like one that was never ours.
     pub fn records(&self) -> Result<Vec<Record>, StoreError> {
+        let _reading = self.reading();
         let read = self.disk.prefix(rows::RECORDS).map(|row| {
             let (row, record): (_, Record) = self.decoded(row?)?;
             if rows::record(&record.name) == row { Ok(record) } else { Err(self.misnamed(&row)) }
@@ -105,6 +113,7 @@ impl Store {
     /// # Errors
     /// Where a row is damaged.
     pub fn accounts(&self) -> Result<Vec<Account>, StoreError> {
+        let _reading = self.reading();
         let read = self.disk.prefix(rows::ACCOUNTS).map(|row| {
             let (row, account): (_, Account) = self.decoded(row?)?;
             if rows::account(&account.id) == row { Ok(account) } else { Err(self.misnamed(&row)) }
@@ -117,6 +126,7 @@ impl Store {
     /// # Errors
     /// Where its row is damaged.
     pub fn secret(&self, name: &KeyName, version: VersionNo) -> Result<Option<Secret>, StoreError> {
+        let _reading = self.reading();
         let row = rows::secret(name, version);
         let Some(sealed) = row_content(&self.disk, &row)? else { return Ok(None) };
         let opened = self.seal.open(&Place::Version(name, version), &sealed);
@@ -128,6 +138,7 @@ impl Store {
     /// # Errors
     /// Where a row can't be read.
     pub fn due_before(&self, now: Timestamp) -> Result<Vec<KeyName>, StoreError> {
+        let _reading = self.reading();
         let until = [rows::DUE, &rows::time(now), &[u8::MAX]].concat();
         let due = self.disk.range(rows::DUE, Bound::Excluded(&until));
         due.map(|row| self.due_row(&row?.0).map(|(_, name)| name)).collect()
@@ -138,6 +149,7 @@ impl Store {
     /// # Errors
     /// Where the row can't be read.
     pub fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let _reading = self.reading();
         let first = self.disk.prefix(rows::DUE).next().transpose()?;
         first.map(|(row, _)| self.due_row(&row).map(|(at, _)| at)).transpose()
     }
@@ -147,6 +159,7 @@ impl Store {
     /// # Errors
     /// Where a row is damaged.
     pub fn outbox_due(&self, now: Timestamp, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        let _reading = self.reading();
         let until = [rows::OUTBOX_DUE, &rows::time(now), &[u8::MAX]].concat();
         let due = self.disk.range(rows::OUTBOX_DUE, Bound::Excluded(&until)).take(limit);
         due.map(|index| self.indexed(&index?.0)).collect()
@@ -157,6 +170,7 @@ impl Store {
     /// # Errors
     /// Where a row is damaged.
     pub fn outbox(&self, notice: &NoticeId) -> Result<Vec<OutboxRow>, StoreError> {
+        let _reading = self.reading();
         let prefix = [rows::OUTBOX, notice.as_str().as_bytes(), b"\0"].concat();
         self.disk.prefix(&prefix).map(|row| self.decoded(row?).map(|(_, it)| it)).collect()
     }
@@ -166,6 +180,7 @@ impl Store {
     /// # Errors
     /// Where a row can't be read.
     pub fn outbox_counts(&self) -> Result<OutboxCounts, StoreError> {
+        let _reading = self.reading();
         Ok(OutboxCounts {
             pending: count(self.disk.prefix(rows::OUTBOX_DUE))?,
             dead: count(self.disk.prefix(rows::OUTBOX_DEAD))?,
@@ -183,6 +198,7 @@ impl Store {
         since: Option<Timestamp>,
         until: Option<Timestamp>,
     ) -> Result<Vec<HistoryRow>, StoreError> {
+        let _reading = self.reading();
         let from = [rows::HISTORY, &rows::time(since.unwrap_or(Timestamp(i64::MIN)))].concat();
         let to = [rows::HISTORY, &rows::time(until.unwrap_or(Timestamp::NEVER)), &[u8::MAX; 13]].concat();
         let read = self.disk.range(&from, Bound::Excluded(&to)).rev();
@@ -198,20 +214,9 @@ impl Store {
     /// # Errors
     /// As [`Store::commit`].
     pub fn prune(&self, before: Timestamp) -> Result<usize, StoreError> {
-        let until = [rows::HISTORY, &rows::time(before)].concat();
-        let mut names = Vec::new();
-        for row in self.disk.range(rows::HISTORY, Bound::Excluded(&until)) {
-            names.push(row?.0);
-        }
-        let mut ended = Vec::new();
-        for row in self.disk.prefix(rows::OUTBOX) {
-            let (_, row): (_, OutboxRow) = self.decoded(row?)?;
-            if row.state != OutboxState::Pending && row.at < before {
-                ended.push(row.id());
-            }
-        }
-        for some in names.chunks(PRUNE_ROWS) {
-            let _only_writer = self.commits();
+        let (happened, ended) = self.before(before)?;
+        for some in happened.chunks(PRUNE_ROWS) {
+            let _writing = self.writing();
             let mut draft = Draft::new(&self.disk);
             some.iter().try_for_each(|it| draft.remove(it))?;
             self.disk.apply(&draft.into_writes())?;
@@ -219,7 +224,7 @@ impl Store {
         for some in ended.chunks(PRUNE_ROWS) {
             self.commit(&Batch { outbox_drop: some.to_vec(), ..Batch::default() })?;
         }
-        Ok(names.len() + ended.len())
+        Ok(happened.len() + ended.len())
     }
 
     /// A small thing by its name.
@@ -227,6 +232,7 @@ impl Store {
     /// # Errors
     /// Where its row is damaged.
     pub fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let _reading = self.reading();
         row_content(&self.disk, &rows::meta(name))
     }
 
@@ -250,9 +256,28 @@ impl Store {
         self.seal.fingerprint()
     }
 
-    fn commits(&self) -> MutexGuard<'_, u64> {
+    fn reading(&self) -> RwLockReadGuard<'_, u64> {
+        self.commits.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writing(&self) -> RwLockWriteGuard<'_, u64> {
         // A panic within a commit leaves the number as it was: nothing is half done.
-        self.commits.lock().unwrap_or_else(PoisonError::into_inner)
+        self.commits.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rows of the history, and the notices that ended, before a moment.
+    fn before(&self, before: Timestamp) -> Result<(Vec<Vec<u8>>, Vec<OutboxId>), StoreError> {
+        let _reading = self.reading();
+        let until = [rows::HISTORY, &rows::time(before)].concat();
+        let happened = self.disk.range(rows::HISTORY, Bound::Excluded(&until)).map(|row| Ok(row?.0));
+        let mut ended = Vec::new();
+        for row in self.disk.prefix(rows::OUTBOX) {
+            let (_, row): (_, OutboxRow) = self.decoded(row?)?;
+            if row.state != OutboxState::Pending && row.at < before {
+                ended.push(row.id());
+            }
+        }
+        Ok((happened.collect::<Result<_, StoreError>>()?, ended))
     }
 
     fn due_row(&self, row: &[u8]) -> Result<(Timestamp, KeyName), StoreError> {
@@ -268,7 +293,7 @@ impl Store {
         self.decoded((row, value)).map(|(_, it)| it)
     }
 
-    fn decoded<T: DeserializeOwned>(&self, (row, value): disk::Row) -> Result<(Vec<u8>, T), StoreError> {
+    fn decoded<T: DeserializeOwned>(&self, (row, value): rows::Row) -> Result<(Vec<u8>, T), StoreError> {
         let dir = self.disk.dir();
         let json = rows::content(dir, &row, &value, |it| self.disk.row(it))?;
         let decoded = rows::decode(dir, &row, &json)?;
@@ -277,6 +302,12 @@ impl Store {
 
     fn misnamed(&self, row: &[u8]) -> StoreError {
         rows::damaged(self.disk.dir(), row, "its name is not that of its content")
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("dir", &self.dir).finish_non_exhaustive()
     }
 }
 

@@ -14,7 +14,7 @@ use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, RwLock};
 
 /// Where the state lies, and on which machine.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,7 @@ pub struct Site<'a> {
 }
 
 /// The open state, and what its opening showed.
+#[derive(Debug)]
 pub struct Opened {
     /// The state.
     pub store: Store,
@@ -97,7 +98,7 @@ impl Store {
         let identity = identify(before.as_ref(), site.machine, rolled_back(noted, commits), now)?;
         let escrow = Escrow::open(site.dir, Arc::clone(&seal))?;
         let store =
-            Store { disk, seal, escrow, reserve, dir: site.dir.to_owned(), commits: Mutex::new(commits), _lock: lock };
+            Store { disk, seal, escrow, reserve, dir: site.dir.to_owned(), commits: RwLock::new(commits), _lock: lock };
         if before.is_none_or(|it| it != identity) {
             store.begin_life(&identity, noted, fresh)?;
         }
@@ -118,7 +119,7 @@ impl Store {
             draft.put_json(rows::CHECK_ROW, &Check { master: self.seal.fingerprint().clone(), sealed })?;
         }
         draft.put_json(rows::IDENTITY_ROW, identity)?;
-        let mut commits = self.commits();
+        let mut commits = self.writing();
         // Past what was noted, so that this life is not taken for a roll-back too.
         let next = if let Noted::At(noted) = noted { noted.max(*commits) } else { *commits } + 1;
         draft.put(rows::SEQUENCE_ROW, &next.to_be_bytes())?;

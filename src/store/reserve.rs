@@ -24,7 +24,11 @@ impl Reserve {
 
     /// Gives the reserve up where the disk is full. Says whether it did.
     pub(super) fn release_if_full(&self) -> Result<bool, StoreError> {
-        if free(&self.path)? >= OPEN_BYTES || !self.path.exists() {
+        self.release_below(OPEN_BYTES)
+    }
+
+    fn release_below(&self, wanted: u64) -> Result<bool, StoreError> {
+        if free(&self.path)? >= wanted || !self.path.exists() {
             return Ok(false);
         }
         std::fs::remove_file(&self.path).map_err(at(&self.path))?;
@@ -93,6 +97,18 @@ mod tests {
             assert_eq!(std::fs::metadata(&reserve.path).unwrap().len(), 1 << 20);
             std::fs::remove_file(&reserve.path).unwrap();
         }
+    }
+
+    #[test]
+    fn the_reserve_is_given_up_on_a_full_disk_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let reserve = Reserve::new(dir.path(), 4096);
+        assert!(!reserve.release_below(u64::MAX).unwrap(), "there is none yet");
+        reserve.ready().unwrap();
+        assert!(!reserve.release_below(0).unwrap());
+        assert!(reserve.path.exists());
+        assert!(reserve.release_below(u64::MAX).unwrap());
+        assert!(!reserve.path.exists());
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub(super) const ROW_NAME_BYTES: usize = 512;
 /// The most bytes of one value, over all of its parts.
 pub(super) const VALUE_BYTES: usize = 16 * 1024 * 1024;
 
+/// A row's name and value.
+pub(super) type Row = (Vec<u8>, Vec<u8>);
+
 const WHOLE: u8 = 0;
 const PARTED: u8 = 1;
 
@@ -86,7 +89,7 @@ pub(super) fn show(row: &[u8]) -> String {
 }
 
 /// Frames a value, as one row or as several.
-pub(super) fn frame(row: &[u8], content: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+pub(super) fn frame(row: &[u8], content: &[u8]) -> Result<Vec<Row>, StoreError> {
     let limited = |what: String, bytes: usize, limit: usize| {
         if bytes > limit { Err(StoreError::TooLarge { what, bytes, limit }) } else { Ok(()) }
     };

@@ -46,42 +46,23 @@ fn is_special_in_double_quotes(it: char) -> bool {
     matches!(it, '"' | '\\' | '$' | '`')
 }
 
-/// What a file assigns to the variable; the last assignment counts.
-pub(super) enum Assigned {
-    /// This.
-    Value(Secret),
-    /// Nothing, but it assigns other variables.
-    Others,
-    /// It is no environment file.
-    Unclear,
-}
-
 /// Reads an environment file: assignments, `export `, comments, both kinds of quotes, backslashes, continued lines.
-/// Substitutions are not carried out.
-pub(super) fn read(variable: &str, text: &str) -> Assigned {
-    let mut rest = text;
-    let mut found = Assigned::Unclear;
-    loop {
-        rest = rest.trim_start();
-        if rest.is_empty() {
-            return found;
-        }
+/// Substitutions are not carried out. None where it is no environment file.
+pub(super) fn read(text: &str) -> Option<Vec<(&str, Secret)>> {
+    let mut rest = text.trim_start();
+    let mut found = Vec::new();
+    while !rest.is_empty() {
         if rest.starts_with(['#', ';']) {
-            rest = rest.split_once('\n').map_or("", |it| it.1);
+            rest = rest.split_once('\n').map_or("", |it| it.1).trim_start();
             continue;
         }
-        let Some((name, after)) = rest.split_once('=') else { return Assigned::Unclear };
+        let (name, after) = rest.split_once('=')?;
         let name = name.strip_prefix("export ").unwrap_or(name).trim();
-        let Some((value, after)) = is_variable(name).then(|| read_value(after)).flatten() else {
-            return Assigned::Unclear;
-        };
-        if name == variable {
-            found = Assigned::Value(value);
-        } else if matches!(found, Assigned::Unclear) {
-            found = Assigned::Others;
-        }
-        rest = after;
+        let (value, after) = is_variable(name).then(|| read_value(after)).flatten()?;
+        found.push((name, value));
+        rest = after.trim_start();
     }
+    Some(found)
 }
 
 /// Takes one value off the text, up to its line's end; none where a quote is left open.
@@ -115,11 +96,9 @@ mod tests {
     use super::*;
 
     fn check(text: &str, want: Option<&str>) {
-        let got = match read("KEY", text) {
-            Assigned::Value(secret) => Some(secret.expose_str().unwrap().to_owned()),
-            Assigned::Others | Assigned::Unclear => None,
-        };
-        assert_eq!(got.as_deref(), want, "{text}");
+        let read = read(text).unwrap_or_default();
+        let value = read.iter().rfind(|it| it.0 == "KEY").map(|it| it.1.expose_str().unwrap());
+        assert_eq!(value, want, "{text}");
     }
 
     #[test]

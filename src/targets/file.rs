@@ -89,7 +89,9 @@ impl Target for KeyFile {
     }
 
     async fn preflight(&self) -> Result<(), DeliveryError> {
-        self.form().await?.check()?;
+        let form = self.form().await?;
+        form.check()?;
+        self.spare(&form).await?;
         let access = self.access().await?;
         self.at_place(move |place| place.check(&access)).await?;
         self.then.as_ref().map_or(Ok(()), Then::check)?;
@@ -97,7 +99,9 @@ impl Target for KeyFile {
     }
 
     async fn deliver(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
-        let content = self.form().await?.render(parcel)?;
+        let form = self.form().await?;
+        let content = form.render(parcel)?;
+        self.spare(&form).await?;
         let access = self.access().await?;
         self.at_place(move |place| place.put(&content, &access)).await?;
         match &self.then {
@@ -130,6 +134,15 @@ impl KeyFile {
             Content::Holds(found) if !held.has(&access) => Content::Askew(found),
             content => content,
         })
+    }
+
+    /// Refuses a file that visibly holds more than the key: replacing it would take the rest from its reader.
+    async fn spare(&self, form: &Form) -> Result<(), DeliveryError> {
+        let held = self.at_place(|place| place.look()).await?;
+        let others = held.map(|it| form.others(it.content.expose())).unwrap_or_default();
+        let Some(first) = others.first() else { return Ok(()) };
+        let path = self.path.display();
+        Err(DeliveryError(format!("{path} also holds {first:?}, which would be lost; give the key a file of its own")))
     }
 
     /// The form in which the file is written, with the template as it is now.

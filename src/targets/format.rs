@@ -6,7 +6,7 @@
 //!   null where it is unknown. Fields may be added to it.
 //! - `template`: what a minijinja template makes of `secret`, `key`, `version` and `valid_to` (empty where unknown). It is
 //!   read at each use. A variable that there is not is an error.
-use super::env::{self, Assigned};
+use super::env;
 use super::{DeliveryError, Parcel};
 use crate::core::facts::Content;
 use crate::core::names::{Fingerprint, KeyName};
@@ -15,8 +15,10 @@ use crate::core::time::Timestamp;
 use crate::secret::{SECRET_BYTES, Secret};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, context};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
+use std::collections::BTreeMap;
 
 /// The most bytes a file may have that holds a key.
 pub(super) const CONTENT_BYTES: u64 = SECRET_BYTES;
@@ -96,6 +98,26 @@ impl Form {
         }
     }
 
+    /// What else stands in a file, by name, that would be lost if it were replaced: other variables, other fields.
+    pub(super) fn others(&self, content: &[u8]) -> Vec<String> {
+        let mut others: Vec<String> = match self {
+            Self::Env(_) => {
+                let all = std::str::from_utf8(content).ok().and_then(env::read).unwrap_or_default();
+                all.iter().map(|it| it.0.to_owned()).collect()
+            }
+            Self::Json => {
+                let all = serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(content);
+                all.unwrap_or_default().into_keys().collect()
+            }
+            Self::Raw | Self::Template(_) => Vec::new(),
+        };
+        others.retain(|it| match self {
+            Self::Env(variable) => it != variable,
+            _ => !["key", "version", "secret", "valid_to"].contains(&it.as_str()),
+        });
+        others
+    }
+
     /// Takes the secret out of a file's content.
     pub(super) fn read(&self, content: &[u8]) -> Read {
         match self {
@@ -124,15 +146,16 @@ fn mentioned(content: &[u8], known: &[Parcel]) -> Option<Fingerprint> {
 
 fn read_env(variable: &str, content: &[u8]) -> Read {
     let Ok(text) = std::str::from_utf8(content) else { return Read::Broken };
-    match env::read(variable, text) {
-        Assigned::Value(secret) if secret.is_empty() => Read::Broken,
-        Assigned::Value(secret) => {
+    // Of several assignments, the last counts.
+    let value = env::read(text).map(|all| (all.is_empty(), all.into_iter().rfind(|it| it.0 == variable)));
+    match value {
+        Some((_, Some((_, secret)))) if !secret.is_empty() => {
             let again = secret.expose_str().ok().and_then(|it| env::write(variable, it).ok());
             let exact = again.is_some_and(|it| it.expose() == content);
             Read::Secret(secret, exact)
         }
-        Assigned::Others => Read::Foreign,
-        Assigned::Unclear => Read::Broken,
+        Some((false, None)) => Read::Foreign,
+        _ => Read::Broken,
     }
 }
 
@@ -216,7 +239,7 @@ mod tests {
                 let parcel = parcel(4, secret);
                 let content = form.render(&parcel).unwrap();
                 let want = Content::Holds(parcel.secret.fingerprint());
-                assert_eq!(form.recognise(content.expose(), &[parcel.clone()]), want, "{form:?} {secret}");
+                assert_eq!(form.recognise(content.expose(), std::slice::from_ref(&parcel)), want, "{form:?} {secret}");
                 if !matches!(form, Form::Template(_)) {
                     assert_eq!(form.recognise(content.expose(), &[]), want, "{form:?} {secret}, unknown to us");
                 }

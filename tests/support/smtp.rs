@@ -23,6 +23,8 @@ pub struct Behaviour {
     pub to_rcpt: Option<&'static str>,
     /// Closes the connection in the middle of a mail.
     pub drops_in_data: bool,
+    /// Closes the connection after each mail that it took.
+    pub closes_after_mail: bool,
     /// Never answers the end of the first mail.
     pub stalls_after_first_mail: bool,
 }
@@ -133,6 +135,10 @@ where
                 };
                 if first && behaviour.stalls_after_first_mail {
                     return std::future::pending().await;
+                }
+                if behaviour.closes_after_mail {
+                    stream.write_all(b"250 taken\r\n").await?;
+                    return Ok(None);
                 }
                 "250 taken"
             }

@@ -1,11 +1,15 @@
 //! When the rotations of a key will begin, as far as its config and its present version tell.
 use super::Subject;
-use super::due::{due_at, last_safe_moment, next_opening, origin};
-use crate::core::policy::{OnCreate, OutsideWindow, Policy};
+use crate::core::pass::on_create;
+use crate::core::policy::{OnCreate, Policy};
 use crate::core::record::{Expiry, Phase, Record, Version, Wish};
 use crate::core::time::Timestamp;
-use crate::core::window::Opening;
-use std::time::Duration;
+use crate::core::window::{Opening, covering, next_opening};
+use crate::core::{due, gate};
+use crate::humane::HumanDuration;
+
+/// The moment of a rotation does not depend on the key's name.
+const NOBODY: &str = "nobody";
 
 /// One rotation to come.
 pub(super) struct Start {
@@ -19,6 +23,8 @@ pub(super) struct Start {
     pub(super) reason: &'static str,
     /// A sentence.
     pub(super) message: String,
+    /// Whether the old key is in wrong hands: it has no overlap.
+    pub(super) compromised: bool,
 }
 
 /// When the next rotation of a key in our care begins; `None` where nothing says that there will be one, or where no
@@ -26,39 +32,37 @@ pub(super) struct Start {
 pub(super) fn first(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<Start> {
     let policy = &subject.config?.policy;
     if let Phase::Announce { until } = record.phase {
-        let begin = placed(current, policy, until.max(subject.now), false)?;
+        let begin = placed(current, policy, until.max(subject.now), None)?;
         let message = format!("the cutover was announced for {until}");
         return Some(Start { announced_at: None, message, ..begin.or_reason("announced") });
     }
     match &record.wish {
         Some(wish) => asked(subject, current, policy, wish),
-        None => due(current, policy, cuts(subject, policy), subject.now),
+        None => scheduled(current, policy, cuts(subject, policy), subject.now),
     }
 }
 
 /// When a version is replaced because it is due, not before `now`.
-pub(super) fn due(version: &Version, policy: &Policy, cuts: bool, now: Timestamp) -> Option<Start> {
-    let due = due_at(version, policy)?;
+pub(super) fn scheduled(version: &Version, policy: &Policy, cuts: bool, now: Timestamp) -> Option<Start> {
+    let due = due::due_at(version, policy)?;
     let (reason, message) = why_due(version, policy, due);
     let announced_at = (cuts && !policy.announce.is_zero()).then_some(due.max(now));
     let ready = announced_at.map_or(due.max(now), |it| it.plus(policy.announce));
-    let begin = placed(version, policy, ready, false)?.or_reason(reason);
+    let begin = placed(version, policy, ready, None)?.or_reason(reason);
     Some(Start { announced_at: announced_at.filter(|it| *it < begin.at), message: begin.say(message), ..begin })
 }
 
 /// Whether consumers hold a dead key from a create on until the new one is delivered.
 pub(super) fn cuts(subject: &Subject<'_>, policy: &Policy) -> bool {
-    let learned = subject.account.and_then(|it| it.learned);
-    let on_create = match policy.provider.on_create {
-        OnCreate::Unknown => learned.unwrap_or(OnCreate::Unknown),
-        stated => stated,
-    };
-    on_create != OnCreate::Keeps
+    match subject.account {
+        Some(account) => on_create(account, policy) != OnCreate::Keeps,
+        None => policy.provider.on_create != OnCreate::Keeps,
+    }
 }
 
 /// The version that a rotation at `at` is expected to yield.
 pub(super) fn successor(version: &Version, policy: &Policy, at: Timestamp) -> Version {
-    let life = policy.valid_for.or_else(|| version.valid_to.map(|end| end.since(origin(version))));
+    let life = policy.valid_for.or_else(|| due::lifetime(version));
     let never = version.expiry == Expiry::Never;
     Version {
         number: version.number.saturating_add(1),
@@ -69,9 +73,9 @@ pub(super) fn successor(version: &Version, policy: &Policy, at: Timestamp) -> Ve
     }
 }
 
-/// When an old version is revoked: in the first window after its overlap.
-pub(super) fn revoked_at(policy: &Policy, after: Timestamp) -> Option<(Timestamp, Option<Opening>)> {
-    if policy.windows.is_empty() {
+/// When an old version is revoked: in the first window after its overlap, or at once where it had none to begin with.
+pub(super) fn revoked_at(policy: &Policy, after: Timestamp, at_once: bool) -> Option<(Timestamp, Option<Opening>)> {
+    if at_once || policy.windows.is_empty() {
         return Some((after, None));
     }
     let opening = next_opening(&policy.windows, after)?;
@@ -83,7 +87,7 @@ fn asked(subject: &Subject<'_>, current: &Version, policy: &Policy, wish: &Wish)
     let announced = cuts(subject, policy) && !policy.announce.is_zero() && !at_once;
     let announced_at = announced.then_some(subject.now);
     let ready = announced_at.map_or(subject.now, |it| it.plus(policy.announce));
-    let begin = placed(current, policy, ready, at_once)?;
+    let begin = placed(current, policy, ready, Some(&Wish { now: at_once, ..wish.clone() }))?;
     let reason = if wish.compromised { "compromised" } else { "asked" };
     let who = wish.actor.as_ref().map(|it| it.user.clone().unwrap_or_else(|| format!("uid {}", it.uid)));
     let by = who.map(|it| format!(" by {it}")).unwrap_or_default();
@@ -92,22 +96,17 @@ fn asked(subject: &Subject<'_>, current: &Version, policy: &Policy, wish: &Wish)
     Some(Start { announced_at, message: begin.say(format!("asked for{by}{why}")), ..begin })
 }
 
-/// Moves a moment into the next window, or to the last safe moment where no window opens before it.
-fn placed(version: &Version, policy: &Policy, ready: Timestamp, at_once: bool) -> Option<Start> {
-    let begin = |at, opening, reason| Start { announced_at: None, at, opening, reason, message: String::new() };
-    if at_once || policy.windows.is_empty() {
-        return Some(begin(ready, None, ""));
-    }
-    let opening = next_opening(&policy.windows, ready);
-    let at = opening.as_ref().map_or(Timestamp::NEVER, |it| it.opens.max(ready));
-    let last_safe = match policy.outside_window {
-        OutsideWindow::IfExpiring => last_safe_moment(version, policy).unwrap_or(Timestamp::NEVER),
-        OutsideWindow::Never => Timestamp::NEVER,
-    };
-    if last_safe < at {
-        return Some(begin(last_safe.max(ready), None, "no_window_before_expiry"));
-    }
-    opening.map(|it| begin(at, Some(it), ""))
+/// Moves a moment to where the core would begin: into a window, or to the last safe moment where none is left before it.
+fn placed(version: &Version, policy: &Policy, ready: Timestamp, wish: Option<&Wish>) -> Option<Start> {
+    let record =
+        Record { current: Some(version.clone()), wish: wish.cloned(), ..Record::new(NOBODY.parse().ok()?, ready) };
+    let at = gate::opening(&record, policy, ready);
+    let opening = covering(&policy.windows, at);
+    let left = opening.is_none() && !policy.windows.is_empty() && wish.is_none_or(|it| !it.now);
+    let reason = if left { "no_window_before_expiry" } else { "" };
+    let compromised = wish.is_some_and(|it| it.compromised);
+    let start = Start { announced_at: None, at, opening, reason, message: String::new(), compromised };
+    (at != Timestamp::NEVER).then_some(start)
 }
 
 impl Start {
@@ -128,24 +127,20 @@ impl Start {
     }
 }
 
-fn why_due(version: &Version, policy: &Policy, due: Timestamp) -> (&'static str, String) {
-    let aged = policy.max_age.filter(|age| origin(version).plus(*age) == due);
-    match (aged, version.valid_to) {
-        (Some(age), _) => ("max_age", format!("it reaches its max_age of {}", span(age))),
-        (None, Some(end)) => {
-            ("due_before_expiry", format!("it expires at {end} and is replaced {} before", span(end.since(due))))
-        }
-        (None, None) => ("due", "it is due".to_owned()),
-    }
+/// When the life of a version began.
+pub(super) fn began(version: &Version) -> Timestamp {
+    let known = version.valid_to.zip(due::lifetime(version)).map(|(end, life)| end.minus(life));
+    known.or(version.valid_from).unwrap_or(version.obtained_at)
 }
 
-/// A span in days and hours, or finer below a day. (humantime's own months are of a fixed length: nobody's.)
-pub(super) fn span(it: Duration) -> String {
-    const HOUR: u64 = 60 * 60;
-    let (days, hours) = (it.as_secs() / (24 * HOUR), it.as_secs() / HOUR % 24);
-    match (days, hours) {
-        (0, _) => humantime::format_duration(Duration::from_secs(it.as_secs())).to_string(),
-        (days, 0) => format!("{days}d"),
-        (days, hours) => format!("{days}d {hours}h"),
+fn why_due(version: &Version, policy: &Policy, due: Timestamp) -> (&'static str, String) {
+    let aged = policy.max_age.filter(|age| began(version).plus(*age) == due);
+    match (aged, version.valid_to) {
+        (Some(age), _) => ("max_age", format!("it reaches its max_age of {}", HumanDuration(age))),
+        (None, Some(end)) => (
+            "due_before_expiry",
+            format!("it expires at {end} and is replaced {} before", HumanDuration(end.since(due))),
+        ),
+        (None, None) => ("due", "it is due".to_owned()),
     }
 }

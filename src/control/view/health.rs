@@ -1,6 +1,7 @@
 //! How worried to be about a key, by consequence: is a consumer, or will it soon be, without a working key?
 use super::Subject;
 use crate::control::protocol::Health;
+use crate::core::due;
 use crate::core::facts::Blocked;
 use crate::core::policy::Reach;
 use crate::core::record::{Phase, Record, Version};
@@ -30,7 +31,7 @@ pub(super) fn choices(subject: &Subject<'_>) -> Vec<&'static str> {
 }
 
 fn is_critical(subject: &Subject<'_>, current: &Version) -> bool {
-    let waits = subject.config.is_none() || matches!(subject.phase(), Phase::Halted { .. } | Phase::Reobserve);
+    let waits = subject.config.is_none() || matches!(subject.phase(), Phase::Halted { .. } | Phase::Reobserve { .. });
     let fails = subject.record.is_some_and(|it| it.failures > 0);
     // In a cutover the current version is the new one: that it is refused at first is no trouble yet.
     let dead = current.dead_since.is_some() && !matches!(subject.phase(), Phase::Cutover { .. });
@@ -38,7 +39,10 @@ fn is_critical(subject: &Subject<'_>, current: &Version) -> bool {
 }
 
 fn is_near_end(subject: &Subject<'_>, version: &Version) -> bool {
-    is_left(subject, version, subject.config.map_or(LAST_DAY, |it| it.policy.escalate_before))
+    match subject.config {
+        Some(key) => due::is_near_end(version, &key.policy, subject.now),
+        None => is_left(subject, version, LAST_DAY),
+    }
 }
 
 fn is_left(subject: &Subject<'_>, version: &Version, less_than: Duration) -> bool {

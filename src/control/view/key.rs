@@ -50,7 +50,7 @@ pub(super) fn phase_name(subject: &Subject<'_>) -> PhaseName {
 fn bare_phase(phase: &Phase) -> PhaseName {
     match phase {
         Phase::Unadopted => PhaseName::Unadopted,
-        Phase::Reobserve => PhaseName::Reobserve,
+        Phase::Reobserve { .. } => PhaseName::Reobserve,
         Phase::Steady => PhaseName::Steady,
         Phase::Announce { .. } => PhaseName::Announce,
         Phase::Create(_) => PhaseName::Create,

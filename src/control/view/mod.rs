@@ -1,5 +1,4 @@
 //! What the engine knows, as `status`, `plan` and `history` show it. Pure: the snapshot carries its own moment.
-mod due;
 mod forecast;
 mod health;
 mod history;
@@ -101,7 +100,7 @@ fn daemon_state(snapshot: &Snapshot) -> DaemonState {
     let own = |it: &Blocked| matches!(it, Blocked::Clock | Blocked::Store(_) | Blocked::Config);
     if snapshot.config_rejected.is_some() || snapshot.outbox_dead > 0 || snapshot.blocked.values().any(own) {
         DaemonState::Degraded
-    } else if snapshot.records.values().any(|it| it.phase == Phase::Reobserve) {
+    } else if snapshot.records.values().any(|it| matches!(it.phase, Phase::Reobserve { .. })) {
         DaemonState::Observing
     } else {
         DaemonState::Ok

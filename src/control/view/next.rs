@@ -16,7 +16,7 @@ pub(super) fn next(subject: &Subject<'_>) -> Option<NextStep> {
     match &record.phase {
         Phase::Halted { .. } => None,
         Phase::Unadopted => (config.policy.initial == Initial::Create).then(|| first_create(subject)),
-        Phase::Reobserve => {
+        Phase::Reobserve { .. } => {
             Some(soon(subject, "verify", "restored", "provider and targets are read before anything is done"))
         }
         Phase::Steady | Phase::Announce { .. } => at_rest(subject, record),
@@ -63,7 +63,8 @@ fn rotation(subject: &Subject<'_>, record: &Record, current: &Version) -> Option
 fn revocation(subject: &Subject<'_>, record: &Record) -> Option<NextStep> {
     let old = retiring(record)?;
     let policy = &subject.config?.policy;
-    let (at, _) = revoked_at(policy, old.after.max(old.retry_at.unwrap_or(old.after)).max(subject.now))?;
+    let not_before = old.after.max(old.retry_at.unwrap_or(old.after)).max(subject.now);
+    let (at, _) = revoked_at(policy, not_before, old.after <= old.since)?;
     let message = format!("the overlap of version {} ends at {}", old.version.number, old.after);
     Some(step("revoke", at, "overlap_ends", &message))
 }

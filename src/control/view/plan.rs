@@ -1,6 +1,5 @@
 //! What will happen to which key when, and why. Later rotations follow from the first, as if each succeeded at once.
-use super::due::origin;
-use super::forecast::{self, Start, cuts, due, revoked_at, span, successor};
+use super::forecast::{self, Start, began, cuts, revoked_at, scheduled, successor};
 use super::{Subject, names};
 use crate::control::protocol::{PlanEntry, PlanReport, PlanWarning, WindowStatus};
 use crate::core::policy::{Initial, Policy};
@@ -8,6 +7,7 @@ use crate::core::record::{Phase, Record, Version};
 use crate::core::time::Timestamp;
 use crate::core::window::Opening;
 use crate::engine::handle::Snapshot;
+use crate::humane::HumanDuration;
 use std::time::Duration;
 
 /// How far `plan` looks where nobody says.
@@ -81,8 +81,8 @@ impl Planner<'_> {
         let newest = record.pending().or(Some(current).filter(|_| cutover)).cloned();
         let newest = newest.unwrap_or_else(|| successor(current, policy, now));
         self.push(now, "rotate", None, "in_progress", "a rotation is under way", current.valid_to);
-        self.retire(current, policy, now);
-        let next = due(&newest, policy, cuts(self.subject, policy), now);
+        self.retire(current, policy, now, policy.overlap);
+        let next = scheduled(&newest, policy, cuts(self.subject, policy), now);
         self.rotations(newest, policy, next);
     }
 
@@ -97,9 +97,10 @@ impl Planner<'_> {
             if start.at > self.until {
                 return;
             }
-            self.retire(&version, policy, start.at);
+            let overlap = if start.compromised { Duration::ZERO } else { policy.overlap };
+            self.retire(&version, policy, start.at, overlap);
             let newer = successor(&version, policy, start.at);
-            next = due(&newer, policy, cuts, start.at);
+            next = scheduled(&newer, policy, cuts, start.at);
             if next.as_ref().is_some_and(|it| it.at <= start.at) {
                 return self
                     .warn("a new version would be due again at once: valid_for is not longer than rotate_before");
@@ -120,26 +121,27 @@ impl Planner<'_> {
     }
 
     /// The end of a version that a rotation at `at` replaces. Where a create revokes it, there is none to plan.
-    fn retire(&mut self, old: &Version, policy: &Policy, at: Timestamp) {
+    fn retire(&mut self, old: &Version, policy: &Policy, at: Timestamp, overlap: Duration) {
         if !cuts(self.subject, policy) {
-            let after = at.plus(policy.overlap);
-            self.revocation(old, policy, after, after);
+            let after = at.plus(overlap);
+            self.revocation(old, policy, after, overlap.is_zero());
         }
     }
 
     fn retirements(&mut self, record: &Record, policy: &Policy) {
         for old in record.retired.iter().filter(|it| it.ended.is_none()) {
-            self.revocation(&old.version, policy, old.after, old.after.max(self.subject.now));
+            self.revocation(&old.version, policy, old.after, old.after <= old.since);
         }
     }
 
-    fn revocation(&mut self, old: &Version, policy: &Policy, after: Timestamp, not_before: Timestamp) {
+    fn revocation(&mut self, old: &Version, policy: &Policy, after: Timestamp, at_once: bool) {
         let number = old.number;
+        let not_before = after.max(self.subject.now);
         if !policy.provider.revokes_by_id {
             let message = format!("version {number} can't be revoked from here: the owners are asked to");
             return self.push(not_before, "notify", None, "revoke_needed", &message, old.valid_to);
         }
-        if let Some((at, opening)) = revoked_at(policy, not_before) {
+        if let Some((at, opening)) = revoked_at(policy, not_before, at_once) {
             let message = format!("the overlap of version {number} ends at {after}");
             self.push(at, "revoke", opening, "overlap_ends", &message, old.valid_to);
         }
@@ -149,7 +151,7 @@ impl Planner<'_> {
         let at = record.probed_at.map_or(self.subject.now, |it| it.plus(policy.probe_every).max(self.subject.now));
         if policy.provider.probes && record.phase == Phase::Steady {
             let message =
-                format!("the provider is asked every {} whether it accepts the key", span(policy.probe_every));
+                format!("the provider is asked every {} whether it accepts the key", HumanDuration(policy.probe_every));
             self.push(at, "probe", None, "probe_every", &message, None);
         }
     }
@@ -157,9 +159,9 @@ impl Planner<'_> {
     /// The warnings of a key that nothing will replace. Thresholds longer than a third of its life don't apply.
     fn notices(&mut self, current: Option<&Version>, before: &[Duration]) {
         let Some((version, end)) = current.and_then(|it| it.valid_to.map(|end| (it, end))) else { return };
-        let third = end.since(origin(version)) / 3;
+        let third = end.since(began(version)) / 3;
         for lead in before.iter().filter(|it| **it <= third && end.minus(**it) >= self.subject.now) {
-            let message = format!("it expires in {}, and nothing replaces it", span(*lead));
+            let message = format!("it expires in {}, and nothing replaces it", HumanDuration(*lead));
             self.push(end.minus(*lead), "notify", None, "key_expiring", &message, Some(end));
         }
         self.push(end, "notify", None, "key_expired", "it expires, and nothing replaces it", Some(end));

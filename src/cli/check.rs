@@ -1,0 +1,63 @@
+//! `rekeyd check`: every fault of the config at once, each with its place and what to do about it.
+use super::Exit;
+use crate::config::{self, Fault, Faults, Loaded};
+use serde::Serialize;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Find every fault in the config, without touching the daemon or a provider
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Args {}
+
+/// The shape of `check --json`.
+#[derive(Serialize)]
+struct Report<'a> {
+    ok: bool,
+    faults: &'a [Fault],
+    warnings: &'a [Fault],
+}
+
+/// Checks the config at a path, and says how the process ends: 0, or 78 where there are faults.
+///
+/// # Errors
+/// Where nothing can be printed.
+pub fn run(_args: &Args, config: &Path, json: bool, out: &mut dyn Write) -> io::Result<Exit> {
+    let result = config::load(config);
+    let (faults, warnings) = match &result {
+        Ok(Loaded { warnings, .. }) => (&[][..], warnings),
+        Err(Faults { faults, warnings }) => (&faults[..], warnings),
+    };
+    let ok = result.is_ok();
+    if json {
+        let report = Report { ok, faults, warnings };
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    } else {
+        warnings.iter().try_for_each(|it| writeln!(out, "{}", as_warning(it)))?;
+        faults.iter().try_for_each(|it| writeln!(out, "{it}"))?;
+        writeln!(out, "{}", last_line(&result))?;
+    }
+    Ok(if ok { Exit::Ok } else { Exit::Config })
+}
+
+/// A warning, told from a fault by its word.
+fn as_warning(warning: &Fault) -> String {
+    Fault { message: format!("warning: {}", warning.message), ..warning.clone() }.to_string()
+}
+
+fn last_line(result: &Result<Loaded, Faults>) -> String {
+    match result {
+        Ok(Loaded { settings, .. }) => {
+            let parts = [
+                count(settings.keys.len(), "key"),
+                count(settings.providers.len(), "provider"),
+                count(settings.owners.len(), "owner"),
+            ];
+            format!("ok: {}", parts.join(", "))
+        }
+        Err(faults) => format!("{}; the daemon would not take this config", count(faults.faults.len(), "fault")),
+    }
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}

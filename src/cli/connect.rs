@@ -1,0 +1,33 @@
+//! How a command reaches the daemon.
+use super::Cli;
+use super::exit::{Exit, Failure};
+use crate::control::client::Client;
+use std::path::{Path, PathBuf};
+
+/// Where the daemon listens unless its config says otherwise.
+const DEFAULT_SOCKET: &str = "/run/rekeyd/control.sock";
+
+/// Runs one conversation with the daemon.
+pub(super) fn ask<T>(cli: &Cli, with: impl AsyncFnOnce(Client) -> Result<T, Failure>) -> Result<T, Failure> {
+    let client = Client::new(&socket(cli))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|it| Failure::new(Exit::Internal, format!("no runtime: {it}")))?;
+    runtime.block_on(with(client))
+}
+
+/// The one given, else the one in the config as far as we may read it: operators need not be able to.
+fn socket(cli: &Cli) -> PathBuf {
+    let beside = cli.config.parent().unwrap_or(Path::new("")).join("conf.d");
+    let more = std::fs::read_dir(beside).into_iter().flatten().flatten().map(|it| it.path());
+    let more = more.filter(|it| it.extension().is_some_and(|it| it == "toml"));
+    let configured = || std::iter::once(cli.config.clone()).chain(more).find_map(|it| configured(&it));
+    cli.socket.clone().or_else(configured).unwrap_or_else(|| DEFAULT_SOCKET.into())
+}
+
+/// A file with faults still tells its socket: what is wrong elsewhere is for `check` to say.
+fn configured(file: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let table: toml::Table = text.parse().ok()?;
+    let socket = table.get("daemon")?.get("control_socket")?.as_str()?;
+    Some(socket.into())
+}

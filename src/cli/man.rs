@@ -1,0 +1,97 @@
+//! `rekeyd man`: the manual page, every subcommand included.
+use super::exit::{Exit, Failure};
+use super::output::Output;
+use clap_mangen::Man;
+use std::io;
+
+/// The sections that the command line itself does not tell.
+const MORE: &str = r#".SH "EXIT STATUS"
+.TP
+0
+done, or well
+.TP
+1
+a human is needed (status \-\-exit\-code), or a rotation failed (rotate \-\-wait)
+.TP
+2, 64
+the command line makes no sense
+.TP
+65
+what was given is no good: a dead key, a verb that has no sense now
+.TP
+66
+there is no such key, or nothing on stdin
+.TP
+69
+the daemon does not run
+.TP
+70
+a fault of rekeyd
+.TP
+73, 74
+a file can't be created, read or written
+.TP
+75
+not now, or still under way: try later
+.TP
+77
+not permitted
+.TP
+78
+the config has faults
+.SH SIGNALS
+TERM and INT stop the daemon once the calls in flight have ended (at most 30 s), a second one stops it at once.
+HUP reads the config anew. USR1 looks at every key now.
+.SH FILES
+.TP
+/etc/rekeyd/rekeyd.toml, /etc/rekeyd/conf.d/*.toml
+the config
+.TP
+/run/rekeyd/control.sock
+the control socket
+"#;
+
+pub(super) fn run(out: &mut Output) -> Result<Exit, Failure> {
+    out.bytes(&page()?)?;
+    Ok(Exit::Ok)
+}
+
+fn page() -> io::Result<Vec<u8>> {
+    let mut line = super::command_line();
+    line.build();
+    let mut page = Vec::new();
+    let main = Man::new(line.clone()).section("1");
+    main.render_title(&mut page)?;
+    main.render_name_section(&mut page)?;
+    main.render_synopsis_section(&mut page)?;
+    main.render_description_section(&mut page)?;
+    main.render_options_section(&mut page)?;
+    page.extend_from_slice(b".SH COMMANDS\n");
+    for sub in line.get_subcommands().filter(|it| it.get_name() != "help") {
+        page.extend_from_slice(subcommand(sub)?.as_bytes());
+    }
+    page.extend_from_slice(MORE.as_bytes());
+    Ok(page)
+}
+
+/// The synopsis, description and options of one subcommand, as one part of the page.
+fn subcommand(sub: &clap::Command) -> io::Result<String> {
+    let own = |it: &clap::Arg| !it.is_global_set() && !["help", "version"].contains(&it.get_id().as_str());
+    let hidden: Vec<_> = sub.get_arguments().filter(|it| !own(it)).map(|it| it.get_id().clone()).collect();
+    let sub = hidden.into_iter().fold(sub.clone(), |sub, id| sub.mut_arg(id, |it| it.hide(true)));
+    let has_options = sub.get_arguments().any(|it| !it.is_hide_set());
+    let man = Man::new(sub.clone());
+    let synopsis = rendered(|to| man.render_synopsis_section(to))?;
+    let description = rendered(|to| man.render_description_section(to))?;
+    let options = if has_options { rendered(|to| man.render_options_section(to))? } else { String::new() };
+    Ok(format!(".SS {}\n{synopsis}.PP\n{description}{options}", sub.get_name()))
+}
+
+/// A section without its heading and without the preamble of a page.
+fn rendered(section: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    section(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines = text.lines().filter(|it| ![".SH", ".ie", ".el"].iter().any(|own| it.starts_with(own)));
+    Ok(lines.map(|it| format!("{it}\n")).collect())
+}

@@ -1,0 +1,168 @@
+//! What is printed: aligned for people, JSON for scripts, coloured only on a terminal.
+use crate::control::protocol::Health;
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+use std::io::{self, IsTerminal, Write};
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Whether to paint.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Paint(pub bool);
+
+/// What a colour means.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tone {
+    /// All is well.
+    Good,
+    /// Look at it.
+    Warn,
+    /// Something is broken.
+    Bad,
+}
+
+impl From<Health> for Tone {
+    fn from(health: Health) -> Self {
+        match health {
+            Health::Ok => Self::Good,
+            Health::Attention => Self::Warn,
+            Health::Critical | Health::Expired => Self::Bad,
+        }
+    }
+}
+
+impl Paint {
+    /// The text in the colour of its tone, if there are colours.
+    pub fn tone(self, tone: Tone, text: &str) -> String {
+        let code = match tone {
+            Tone::Good => 32,
+            Tone::Warn => 33,
+            Tone::Bad => 31,
+        };
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// Where a command prints to.
+pub(super) struct Output {
+    to: Box<dyn Write>,
+    /// Whether scripts read it.
+    pub(super) json: bool,
+    /// Whether people see colours.
+    pub(super) paint: Paint,
+}
+
+impl Output {
+    pub(super) fn new(color: Color, json: bool) -> Self {
+        let stdout = io::stdout();
+        let paint = Paint(!json && is_painted(color, stdout.is_terminal()));
+        Self { to: Box::new(stdout), json, paint }
+    }
+
+    /// Whether errors are painted.
+    pub(super) fn for_errors(color: Color) -> Paint {
+        Paint(is_painted(color, io::stderr().is_terminal()))
+    }
+
+    /// Prints what a script reads, or else what people read.
+    pub(super) fn print<T: Serialize>(&mut self, it: &T, text: impl FnOnce(Paint) -> String) -> io::Result<()> {
+        let text = if self.json { serde_json::to_string_pretty(it)? + "\n" } else { text(self.paint) };
+        self.bytes(text.as_bytes())
+    }
+
+    /// For a command that prints line by line.
+    pub(super) fn writer(&mut self) -> &mut dyn Write {
+        &mut self.to
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.to.write_all(bytes)?;
+        self.to.flush()
+    }
+}
+
+fn is_painted(color: Color, on_terminal: bool) -> bool {
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => on_terminal && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty()),
+    }
+}
+
+/// A row of a table, and the tone of its second column.
+pub(super) type Row = (Option<Tone>, Vec<String>);
+
+/// Aligns rows under a header. The second column is painted, so the first must be ASCII.
+pub(super) fn table(header: &[&str], rows: Vec<Row>, paint: Paint) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.iter().copied());
+    let tones: Vec<_> = rows.iter().map(|it| it.0).collect();
+    let second: Vec<_> = rows.iter().map(|it| it.1.get(1).map_or(0, String::len)).collect();
+    for (_, cells) in rows {
+        table.add_row(cells.into_iter().map(one_line));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let start = table.column_max_content_widths().first().map_or(0, |it| usize::from(*it) + 2);
+    let mut text = String::new();
+    for (n, line) in table.to_string().lines().map(str::trim_end).enumerate() {
+        let cell = n.checked_sub(1).and_then(|n| Some(((*tones.get(n)?)?, *second.get(n)?)));
+        text += &cell.map_or(line.to_owned(), |(tone, width)| painted(line, start, width, tone, paint));
+        text.push('\n');
+    }
+    text
+}
+
+fn painted(line: &str, start: usize, width: usize, tone: Tone, paint: Paint) -> String {
+    match (line.get(..start), line.get(start..start + width), line.get(start + width..)) {
+        (Some(before), Some(cell), Some(after)) => format!("{before}{}{after}", paint.tone(tone, cell)),
+        _ => line.to_owned(),
+    }
+}
+
+/// Rows stay rows, and what a provider or a hook wrote can't steer the terminal.
+pub(super) fn one_line(text: impl AsRef<str>) -> String {
+    text.as_ref().chars().map(|it| if it.is_control() { ' ' } else { it }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<Row> {
+        let row = |tone, cells: [&str; 3]| (tone, cells.iter().map(|it| (*it).to_owned()).collect());
+        vec![row(Some(Tone::Bad), ["a-long-name", "expired", "x\ny"]), row(None, ["b", "ok", ""])]
+    }
+
+    #[test]
+    fn columns_are_aligned_and_rows_stay_rows() {
+        let text = table(&["KEY", "HEALTH", "WHY"], rows(), Paint(false));
+        assert_eq!(text, "KEY          HEALTH   WHY\na-long-name  expired  x y\nb            ok\n");
+    }
+
+    #[test]
+    fn colours_change_nothing_but_colour() {
+        let text = table(&["KEY", "HEALTH", "WHY"], rows(), Paint(true));
+        assert!(text.contains("a-long-name  \x1b[31mexpired\x1b[0m  x y"), "{text:?}");
+    }
+
+    #[test]
+    fn colours_are_for_terminals() {
+        assert!(is_painted(Color::Always, false));
+        assert!(!is_painted(Color::Never, true));
+        assert!(!is_painted(Color::Auto, false));
+    }
+}

@@ -1,0 +1,165 @@
+//! `rekeyd run`: the daemon, in the foreground. Config, engine, control socket, then whatever the signals ask for.
+use super::exit::{Exit, Failure};
+use super::{Cli, demo};
+use crate::clock;
+use crate::config;
+use crate::config::settings::Settings;
+use crate::control::problem::{Fault, Problem};
+use crate::control::server::{BindError, Load, Server, reload};
+use crate::engine::handle::{Handle, Request};
+use crate::engine::{self, EngineTask, StartError};
+use crate::service::{self, Asked, STOP_WITHIN, Signals};
+use crate::store::{self, Site, Store, StoreError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::task::JoinError;
+use tokio_util::sync::CancellationToken;
+
+pub(super) fn run(cli: &Cli) -> Result<Exit, Failure> {
+    let directives = std::env::var("RUST_LOG").ok();
+    service::log(cli.verbose, directives.as_deref()).map_err(|it| Failure::new(Exit::Usage, it.to_string()))?;
+    let path = cli.config.clone();
+    let load: Load = Arc::new(move || load(&path));
+    let settings = load().map_err(|faults| Failure::from(Problem::config(faults)))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|it| Failure::new(Exit::Internal, format!("no runtime: {it}")))?;
+    let ended = runtime.block_on(serve(settings, load));
+    // What still runs after a second TERM is not waited for: everything that counts is durable.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(settings: Settings, load: Load) -> Result<Exit, Failure> {
+    let mut signals = Signals::new()?;
+    let socket = settings.daemon.control_socket.clone();
+    let keys = settings.keys.len();
+    let stop = CancellationToken::new();
+    let server = Server::bind(&socket).await?;
+    let (engine, mut worker) = start(settings, stop.clone()).await?;
+    let desk = tokio::spawn(server.serve(engine.clone(), load.clone(), stop.clone()));
+    service::ready(&format!("{keys} keys"));
+    tracing::info!(keys, socket = %socket.display(), "serving");
+    let ended = attend(&mut signals, &engine, &load, &mut worker).await;
+    service::stopping();
+    stop.cancel();
+    ended?;
+    tokio::select! {
+        _ = tokio::time::timeout(STOP_WITHIN, async { (worker.await, desk.await) }) => tracing::info!("stopped"),
+        () = asked_to_stop(&mut signals) => tracing::warn!("stopped at once"),
+    }
+    Ok(Exit::Ok)
+}
+
+/// Does what the signals ask for, until they ask to stop. An engine that ends by itself is an error.
+async fn attend(signals: &mut Signals, engine: &Handle, load: &Load, worker: &mut EngineTask) -> Result<(), Failure> {
+    loop {
+        let asked = tokio::select! {
+            asked = signals.next() => asked,
+            ended = &mut *worker => return Err(broken(ended)),
+        };
+        match asked {
+            Asked::Stop => return Ok(()),
+            // Beside the loop: a TERM must not wait for a slow disk.
+            Asked::Reload => drop(tokio::spawn(reload_and_tell(engine.clone(), load.clone()))),
+            // Where the queue is full, the engine has been asked already.
+            Asked::Sweep => drop(engine.requests.try_send(Request::Sweep)),
+        }
+    }
+}
+
+/// The engine ended by itself: where the state could not be written, nothing more is done until a restart.
+fn broken(ended: Result<Result<(), StoreError>, JoinError>) -> Failure {
+    match ended {
+        Ok(Err(error)) => error.into(),
+        Ok(Ok(())) => Failure::new(Exit::Internal, "the engine ended by itself; see the log"),
+        Err(error) => Failure::new(Exit::Internal, format!("the engine broke down: {error}")),
+    }
+}
+
+async fn reload_and_tell(engine: Handle, load: Load) {
+    match reload(&engine, &load).await {
+        Ok(()) => tracing::info!("the config on disk is in use"),
+        Err(problem) => {
+            let faults: Vec<_> = problem.faults.iter().map(ToString::to_string).collect();
+            tracing::error!(%problem, ?faults, "the config on disk is not used");
+        }
+    }
+}
+
+async fn asked_to_stop(signals: &mut Signals) {
+    while signals.next().await != Asked::Stop {}
+}
+
+impl From<BindError> for Failure {
+    fn from(error: BindError) -> Self {
+        let exit = match error {
+            BindError::InUse(_) => Exit::TryLater,
+            BindError::NoSocket(_) | BindError::Io { .. } => Exit::CannotCreate,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+/// Reads the config from disk. Its warnings are logged, its faults are the caller's.
+fn load(path: &Path) -> Result<Settings, Vec<Fault>> {
+    let loaded = config::load(path).map_err(|it| it.faults.into_iter().map(Fault::from).collect::<Vec<_>>())?;
+    for it in &loaded.warnings {
+        tracing::warn!("{it}");
+    }
+    Ok(loaded.settings)
+}
+
+/// Opens the state, and starts the engine on it.
+async fn start(settings: Settings, stop: CancellationToken) -> Result<(Handle, EngineTask), Failure> {
+    let master = settings.daemon.master_key.resolve();
+    let master = master.map_err(|it| Failure::new(Exit::Config, format!("daemon.master_key: {it}")))?;
+    let machine = store::machine_id();
+    let site = Site { dir: &settings.daemon.state_dir, machine: machine.as_deref(), reserve: settings.daemon.reserve };
+    let opened = Store::open(site, &master, clock::now())?;
+    Ok(engine::start(settings, opened, stop).await?)
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let exit = match error {
+            StoreError::InUse { .. } => Exit::TryLater,
+            StoreError::MasterKey(_) | StoreError::WrongMasterKey { .. } | StoreError::NewerFormat { .. } => {
+                Exit::Config
+            }
+            _ => Exit::Io,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Store(error) => error.into(),
+            StartError::Sweep(_) => Self::new(Exit::Config, error.to_string()),
+        }
+    }
+}
+
+/// `rekeyd demo`: the same engine, on a config that was made for it.
+pub(super) fn demo(args: &demo::Args) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|it| Failure::new(Exit::Internal, format!("no runtime: {it}")))?;
+    let shown = runtime.block_on(demo::run(args, &mut std::io::stdout(), start_demo));
+    runtime.shutdown_background();
+    shown.map(|()| Exit::Ok).map_err(|it| Failure::new(Exit::Attention, format!("{it:#}")))
+}
+
+async fn start_demo(config: PathBuf) -> anyhow::Result<demo::Running> {
+    let loaded = config::load(&config).map_err(|it| anyhow::anyhow!("{it}"))?;
+    let stop = CancellationToken::new();
+    let (handle, worker) = start(loaded.settings, stop.clone()).await?;
+    let mut signals = Signals::new()?;
+    let interrupted = stop.clone();
+    tokio::spawn(async move {
+        asked_to_stop(&mut signals).await;
+        interrupted.cancel();
+    });
+    let ended = tokio::spawn(async { Ok(worker.await??) });
+    Ok(demo::Running { handle, stop, ended })
+}

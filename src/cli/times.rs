@@ -1,0 +1,83 @@
+//! Times as people read them: absolute and relative.
+use crate::control::protocol::Time;
+use crate::core::time::Timestamp;
+
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+const TWO_DAYS: i64 = 2 * DAY;
+
+/// `2026-12-04 22:00 UTC, in 13 days`.
+pub fn both(at: Time, now: Time) -> String {
+    format!("{}, {}", absolute(at), relative(at, now))
+}
+
+/// `2026-12-04 22:00 UTC`, with seconds only where there are any.
+pub fn absolute(at: Time) -> String {
+    let Some(date) = at.0.datetime().filter(|_| at.0 != Timestamp::NEVER) else { return "never".to_owned() };
+    let format = if at.0.0 % (MINUTE * 1000) == 0 { "%Y-%m-%d %H:%M UTC" } else { "%Y-%m-%d %H:%M:%S UTC" };
+    date.format(format).to_string()
+}
+
+/// `in 13 days`, `3 hours ago`, `now`.
+pub fn relative(at: Time, now: Time) -> String {
+    let seconds = at.0.0.saturating_sub(now.0.0) / 1000;
+    let (count, unit) = largest(seconds.saturating_abs());
+    let s = if count == 1 { "" } else { "s" };
+    match seconds {
+        0 => "now".to_owned(),
+        1.. => format!("in {count} {unit}{s}"),
+        _ => format!("{count} {unit}{s} ago"),
+    }
+}
+
+/// `83 ms`, `4.2 s`, `3 minutes`.
+pub fn took(ms: u64) -> String {
+    match ms {
+        0..1000 => format!("{ms} ms"),
+        1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        _ => {
+            let (count, unit) = largest(i64::try_from(ms / 1000).unwrap_or(i64::MAX));
+            format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+        }
+    }
+}
+
+/// Counts in the largest unit that says enough: two days are days, one is still hours.
+fn largest(seconds: i64) -> (i64, &'static str) {
+    match seconds {
+        ..MINUTE => (seconds, "second"),
+        MINUTE..HOUR => (seconds / MINUTE, "minute"),
+        HOUR..TWO_DAYS => (seconds / HOUR, "hour"),
+        _ => (seconds / DAY, "day"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(at: &str, expected: &str) {
+        let now = "2026-11-21T22:00:00Z".parse().unwrap();
+        assert_eq!(both(at.parse().unwrap(), now), expected);
+    }
+
+    #[test]
+    fn times_are_absolute_and_relative() {
+        check("2026-12-04T22:00:00Z", "2026-12-04 22:00 UTC, in 13 days");
+        check("2026-11-22T22:00:00Z", "2026-11-22 22:00 UTC, in 24 hours");
+        check("2026-11-21T21:00:00Z", "2026-11-21 21:00 UTC, 1 hour ago");
+        check("2026-11-21T22:00:05Z", "2026-11-21 22:00:05 UTC, in 5 seconds");
+        check("2026-11-21T22:00:00Z", "2026-11-21 22:00 UTC, now");
+    }
+
+    #[test]
+    fn what_never_comes_has_no_date() {
+        assert_eq!(absolute(Time(Timestamp::NEVER)), "never");
+    }
+
+    #[test]
+    fn a_span_is_told_in_the_unit_that_says_enough() {
+        assert_eq!([took(12), took(4250), took(61_000), took(600_000)], ["12 ms", "4.2 s", "1 minute", "10 minutes"]);
+    }
+}

@@ -1,0 +1,231 @@
+//! The books: every record and account in memory, and the batch that becomes durable next. Nothing acts on what stands here
+//! before the batch that changed it is committed.
+use super::event::FoundSecrets;
+use super::service::Service;
+use crate::config::settings::{Key, ProviderSection, Settings};
+use crate::core::account::Account;
+use crate::core::names::{AccountId, Incarnation, KeyName, TargetId};
+use crate::core::plan::{Change, Notice};
+use crate::core::policy::{Capabilities, Policy};
+use crate::core::record::{Ended, Phase, Record, Version, VersionNo};
+use crate::core::time::Timestamp;
+use crate::secret::Secret;
+use crate::store::{Batch, HistoryRow, OutboxRow, OutboxState, Store, StoreError};
+use crate::targets::{Parcel, Target};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The name of the small row that holds the moment of the last commit.
+pub(super) const LAST_COMMIT: &str = "last-commit";
+
+/// Every record and account, and what is to be committed next.
+pub(super) struct Books {
+    pub(super) store: Arc<Store>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) by: Incarnation,
+    pub(super) records: BTreeMap<KeyName, Record>,
+    pub(super) accounts: BTreeMap<AccountId, Account>,
+    batch: Batch,
+    /// Whether anything was entered since the last commit.
+    dirty: bool,
+}
+
+impl Books {
+    pub(super) fn read(store: Arc<Store>, settings: Arc<Settings>, by: Incarnation) -> Result<Self, StoreError> {
+        let records = store.records()?.into_iter().map(|it| (it.name.clone(), it)).collect();
+        let accounts = store.accounts()?.into_iter().map(|it| (it.id.clone(), it)).collect();
+        Ok(Self { store, settings, by, records, accounts, batch: Batch::default(), dirty: false })
+    }
+
+    /// Opens an account in the books for each key of the config that has none yet, and a record likewise.
+    pub(super) fn enter_new_keys(&mut self, now: Timestamp) {
+        let settings = Arc::clone(&self.settings);
+        for (name, key) in &settings.keys {
+            if !self.records.contains_key(name) {
+                let record = Record::new(name.clone(), now);
+                self.batch.records.push(record.clone());
+                self.records.insert(name.clone(), record);
+                self.dirty = true;
+            }
+            self.account(&key.policy.account);
+        }
+    }
+
+    pub(super) fn key(&self, name: &KeyName) -> Option<Key> {
+        self.settings.keys.get(name).cloned()
+    }
+
+    /// The policy that a key is worked on by: with what all other accounts can do, and at the account of its rotation.
+    pub(super) fn policy(&self, name: &KeyName) -> Option<Policy> {
+        let key = self.settings.keys.get(name)?;
+        let record = self.records.get(name)?;
+        let mut policy = key.policy.clone();
+        policy.former = self.capabilities();
+        policy.former.remove(&policy.account);
+        Some(policy.working(record).into_owned())
+    }
+
+    fn capabilities(&self) -> BTreeMap<AccountId, Capabilities> {
+        let sections = self.settings.providers.values();
+        sections.map(|it| (it.account.clone(), it.provider.capabilities())).collect()
+    }
+
+    pub(super) fn account(&mut self, id: &AccountId) -> Account {
+        self.accounts.entry(id.clone()).or_insert_with(|| Account::new(id.clone())).clone()
+    }
+
+    /// How to speak for a key with the provider of an account.
+    pub(super) fn service(&self, key: &Key, account: &AccountId) -> Option<Service> {
+        let home = self.settings.providers.get(&key.provider).filter(|it| it.account == *account);
+        let section: &ProviderSection = home.or_else(|| self.settings.account(account))?;
+        let provider = Arc::clone(&section.provider);
+        let logins = provider.authorised_by().map(|it| self.logins(it)).unwrap_or_default();
+        Some(Service { account: account.clone(), provider, create: Arc::clone(&key.create), logins })
+    }
+
+    /// The secrets of a key that authorises calls: the current one, then those that may still or already be accepted.
+    fn logins(&self, name: &KeyName) -> Vec<Secret> {
+        let Some(record) = self.records.get(name) else { return Vec::new() };
+        let usable = record.live_versions().filter(|it| it.dead_since.is_none());
+        usable.filter_map(|it| self.secret(name, it.number)).collect()
+    }
+
+    pub(super) fn secret(&self, name: &KeyName, version: VersionNo) -> Option<Secret> {
+        // A version of the batch that is not committed yet counts: what reads it here acts after the commit.
+        let fresh = self.batch.secrets.iter().find(|(key, number, _)| key == name && *number == version);
+        if let Some((_, _, secret)) = fresh {
+            return Some(secret.clone());
+        }
+        match self.store.secret(name, version) {
+            Ok(it) => it,
+            Err(error) => {
+                tracing::error!(key = %name, version, %error, "a secret of the state can't be read");
+                None
+            }
+        }
+    }
+
+    /// Our live versions of a key, with their secrets.
+    pub(super) fn parcels(&self, name: &KeyName) -> Vec<Parcel> {
+        let Some(record) = self.records.get(name) else { return Vec::new() };
+        record.live_versions().filter_map(|it| self.parcel(name, it)).collect()
+    }
+
+    pub(super) fn version(&self, name: &KeyName, number: VersionNo) -> Option<Version> {
+        self.records.get(name)?.version(number).cloned()
+    }
+
+    fn parcel(&self, name: &KeyName, version: &Version) -> Option<Parcel> {
+        let provider = self.settings.keys.get(name).map(|it| it.provider.clone()).unwrap_or_default();
+        let secret = self.secret(name, version.number)?;
+        Some(Parcel { name: name.clone(), provider, version: version.number, secret, valid_to: version.valid_to })
+    }
+
+    pub(super) fn target(&self, name: &KeyName, id: &TargetId) -> Option<Arc<dyn Target>> {
+        let key = self.settings.keys.get(name)?;
+        key.targets.iter().find(|it| it.id() == *id).cloned()
+    }
+
+    /// Enters a change: it becomes durable with the next commit.
+    pub(super) fn enter(&mut self, change: Change, secrets: &FoundSecrets) {
+        let name = change.record.name.clone();
+        let before = self.records.get(&name);
+        let same = before == Some(&change.record) && self.accounts.get(&change.account.id) == Some(&change.account);
+        if same && change.notices.is_empty() {
+            return;
+        }
+        self.dirty = true;
+        for number in newly_ended(before, &change.record) {
+            self.batch.drop_secrets.push((name.clone(), number));
+        }
+        for (number, fingerprint) in &change.keep {
+            match secrets.get(fingerprint) {
+                Some(secret) => self.batch.secrets.push((name.clone(), *number, secret.clone())),
+                None => tracing::error!(key = %name, number, %fingerprint, "a version came without its secret"),
+            }
+        }
+        log(&name, before, &change.record);
+        for notice in change.notices {
+            self.post(notice);
+        }
+        if let Some(rotation) = change.finished {
+            self.batch.history.push(HistoryRow::Rotation { name: name.clone(), rotation });
+        }
+        self.batch.sealing_point |= matches!(&change.record.phase, Phase::Create(it) if it.token.is_some());
+        self.batch.records.retain(|it| it.name != name);
+        self.batch.records.push(change.record.clone());
+        self.batch.accounts.retain(|it| it.id != change.account.id);
+        self.batch.accounts.push(change.account.clone());
+        self.accounts.insert(change.account.id.clone(), change.account);
+        self.records.insert(name, change.record);
+    }
+
+    /// Puts a notice into the outbox: a row for each channel of each owner that wants it.
+    pub(super) fn post(&mut self, notice: Notice) {
+        self.dirty = true;
+        let settings = Arc::clone(&self.settings);
+        let owners = settings.keys.get(&notice.key).map_or(&settings.daemon.owners, |it| &it.owners);
+        for owner in owners {
+            self.batch.history.push(HistoryRow::Notice { notice: notice.clone(), owner: owner.clone() });
+            let channels = settings.owners.get(owner).map(|it| &it.channels).into_iter().flatten();
+            for channel in channels.filter(|it| notice.severity >= it.min_severity) {
+                self.batch.outbox_put.push(OutboxRow {
+                    notice: notice.clone(),
+                    owner: owner.clone(),
+                    channel: channel.notifier.id(),
+                    attempts: 0,
+                    retry_at: notice.at,
+                    state: OutboxState::Pending,
+                    at: notice.at,
+                    why: None,
+                });
+            }
+        }
+    }
+
+    pub(super) fn edit(&mut self, edit: impl FnOnce(&mut Batch)) {
+        edit(&mut self.batch);
+        self.dirty = true;
+    }
+
+    pub(super) fn due(&mut self, name: &KeyName, at: Timestamp) {
+        self.batch.due.retain(|(it, _)| it != name);
+        self.batch.due.push((name.clone(), Some(at).filter(|it| *it < Timestamp::NEVER)));
+    }
+
+    /// What is to be committed now; `None` where nothing changed.
+    pub(super) fn take_batch(&mut self, now: Timestamp) -> Option<Batch> {
+        if !std::mem::take(&mut self.dirty) {
+            return None;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.meta.push((LAST_COMMIT.to_owned(), Some(now.0.to_be_bytes().to_vec())));
+        Some(batch)
+    }
+}
+
+/// Versions whose secret is of no use any more: the provider refuses them.
+fn newly_ended(before: Option<&Record>, after: &Record) -> Vec<VersionNo> {
+    let Some(before) = before else { return Vec::new() };
+    let was_live: Vec<VersionNo> = before.live_versions().map(|it| it.number).collect();
+    let over = after.retired.iter().filter(|it| matches!(it.ended, Some(Ended::Revoked | Ended::Expired)));
+    over.map(|it| it.version.number).filter(|it| was_live.contains(it)).collect()
+}
+
+fn log(name: &KeyName, before: Option<&Record>, after: &Record) {
+    let phase = crate::core::pass::phase_name;
+    let (was, is) = (before.map_or("", |it| phase(&it.phase)), phase(&after.phase));
+    if was != is {
+        let version = after.current.as_ref().map(|it| it.number);
+        if is == "halted" {
+            let why = after.last_error.as_ref().map(|it| it.message.as_str()).unwrap_or_default();
+            tracing::error!(key = %name, from = was, version, why, "halted: a human is needed");
+        } else {
+            tracing::info!(key = %name, from = was, to = is, version, "phase");
+        }
+    }
+    let known = before.and_then(|it| it.last_error.as_ref());
+    if let Some(error) = after.last_error.as_ref().filter(|it| Some(*it) != known) {
+        tracing::warn!(key = %name, phase = error.phase, reason = error.reason, message = error.message, "trouble");
+    }
+}

@@ -1,0 +1,60 @@
+//! Everything that can make the engine move. Whatever happens arrives as one of these, in one queue, at one task.
+use super::handle::Request;
+use super::observe::Observed;
+use crate::core::facts::{Action, Blocked, Outcome};
+use crate::core::names::{AccountId, Fingerprint, KeyName};
+use crate::notifiers::Sent;
+use crate::secret::Secret;
+use crate::store::OutboxRow;
+use std::collections::BTreeMap;
+
+/// Secrets that were found or issued, until they are sealed or dropped.
+pub type FoundSecrets = BTreeMap<Fingerprint, Secret>;
+
+/// What makes the engine move.
+#[derive(Debug)]
+pub enum Event {
+    /// Somebody asks.
+    Request(Request),
+    /// It is time to look at every key: the sweep, USR1, a reload.
+    Sweep,
+    /// A stored time has come, or something changed that the due index must be asked about.
+    Due,
+    /// A look at the world has come back.
+    Observed(Box<Observed>),
+    /// An effect has come back.
+    Acted(Box<Acted>),
+    /// A notifier has answered.
+    Sent(Box<OutboxRow>, Sent),
+}
+
+/// What came of one effect.
+#[derive(Debug)]
+pub struct Acted {
+    /// For which key.
+    pub name: KeyName,
+    /// At which account.
+    pub account: AccountId,
+    /// What was done.
+    pub action: Action,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Secrets that came with it.
+    pub secrets: FoundSecrets,
+    /// The key that authorised a create, where keys do: it is among the account's keys, and certainly not a new one.
+    pub login: Option<Fingerprint>,
+    /// What the provider's answer says of the provider itself.
+    pub trouble: Trouble,
+}
+
+/// What a call showed of the provider's own state.
+#[derive(Clone, Debug, Default)]
+pub enum Trouble {
+    /// It was not asked.
+    #[default]
+    Unasked,
+    /// It answers.
+    Well,
+    /// It does not, or refuses us.
+    Held(Blocked),
+}

@@ -1,0 +1,193 @@
+//! The fourth verb: performs one action. Every action is safe to repeat; none is tried twice here.
+use super::event::{Acted, FoundSecrets, Trouble};
+use super::observe::found;
+use super::service::{Service, blocked_by};
+use crate::core::account::Account;
+use crate::core::facts::{Action, Blocked, Found, Outcome, Probe, RefusalKind, Revoke};
+use crate::core::names::{AccountId, KeyName, TargetId, Token};
+use crate::core::record::Version;
+use crate::core::time::Timestamp;
+use crate::providers::{CreateError, Created, Raw};
+use crate::store::{Escrow, Store, StoreError};
+use crate::targets::{Parcel, Target};
+use std::sync::Arc;
+
+/// One action with all that it needs.
+pub struct Task {
+    /// For which key.
+    pub name: KeyName,
+    /// The account as it stood, for the action's own account.
+    pub account: Account,
+    /// What to do.
+    pub action: Action,
+    /// How to speak with the provider of that account.
+    pub service: Option<Service>,
+    /// Where to deliver.
+    pub target: Option<Arc<dyn Target>>,
+    /// What to deliver; its secret is read when the action begins, which is after the commit that may have brought it.
+    pub version: Option<Version>,
+    /// The section of the key's provider.
+    pub provider: String,
+    /// Where the secrets are, and where a create's raw answer is kept before anybody looks into it.
+    pub store: Arc<Store>,
+}
+
+/// Performs the action.
+pub async fn execute(task: Task, clock: fn() -> Timestamp) -> Acted {
+    let mut secrets = FoundSecrets::new();
+    let mut trouble = Trouble::Unasked;
+    let outcome = match &task.action {
+        Action::Create { token, valid_to } => create(&task, token, *valid_to, &mut secrets, &mut trouble).await,
+        Action::Deliver { target, .. } => deliver(&task, target, clock).await,
+        Action::Confirm { target, .. } => confirm(&task, target).await,
+        Action::Revoke(it) => revoke(&task, it, &mut trouble).await,
+    };
+    let login = task.service.as_ref().filter(|_| matches!(task.action, Action::Create { .. })).and_then(Service::login);
+    let account: AccountId = task.account.id;
+    Acted { name: task.name, account, action: task.action, outcome, secrets, trouble, login }
+}
+
+async fn create(
+    task: &Task,
+    token: &Token,
+    valid_to: Option<Timestamp>,
+    secrets: &mut FoundSecrets,
+    trouble: &mut Trouble,
+) -> Outcome {
+    let Some(service) = &task.service else {
+        return Outcome::NotSent("the config names no provider for this account any more".into());
+    };
+    // Room for the answer first: an answer that can't be kept must not be asked for.
+    let prepared = in_escrow(task.store.escrow(), token, |escrow, token| escrow.prepare(token)).await;
+    if let Err(why) = prepared {
+        return Outcome::NotSent(why);
+    }
+    let raw = match service.create(token, valid_to).await {
+        Ok(raw) => raw,
+        Err(error) => return unanswered(error, trouble),
+    };
+    *trouble = Trouble::Well;
+    let kept = raw.clone();
+    let put =
+        in_escrow(task.store.escrow(), token, move |escrow, token| escrow.put(token, kept.status, &kept.body)).await;
+    if let Err(why) = put {
+        tracing::error!(key = %task.name, why, "the answer to a create could not be kept aside before it is read");
+    }
+    read_answer(service, &task.account, &raw, secrets).await
+}
+
+fn unanswered(error: CreateError, trouble: &mut Trouble) -> Outcome {
+    match error {
+        CreateError::NotSent(why) => {
+            *trouble = Trouble::Held(Blocked::Provider(why.clone()));
+            Outcome::NotSent(why)
+        }
+        CreateError::Unknown(why) => {
+            *trouble = Trouble::Held(Blocked::Provider(why.clone()));
+            Outcome::Unknown(why)
+        }
+        CreateError::Refused(refusal) => {
+            *trouble = match (refusal.why, refusal.retry_after) {
+                (RefusalKind::Login, _) => Trouble::Held(Blocked::Login),
+                (RefusalKind::Throttled, Some(at)) => Trouble::Held(Blocked::Throttled(at)),
+                _ => Trouble::Well,
+            };
+            Outcome::Refused(refusal)
+        }
+    }
+}
+
+/// Reads a create's raw answer: at once, or out of the escrow after a restart.
+pub async fn read_answer(service: &Service, account: &Account, raw: &Raw, secrets: &mut FoundSecrets) -> Outcome {
+    match service.provider.parse(raw) {
+        Ok(Created::One(issued)) if issued.secret.is_some() => Outcome::Created(found(issued, secrets)),
+        Ok(Created::One(_)) => Outcome::Unreadable("the answer does not show the key".into()),
+        Ok(Created::All(issued)) => {
+            let mut after: Vec<Found> = issued.into_iter().map(|it| found(it, secrets)).collect();
+            // The key that authorised the call is one of them.
+            let login = service.login();
+            after.retain(|it| it.fingerprint.is_none() || it.fingerprint != login);
+            probe_unknown(service, account, &mut after, secrets).await;
+            Outcome::AnsweredAll(after)
+        }
+        Err(why) => Outcome::Unreadable(why.to_string()),
+    }
+}
+
+/// Of all keys of an account, those that it did not know may be ours: the provider is asked about them.
+async fn probe_unknown(service: &Service, account: &Account, after: &mut [Found], secrets: &FoundSecrets) {
+    if !service.provider.capabilities().probes {
+        return;
+    }
+    let unknown = after.iter_mut().filter(|it| it.fingerprint.as_ref().is_some_and(|it| !account.known.contains(it)));
+    for it in unknown.take(crate::core::decide::CANDIDATES) {
+        let Some(secret) = it.fingerprint.as_ref().and_then(|it| secrets.get(it)) else { continue };
+        let answer: Probe = service.probe(secret).await;
+        it.probe = Some(answer);
+    }
+}
+
+async fn deliver(task: &Task, target: &TargetId, clock: fn() -> Timestamp) -> Outcome {
+    let (Some(to), Some(parcel)) = (&task.target, parcel(task).await) else { return gone(target) };
+    let began = clock();
+    match to.deliver(&parcel).await {
+        Ok(()) => Outcome::Delivered { ms: u64::try_from(clock().since(began).as_millis()).unwrap_or(u64::MAX) },
+        Err(why) => Outcome::Failed(why.to_string()),
+    }
+}
+
+async fn confirm(task: &Task, target: &TargetId) -> Outcome {
+    let (Some(at), Some(parcel)) = (&task.target, parcel(task).await) else { return gone(target) };
+    match at.confirm(&parcel).await {
+        Ok(()) => Outcome::Confirmed,
+        Err(why) => Outcome::Failed(why.to_string()),
+    }
+}
+
+async fn parcel(task: &Task) -> Option<Parcel> {
+    let version = task.version.as_ref()?;
+    let (store, name, number) = (Arc::clone(&task.store), task.name.clone(), version.number);
+    let read = tokio::task::spawn_blocking(move || store.secret(&name, number)).await.ok()?;
+    let secret = match read {
+        Ok(it) => it?,
+        Err(error) => {
+            tracing::error!(key = %task.name, version = number, %error, "a secret of the state can't be read");
+            return None;
+        }
+    };
+    let (name, provider) = (task.name.clone(), task.provider.clone());
+    Some(Parcel { name, provider, version: number, secret, valid_to: version.valid_to })
+}
+
+fn gone(target: &TargetId) -> Outcome {
+    Outcome::Failed(format!("{target} or the version for it is gone from the config or the state"))
+}
+
+async fn revoke(task: &Task, it: &Revoke, trouble: &mut Trouble) -> Outcome {
+    let Some(service) = &task.service else {
+        return Outcome::Failed("the config names no provider for this account any more".into());
+    };
+    if it.id.is_empty() {
+        return Outcome::Failed("the key's id at the provider is empty".into());
+    }
+    match service.revoke(&it.id).await {
+        Ok(()) => {
+            *trouble = Trouble::Well;
+            Outcome::Revoked
+        }
+        Err(error) => {
+            *trouble = Trouble::Held(blocked_by(&error));
+            Outcome::Failed(error.to_string())
+        }
+    }
+}
+
+async fn in_escrow(
+    escrow: &Escrow,
+    token: &Token,
+    call: impl FnOnce(&Escrow, &Token) -> Result<(), StoreError> + Send + 'static,
+) -> Result<(), String> {
+    let (escrow, token) = (escrow.clone(), token.clone());
+    let done = tokio::task::spawn_blocking(move || call(&escrow, &token)).await;
+    done.map_err(|it| it.to_string())?.map_err(|it| it.to_string())
+}

@@ -1,0 +1,76 @@
+//! Sends what the outbox holds, until the channel took it or its time is up.
+use super::event::Event;
+use crate::config::settings::Settings;
+use crate::core::names::KeyName;
+use crate::core::time::Timestamp;
+use crate::notifiers::{Message, Notifier, Sent};
+use crate::store::{OutboxRow, OutboxState};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How many notices are under way at once.
+pub(super) const SENDING_MOST: usize = 16;
+/// A notice that no channel took for so long is given up; it stays visible as dead.
+pub(super) const NOTICE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// The first wait after a failed try; each further one doubles.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
+/// The longest wait between two tries.
+const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// Tries once to send a row, and reports back.
+pub(super) async fn send(row: OutboxRow, settings: Arc<Settings>, now: Timestamp, events: mpsc::Sender<Event>) {
+    let message = Message {
+        id: row.notice.id.clone(),
+        owner: row.owner.clone(),
+        provider: provider_of(&settings, &row.notice.key),
+        notice: row.notice.clone(),
+    };
+    let answer = match channel(&settings, &row) {
+        None => Sent::Refused("the config names this channel no more".into()),
+        Some(notifier) if !notifier.wants(&message) => Sent::Taken,
+        Some(notifier) => notifier.send(&message, now).await,
+    };
+    // Where the engine has stopped, the row is still pending and is sent again at the next start.
+    let _ = events.send(Event::Sent(Box::new(row), answer)).await;
+}
+
+/// What becomes of a row after a try.
+pub(super) fn after(mut row: OutboxRow, answer: Sent, now: Timestamp) -> OutboxRow {
+    row.attempts = row.attempts.saturating_add(1);
+    row.at = now;
+    match answer {
+        Sent::Taken => {
+            tracing::info!(key = %row.notice.key, kind = row.notice.kind.code(), owner = row.owner, channel = row.channel, "told");
+            row.state = OutboxState::Sent;
+            row.why = None;
+        }
+        Sent::Refused(why) => {
+            tracing::error!(key = %row.notice.key, owner = row.owner, channel = row.channel, why, "a notice was refused");
+            row.state = OutboxState::Dead;
+            row.why = Some(why);
+        }
+        Sent::Later { why, .. } if row.notice.at.plus(NOTICE_LIFETIME) <= now => {
+            tracing::error!(key = %row.notice.key, owner = row.owner, channel = row.channel, why, "a notice was given up");
+            row.state = OutboxState::Dead;
+            row.why = Some(why);
+        }
+        Sent::Later { why, retry_after } => {
+            tracing::warn!(key = %row.notice.key, owner = row.owner, channel = row.channel, why, "a notice waits");
+            let doubled = FIRST_WAIT.saturating_mul(1_u32.checked_shl(row.attempts - 1).unwrap_or(u32::MAX));
+            let wait = now.plus(doubled.min(LONGEST_WAIT));
+            row.retry_at = retry_after.map_or(wait, |it| it.min(now.plus(LONGEST_WAIT)).max(wait));
+            row.why = Some(why);
+        }
+    }
+    row
+}
+
+fn channel(settings: &Settings, row: &OutboxRow) -> Option<Arc<dyn Notifier>> {
+    let channels = settings.owners.get(&row.owner).map(|it| &it.channels)?;
+    channels.iter().map(|it| &it.notifier).find(|it| it.id() == row.channel).cloned()
+}
+
+fn provider_of(settings: &Settings, name: &KeyName) -> Option<String> {
+    settings.keys.get(name).map(|it| it.provider.clone())
+}

@@ -1,0 +1,174 @@
+//! The start: what a crash or a restore left behind is folded in before the first pass. From there on it is the normal way.
+use super::books::{Books, LAST_COMMIT};
+use super::clockwatch::ClockWatch;
+use super::event::{Event, FoundSecrets};
+use super::execute::read_answer;
+use super::handle::{Handle, REQUESTS_WAITING};
+use super::{EVENTS_WAITING, Engine, wake};
+use crate::clock;
+use crate::config::settings::Settings;
+use crate::core::apply::apply;
+use crate::core::command::restored;
+use crate::core::facts::{Action, Outcome};
+use crate::core::names::Token;
+use crate::core::time::Timestamp;
+use crate::providers::Raw;
+use crate::store::{Opened, StoreError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Why the engine could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state can't be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The scheduler does not start.
+    #[error("daemon.sweep: {0}")]
+    Sweep(String),
+}
+
+/// The engine's task.
+pub type EngineTask = JoinHandle<Result<(), StoreError>>;
+
+/// Starts the engine on an open state. It runs until `stop` is cancelled, and then ends what is in flight.
+///
+/// # Errors
+/// Where the state can't be read, or the sweep can't be scheduled.
+pub async fn start(
+    settings: Settings,
+    opened: Opened,
+    stop: CancellationToken,
+) -> Result<(Handle, EngineTask), StartError> {
+    let now = clock::now();
+    let sweep = settings.daemon.sweep.pattern.to_string();
+    let permits = Arc::new(Semaphore::new(settings.daemon.max_concurrent_rotations.max(1)));
+    let store = Arc::new(opened.store);
+    let last_commit =
+        store.meta(LAST_COMMIT)?.and_then(|it| it.try_into().ok()).map(|it| Timestamp(i64::from_be_bytes(it)));
+    let books = Books::read(store, Arc::new(settings), opened.incarnation)?;
+    let (events, inbox) = mpsc::channel(EVENTS_WAITING);
+    let mut engine = Engine {
+        books,
+        events: events.clone(),
+        permits,
+        clock: ClockWatch::new(now, last_commit),
+        working: BTreeMap::new(),
+        due: BTreeSet::new(),
+        wake_at: BTreeMap::new(),
+        blocked: BTreeMap::new(),
+        trouble: BTreeMap::new(),
+        sending: BTreeSet::new(),
+        sent: Vec::new(),
+        after_commit: Vec::new(),
+        escrow_done: Vec::new(),
+        started_at: now,
+        config_loaded_at: now,
+        config_rejected: None,
+        stopping: false,
+    };
+    engine.books.enter_new_keys(now);
+    if opened.rolled_back || opened.new_machine {
+        engine.distrust(now);
+    }
+    engine.fold_in_escrow(now).await?;
+    engine.give_up_in_flight(now);
+    engine.commit().await?;
+    let scheduler = wake::start(&sweep, events.clone()).await.map_err(|it| StartError::Sweep(it.to_string()))?;
+    let (requests, mut asked) = mpsc::channel(REQUESTS_WAITING);
+    tokio::spawn(async move {
+        while let Some(request) = asked.recv().await {
+            if events.send(Event::Request(request)).await.is_err() {
+                return;
+            }
+        }
+    });
+    let task = tokio::spawn(async move {
+        let _scheduler = scheduler;
+        engine.run(inbox, stop).await
+    });
+    Ok((Handle { requests }, task))
+}
+
+impl Engine {
+    /// The state may be older than the world: every key reads before it acts.
+    fn distrust(&mut self, now: Timestamp) {
+        tracing::warn!("the state was restored, rolled back or moved; every key is looked at before anything is done");
+        self.reobserve_all(now);
+        self.books.edit(|it| {
+            it.answers_roll_back = true;
+            it.answers_new_machine = true;
+        });
+    }
+
+    fn reobserve_all(&mut self, now: Timestamp) {
+        let names: Vec<_> = self.books.settings.keys.keys().cloned().collect();
+        for name in names {
+            let (Some(policy), Some(record)) = (self.books.policy(&name), self.books.records.get(&name)) else {
+                continue;
+            };
+            let record = restored(record, &policy, now);
+            self.books.records.insert(name, record.clone());
+            self.books.edit(|it| it.records.push(record));
+        }
+    }
+
+    /// The provider holds a token of ours that this state never issued: from here on we issue under another name.
+    pub(super) fn begin_new_epoch(&mut self, now: Timestamp) {
+        let mut bytes = [0_u8; 3];
+        if let Err(error) = getrandom::fill(&mut bytes) {
+            tracing::error!(%error, "no random bytes for a new epoch");
+            return;
+        }
+        self.books.by.epoch = bytes.iter().map(|it| format!("{it:02x}")).collect();
+        tracing::warn!(epoch = self.books.by.epoch, "the state is older than the provider's; a new epoch begins");
+        let by = self.books.by.clone();
+        self.books.edit(|it| it.new_incarnation = Some(by));
+        self.reobserve_all(now);
+    }
+
+    /// Answers that were kept but never folded in: the daemon died between the two.
+    async fn fold_in_escrow(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        for (token, status, body) in self.books.store.escrow().drain()? {
+            let holder = self.books.accounts.values().find(|it| it.open.contains_key(&token)).cloned();
+            let Some(account) = holder else {
+                // Its outcome was committed before the daemon died.
+                self.escrow_done.push(token);
+                continue;
+            };
+            let service = self.books.key(&token.name).and_then(|it| self.books.service(&it, &account.id));
+            let Some(service) = service else { continue };
+            let mut secrets = FoundSecrets::new();
+            let outcome = read_answer(&service, &account, &Raw { status, body }, &mut secrets).await;
+            tracing::info!(key = %token.name, %token, "the answer to a create was found in escrow");
+            self.fold_create(&token, &outcome, &secrets, now);
+            self.escrow_done.push(token);
+        }
+        Ok(())
+    }
+
+    /// A create without an answer: nobody knows what came of it.
+    fn give_up_in_flight(&mut self, now: Timestamp) {
+        let open = self.books.accounts.values().flat_map(|it| &it.open);
+        let in_flight = open.filter(|(_, it)| it.lost_at.is_none()).map(|(token, _)| token.clone());
+        for token in in_flight.collect::<Vec<Token>>() {
+            let why = "the daemon stopped before the answer came".to_owned();
+            self.fold_create(&token, &Outcome::Unknown(why), &FoundSecrets::new(), now);
+        }
+    }
+
+    fn fold_create(&mut self, token: &Token, outcome: &Outcome, secrets: &FoundSecrets, now: Timestamp) {
+        let Some(account) = self.books.accounts.values().find(|it| it.open.contains_key(token)).cloned() else {
+            return;
+        };
+        let (Some(policy), Some(record)) = (self.books.policy(&token.name), self.books.records.get(&token.name)) else {
+            return;
+        };
+        let action = Action::Create { token: token.clone(), valid_to: None };
+        let change = apply(record, &account, &action, outcome, &policy, &self.books.by, now);
+        self.books.enter(change, secrets);
+    }
+}

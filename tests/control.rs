@@ -1,0 +1,12 @@
+//! The control socket and the command line: what users see of the daemon, and what they may ask of it.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test that panics has failed, as it should.
+#[path = "control/binary.rs"]
+mod binary;
+#[path = "control/fixture.rs"]
+mod fixture;
+#[path = "control/parsing.rs"]
+mod parsing;
+#[path = "control/socket.rs"]
+mod socket;
+#[path = "control/views.rs"]
+mod views;

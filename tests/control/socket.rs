@@ -1,0 +1,295 @@
+//! The control socket over a real Unix socket, with an engine that answers from a fixture.
+use crate::fixture::*;
+use rekeyd::control::client::{Client, ClientError};
+use rekeyd::control::problem::{Fault, Kind};
+use rekeyd::control::requests::{AdoptRequest, RotateRequest, SecretText};
+use rekeyd::control::server::{BindError, Load, Server};
+use rekeyd::core::facts::Probe;
+use rekeyd::core::plan::{Adopt, Command, CommandRefused};
+use rekeyd::core::policy::Policy;
+use rekeyd::core::record::Expiry;
+use rekeyd::engine::handle::{Done, Handle, History, REQUESTS_WAITING, Refused, Request, Snapshot};
+use rekeyd::secret::Secret;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// What the engine was asked, and what it answers.
+#[derive(Clone, Default)]
+pub(crate) struct Desk {
+    pub(crate) asked: Arc<Mutex<Vec<Command>>>,
+    rejected: Arc<Mutex<Vec<String>>>,
+    probe: Option<Probe>,
+    refusal: Option<Refused>,
+}
+
+pub(crate) struct Daemon {
+    client: Client,
+    pub(crate) desk: Desk,
+    pub(crate) socket: PathBuf,
+    stop: CancellationToken,
+    _dir: tempfile::TempDir,
+}
+
+pub(crate) async fn daemon(snapshot: Snapshot, desk: Desk) -> Daemon {
+    daemon_with(snapshot, desk, Arc::new(|| Err(vec![fault()]))).await
+}
+
+async fn daemon_with(snapshot: Snapshot, desk: Desk, load: Load) -> Daemon {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("run/control.sock");
+    let (requests, waiting) = mpsc::channel(REQUESTS_WAITING);
+    tokio::spawn(answer(waiting, snapshot, desk.clone()));
+    let stop = CancellationToken::new();
+    let server = Server::bind(&socket).await.unwrap();
+    tokio::spawn(server.serve(Handle { requests }, load, stop.clone()));
+    Daemon { client: Client::new(&socket).unwrap(), desk, socket, stop, _dir: dir }
+}
+
+async fn answer(mut waiting: mpsc::Receiver<Request>, snapshot: Snapshot, desk: Desk) {
+    while let Some(request) = waiting.recv().await {
+        match request {
+            Request::Snapshot(reply) => drop(reply.send(snapshot.clone())),
+            Request::Command { command, reply, .. } => {
+                desk.asked.lock().unwrap().push(*command);
+                let done = Done { message: "done".to_owned(), attempt: Some(8) };
+                drop(reply.send(desk.refusal.clone().map_or(Ok(done), Err)));
+            }
+            Request::Probe { reply, .. } => drop(reply.send(Ok(desk.probe.unwrap_or(Probe::Alive)))),
+            Request::Reveal { name, reply, .. } if name.as_str() == "billing-sms" => {
+                drop(reply.send(Ok((3, Secret::from("hunter2".to_owned())))));
+            }
+            Request::Reveal { name, reply, .. } => drop(reply.send(Err(Refused::NoVersion(name)))),
+            Request::History { name, reply, .. } => {
+                let rotations = vec![(name.unwrap_or(crate::fixture::name("billing-sms")), rotation())];
+                drop(reply.send(Ok(History { rotations, ..History::default() })));
+            }
+            Request::Reload { reply, .. } => drop(reply.send(Ok(()))),
+            Request::ConfigRejected(why) => desk.rejected.lock().unwrap().push(why),
+            Request::Sweep => {}
+        }
+    }
+}
+
+fn fault() -> Fault {
+    let hint = Some("write 14d".to_owned());
+    Fault { file: "a.toml".into(), line: 6, column: 10, message: "not a duration".into(), hint }
+}
+
+fn adopt(secret: &str) -> AdoptRequest {
+    AdoptRequest {
+        secret: SecretText(Secret::from(secret.to_owned())),
+        valid_to: None,
+        issued_at: None,
+        age_unknown: false,
+        id: None,
+        unverified: false,
+        deliver: false,
+    }
+}
+
+fn kind<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> Kind {
+    answer.unwrap_err().problem().expect("a problem")
+}
+
+#[tokio::test]
+async fn what_the_engine_knows_can_be_read() {
+    let daemon = daemon(world(), Desk::default()).await;
+    let status = daemon.client.status().await.unwrap();
+    assert_eq!(status.keys.len(), 7);
+    assert_eq!(daemon.client.key("voice").await.unwrap().kind.as_deref(), Some("mobivate"));
+    assert!(!daemon.client.plan(90 * DAY).await.unwrap().entries.is_empty());
+    assert_eq!(daemon.client.history(None, None, None).await.unwrap().rotations.len(), 1);
+    let since = Some(now().into());
+    let past = daemon.client.history(Some("voice"), since, since).await.unwrap();
+    assert_eq!(past.rotations[0].key.as_str(), "voice");
+}
+
+#[tokio::test]
+async fn an_unknown_key_and_an_unknown_path_are_problems_of_their_own() {
+    let daemon = daemon(world(), Desk::default()).await;
+    assert_eq!(kind(daemon.client.key("nobody").await), Kind::NoSuchKey);
+    assert_eq!(kind(daemon.client.key("../status").await), Kind::NoSuchKey);
+    let answer = raw(&daemon, "GET /v2/status HTTP/1.1").await;
+    assert!(answer.contains("404") && answer.contains("urn:rekeyd:problem:no-such-path"), "{answer}");
+    let answer = raw(&daemon, "DELETE /v1/status HTTP/1.1").await;
+    assert!(answer.contains("405") && answer.contains("application/problem+json"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_verb_reaches_the_engine_with_who_asked() {
+    let daemon = daemon(world(), Desk::default()).await;
+    let ask = RotateRequest { now: true, compromised: false, reason: Some("audit".to_owned()) };
+    let done = daemon.client.rotate("voice", &ask).await.unwrap();
+    assert_eq!((done.message.as_str(), done.attempt), ("done", Some(8)));
+    daemon.client.resume("voice").await.unwrap();
+    daemon.client.abandon("voice").await.unwrap();
+    let asked = daemon.desk.asked.lock().unwrap().clone();
+    let [Command::Rotate(wish), Command::Resume, Command::Abandon] = asked.as_slice() else { panic!("{asked:?}") };
+    assert_eq!(wish.actor.as_ref().unwrap().uid, rustix::process::geteuid().as_raw());
+    assert_eq!((wish.now, wish.reason.as_deref()), (true, Some("audit")));
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_core_keeps_its_kind() {
+    for (why, expected) in [
+        (CommandRefused::Phase, Kind::Phase),
+        (CommandRefused::Dead, Kind::KeyDead),
+        (CommandRefused::Unverified, Kind::KeyUnverified),
+        (CommandRefused::OldKeyEnding, Kind::OldKeyEnding),
+        (CommandRefused::Unadopted, Kind::Unadopted),
+    ] {
+        let desk = Desk { refusal: Some(Refused::Command(why)), ..Desk::default() };
+        let daemon = daemon(world(), desk).await;
+        assert_eq!(kind(daemon.client.resume("voice").await), expected);
+    }
+}
+
+async fn adopted(ask: AdoptRequest, policy: Policy) -> Result<Adopt, Kind> {
+    let mut world = empty();
+    world.add("it", "sms", policy, None);
+    let daemon = daemon(world.0, Desk { probe: Some(Probe::Dead), ..Desk::default() }).await;
+    match daemon.client.adopt("it", &ask).await {
+        Err(error) => Err(error.problem().unwrap()),
+        Ok(_) => match daemon.desk.asked.lock().unwrap().pop() {
+            Some(Command::Adopt(adopt)) => Ok(adopt),
+            other => panic!("{other:?}"),
+        },
+    }
+}
+
+#[tokio::test]
+async fn an_adopted_key_comes_with_what_is_known_of_its_age() {
+    let year = Policy { valid_for: Some(365 * DAY), ..policy() };
+    let end = Some(at("2027-01-01T00:00:00Z").into());
+    let begin = Some(at("2026-11-01T00:00:00Z").into());
+    let stated = adopted(AdoptRequest { valid_to: end, ..adopt("hunter2") }, year.clone()).await.unwrap();
+    assert_eq!((stated.valid_to, stated.expiry), (Some(at("2027-01-01T00:00:00Z")), Expiry::Stated));
+    let assumed = adopted(AdoptRequest { issued_at: begin, ..adopt("hunter2") }, year.clone()).await.unwrap();
+    assert_eq!((assumed.valid_to, assumed.expiry), (Some(at("2027-11-01T00:00:00Z")), Expiry::Assumed));
+    let unknown = adopted(AdoptRequest { age_unknown: true, ..adopt("hunter2") }, year).await.unwrap();
+    assert_eq!((unknown.valid_to, unknown.expiry), (None, Expiry::Unknown));
+    // The provider was asked, and the core is told what it said.
+    assert_eq!(unknown.probe, Probe::Dead);
+    assert_eq!(unknown.fingerprint, Secret::from("hunter2".to_owned()).fingerprint());
+}
+
+#[tokio::test]
+async fn a_key_of_no_known_age_or_of_an_impossible_one_is_not_adopted() {
+    let past = Some(at("2026-11-21T21:00:00Z").into());
+    let future = Some(at("2026-11-21T23:00:00Z").into());
+    for ask in [
+        adopt("hunter2"),
+        AdoptRequest { valid_to: past, ..adopt("hunter2") },
+        AdoptRequest { issued_at: future, ..adopt("hunter2") },
+        AdoptRequest { valid_to: future, age_unknown: true, ..adopt("hunter2") },
+    ] {
+        assert_eq!(adopted(ask, policy()).await.unwrap_err(), Kind::KeyDates);
+    }
+    assert_eq!(adopted(AdoptRequest { age_unknown: true, ..adopt("") }, policy()).await.unwrap_err(), Kind::BadRequest);
+}
+
+#[tokio::test]
+async fn a_body_that_can_not_be_read_is_never_quoted() {
+    let daemon = daemon(world(), Desk::default()).await;
+    let body = r#"{"secret":"hunter2","age_unknown":"hunter2"}"#;
+    let answer = raw_body(&daemon, "PUT /v1/keys/voice/secret HTTP/1.1", body).await;
+    assert!(answer.contains("400") && answer.contains("no adopt request"), "{answer}");
+    assert!(!answer.contains("hunter2"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_refused() {
+    let daemon = daemon(world(), Desk::default()).await;
+    let secret = "x".repeat(rekeyd::control::server::BODY_BYTES);
+    let ask = AdoptRequest { age_unknown: true, ..adopt(&secret) };
+    assert_eq!(kind(daemon.client.adopt("voice", &ask).await), Kind::TooLarge);
+}
+
+#[tokio::test]
+async fn a_revealed_secret_is_not_to_be_stored() {
+    let daemon = daemon(world(), Desk::default()).await;
+    let revealed = daemon.client.reveal("billing-sms").await.unwrap();
+    assert_eq!((revealed.version, revealed.secret.0.expose()), (3, b"hunter2".as_slice()));
+    assert!(!format!("{revealed:?}").contains("hunter2"));
+    let answer = raw(&daemon, "GET /v1/keys/billing-sms/secret HTTP/1.1").await;
+    assert!(answer.to_lowercase().contains("cache-control: no-store"), "{answer}");
+    assert_eq!(kind(daemon.client.reveal("new-one").await), Kind::NoVersion);
+}
+
+#[tokio::test]
+async fn a_config_with_faults_stays_out_of_use_and_every_fault_is_told() {
+    let daemon = daemon(world(), Desk::default()).await;
+    let ClientError::Problem(problem) = daemon.client.reload().await.unwrap_err() else { panic!("no problem") };
+    assert_eq!((problem.kind, problem.faults.as_slice()), (Kind::ConfigFaults, [fault()].as_slice()));
+    let rejected = daemon.desk.rejected.lock().unwrap().clone();
+    assert!(rejected[0].contains("a.toml:6:10: not a duration (write 14d)"), "{rejected:?}");
+}
+
+#[tokio::test]
+async fn a_good_config_is_in_use_when_reload_answers() {
+    let settings = (*world().settings).clone();
+    let daemon = daemon_with(world(), Desk::default(), Arc::new(move || Ok(settings.clone()))).await;
+    assert_eq!(daemon.client.reload().await.unwrap().message, "the config on disk is in use");
+}
+
+#[tokio::test]
+async fn only_the_owner_and_the_group_can_connect() {
+    let daemon = daemon(world(), Desk::default()).await;
+    assert_eq!(std::fs::metadata(&daemon.socket).unwrap().permissions().mode() & 0o777, 0o660);
+}
+
+#[tokio::test]
+async fn a_dead_daemons_socket_is_replaced_and_a_living_ones_is_not() {
+    let daemon = daemon(world(), Desk::default()).await;
+    assert!(matches!(Server::bind(&daemon.socket).await, Err(BindError::InUse(_))));
+    assert!(daemon.client.status().await.is_ok());
+    let left = daemon.socket.with_extension("left");
+    drop(std::os::unix::net::UnixListener::bind(&left).unwrap());
+    assert!(Server::bind(&left).await.is_ok());
+    let file = daemon.socket.with_extension("file");
+    std::fs::write(&file, "precious").unwrap();
+    assert!(matches!(Server::bind(&file).await, Err(BindError::NoSocket(_))));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+}
+
+#[tokio::test]
+async fn a_daemon_that_stopped_is_told_from_one_that_never_ran() {
+    let daemon = daemon(world(), Desk::default()).await;
+    daemon.client.status().await.unwrap();
+    daemon.stop.cancel();
+    while daemon.socket.exists() {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(daemon.client.status().await, Err(ClientError::NotRunning(_))));
+    let nowhere = Client::new(&daemon.socket.with_extension("none")).unwrap();
+    assert!(matches!(nowhere.status().await, Err(ClientError::NotRunning(_))));
+}
+
+#[tokio::test]
+async fn an_engine_that_stopped_is_a_problem_that_passes() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("control.sock");
+    let (requests, _) = mpsc::channel(1);
+    let server = Server::bind(&socket).await.unwrap();
+    tokio::spawn(server.serve(Handle { requests }, Arc::new(|| Err(Vec::new())), CancellationToken::new()));
+    assert_eq!(kind(Client::new(&socket).unwrap().status().await), Kind::Stopping);
+}
+
+async fn raw(daemon: &Daemon, line: &str) -> String {
+    raw_body(daemon, line, "").await
+}
+
+/// One request as bytes, for what the client would never send.
+async fn raw_body(daemon: &Daemon, line: &str, body: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::UnixStream::connect(&daemon.socket).await.unwrap();
+    let length = body.len();
+    let request = format!("{line}\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
