@@ -281,8 +281,9 @@ impl Sim {
             .target(target)
             .is_some_and(|it| it.reach == Reach::Push { readable: true });
         if let Some(edited_at) = place.edited_at.filter(|it| readable && !ours && *it < flight.seen_at) {
-            // The look before the decision showed it: only a key that came after it may replace it.
-            if obtained < edited_at {
+            // The look before the decision showed it: only a key that is being issued may replace it.
+            let issuing = matches!(record.phase, Phase::Deliver { .. } | Phase::Cutover { .. });
+            if obtained < edited_at && !issuing {
                 self.broken(Rule::Foreign, || {
                     format!("{target} held a key that is not ours; version {version} is older")
                 });
@@ -416,8 +417,10 @@ impl Sim {
         }
         let live: Vec<Key> = self.world.keys.iter().filter(|it| it.live(self.now)).cloned().collect();
         for key in live {
-            let Maker::Agent(agent) = key.maker else { continue };
-            if !self.is_accounted_for(&self.agents[agent], &key) {
+            let Maker::Agent(_) = key.maker else { continue };
+            // A second daemon may have taken it over: then it is on that one's books.
+            let known = self.agents.iter().any(|it| self.is_accounted_for(it, &key));
+            if !known {
                 self.broken(Rule::Lost, || {
                     format!("{} (token {:?}) lives, and nobody knows", key.fingerprint, key.token)
                 });
