@@ -320,10 +320,15 @@ impl Sim {
         let ours = key.maker == Maker::Agent(agent) || record.seen.contains_key(&key.fingerprint);
         let current = record.current.as_ref().is_some_and(|it| it.fingerprint == key.fingerprint);
         let held = |policy: &Policy| {
-            policy.targets.iter().map(|it| &it.id).cloned().find(|it| {
-                let place = self.world.places[agent].get(it);
-                place.is_some_and(|place| place.holds.as_ref() == Some(&key.fingerprint))
-            })
+            policy
+                .targets
+                .iter()
+                .map(|it| &it.id)
+                .find(|it| {
+                    let place = self.world.places[agent].get(*it);
+                    place.is_some_and(|place| place.holds.as_ref() == Some(&key.fingerprint))
+                })
+                .cloned()
         };
         let holder = it.policies.iter().filter_map(held).find(|it| !it.as_str().starts_with("login:"));
         if let Some(target) = holder {
