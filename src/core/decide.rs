@@ -51,10 +51,10 @@ pub fn look(record: &Record, account: &Account, policy: &Policy, now: Timestamp)
     Look {
         list: match policy.provider.recover {
             Recover::ListByName => creating || reobserving || watching || anonymous,
-            Recover::DiffList => creating,
+            Recover::DiffList => creating || anonymous,
             _ => false,
         },
-        read: policy.provider.recover == Recover::ReadCurrent && curious,
+        read: policy.provider.recover == Recover::ReadCurrent && (curious || watching),
         probe,
         targets: true,
         preflight: creating,
@@ -94,7 +94,7 @@ pub fn decide(
     pass.advance(facts);
     pass.deliver(facts);
     pass.retire(facts);
-    pass.tell_expiry();
+    pass.tell_expiry(facts);
     pass.plan(record, facts)
 }
 
