@@ -3,9 +3,9 @@ use super::agent::Flight;
 use super::invariants::Rule;
 use super::run::Sim;
 use super::world::{HOUR, Killer, Late, Maker, Ms, Order, Place};
-use rekeyd::core::facts::{Action, Found, Outcome, Probe, Refusal, RefusalKind, Revoke};
-use rekeyd::core::names::{Fingerprint, TargetId, Token};
-use rekeyd::core::record::VersionNo;
+use rekeyd_simulation::core::facts::{Action, Found, Outcome, Probe, Refusal, RefusalKind, Revoke};
+use rekeyd_simulation::core::names::{Fingerprint, TargetId, Token};
+use rekeyd_simulation::core::record::VersionNo;
 
 impl Sim {
     /// Whether a call fails now.

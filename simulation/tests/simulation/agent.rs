@@ -3,16 +3,16 @@
 use super::invariants::Rule;
 use super::run::Sim;
 use super::world::{DAY, MINUTE, Ms, SECOND};
-use rekeyd::core::account::Account;
-use rekeyd::core::command::leave_account;
-use rekeyd::core::decide::{candidates, decide, look};
-use rekeyd::core::facts::{Action, Blocked, Content, Facts, Outcome, Preflight, Probe};
-use rekeyd::core::names::{AccountId, Fingerprint, Incarnation, NoticeId, TargetId, Token};
-use rekeyd::core::plan::{Change, Notice};
-use rekeyd::core::policy::{Policy, Reach};
-use rekeyd::core::record::{Phase, Record, VersionNo};
-use rekeyd::core::time::Timestamp;
-use rekeyd::core::{apply::apply, facts::Listed};
+use rekeyd_simulation::core::account::Account;
+use rekeyd_simulation::core::command::leave_account;
+use rekeyd_simulation::core::decide::{candidates, decide, look};
+use rekeyd_simulation::core::facts::{Action, Blocked, Content, Facts, Outcome, Preflight, Probe};
+use rekeyd_simulation::core::names::{AccountId, Fingerprint, Incarnation, NoticeId, TargetId, Token};
+use rekeyd_simulation::core::plan::{Change, Notice};
+use rekeyd_simulation::core::policy::{Policy, Reach};
+use rekeyd_simulation::core::record::{Phase, Record, VersionNo};
+use rekeyd_simulation::core::time::Timestamp;
+use rekeyd_simulation::core::{apply::apply, facts::Listed};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How often everything is looked at, whatever was planned.

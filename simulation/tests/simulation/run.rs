@@ -5,13 +5,13 @@ use super::rng::Rng;
 use super::scenario::{Row, World as Disturbance, key_name, policy};
 use super::weather::Weather;
 use super::world::{DAY, HOUR, LIFE, Maker, Ms, Order, Place, World, service};
-use rekeyd::core::command::{command, restored};
-use rekeyd::core::facts::Probe;
-use rekeyd::core::names::{Incarnation, Token};
-use rekeyd::core::plan::{Adopt, Command};
-use rekeyd::core::policy::Initial;
-use rekeyd::core::record::{Expiry, Phase, Record};
-use rekeyd::core::time::Timestamp;
+use rekeyd_simulation::core::command::{command, restored};
+use rekeyd_simulation::core::facts::Probe;
+use rekeyd_simulation::core::names::{Incarnation, Token};
+use rekeyd_simulation::core::plan::{Adopt, Command};
+use rekeyd_simulation::core::policy::Initial;
+use rekeyd_simulation::core::record::{Expiry, Phase, Record};
+use rekeyd_simulation::core::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// When every run begins: a Tuesday.
@@ -206,7 +206,13 @@ impl Sim {
     }
 
     /// The operator hands a key over.
-    pub fn adopt(&mut self, agent: usize, key: usize, fingerprint: rekeyd::core::names::Fingerprint, probe: Probe) {
+    pub fn adopt(
+        &mut self,
+        agent: usize,
+        key: usize,
+        fingerprint: rekeyd_simulation::core::names::Fingerprint,
+        probe: Probe,
+    ) {
         let issued = self.world.key(&fingerprint).cloned().expect("a key to adopt");
         let knows_id = self.world.services[issued.service].stated.revokes_by_id && self.rng.chance(800);
         let adopt = Adopt {
@@ -230,7 +236,7 @@ impl Sim {
         agent: usize,
         key: usize,
         verb: &Command,
-        known: &BTreeSet<rekeyd::core::names::Fingerprint>,
+        known: &BTreeSet<rekeyd_simulation::core::names::Fingerprint>,
     ) {
         let it = &self.agents[agent];
         if it.down_until.is_some() {

@@ -4,11 +4,11 @@ use super::rng::Rng;
 use super::run::Sim;
 use super::scenario::{World as Disturbance, night, target};
 use super::world::{DAY, MINUTE, Maker, Ms, Order};
-use rekeyd::core::facts::Probe;
-use rekeyd::core::names::{Fingerprint, TargetId};
-use rekeyd::core::plan::Command;
-use rekeyd::core::policy::Reach;
-use rekeyd::core::record::{Trigger, Wish};
+use rekeyd_simulation::core::facts::Probe;
+use rekeyd_simulation::core::names::{Fingerprint, TargetId};
+use rekeyd_simulation::core::plan::Command;
+use rekeyd_simulation::core::policy::Reach;
+use rekeyd_simulation::core::record::{Trigger, Wish};
 use std::collections::BTreeSet;
 
 /// When the next disturbance comes, and what it may need.

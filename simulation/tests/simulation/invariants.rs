@@ -3,13 +3,13 @@ use super::agent::{Agent, Flight, phase_words};
 use super::run::Sim;
 use super::scenario::{World as Disturbance, is_night};
 use super::world::{DAY, HOUR, Key, Killer, MINUTE, Maker, Ms};
-use rekeyd::core::decide::decide;
-use rekeyd::core::facts::{Action, Facts, Revoke, Revokee};
-use rekeyd::core::names::{Fingerprint, Incarnation, TargetId, Token};
-use rekeyd::core::plan::{Change, NoticeKind, Plan};
-use rekeyd::core::policy::{OnCreate, Policy, Reach, Recover};
-use rekeyd::core::record::{Ended, Phase, Reason, Record, Trigger, VersionNo};
-use rekeyd::core::time::Timestamp;
+use rekeyd_simulation::core::decide::decide;
+use rekeyd_simulation::core::facts::{Action, Facts, Revoke, Revokee};
+use rekeyd_simulation::core::names::{Fingerprint, Incarnation, TargetId, Token};
+use rekeyd_simulation::core::plan::{Change, NoticeKind, Plan};
+use rekeyd_simulation::core::policy::{OnCreate, Policy, Reach, Recover};
+use rekeyd_simulation::core::record::{Ended, Phase, Reason, Record, Trigger, VersionNo};
+use rekeyd_simulation::core::time::Timestamp;
 use std::collections::BTreeSet;
 
 /// What can be broken.
