@@ -14,8 +14,7 @@ const PROBE: &str = "zzzzzzzzzz = 1";
 const BASE: &str = "daemon = { master_key = { credential = 'm' }, owners = ['o'] }\n\
     smtp = { host = 'localhost', from = 'a@b.example' }\n\
     owners.o.email = ['a@b.example']\n";
-const PROVIDER: &str =
-    "[providers.p]\nkind = 'mobivate'\nusername = 'u'\npassword = { credential = 'p' }\n[keys.k]\nprovider = 'p'\nowners = ['o']\nmax_age = '90d'\n";
+const PROVIDER: &str = "[providers.p]\nkind = 'mobivate'\nusername = 'u'\npassword = { credential = 'p' }\n[keys.k]\nprovider = 'p'\nowners = ['o']\nmax_age = '90d'\n";
 
 #[test]
 fn every_section_is_documented_field_by_field() {
@@ -37,12 +36,17 @@ fn every_kind_of_channel_is_documented() {
 fn every_kind_of_provider_is_documented_field_by_field() {
     for kind in providers::KINDS.iter().map(|it| it.name) {
         let heading = format!("### kind = `{kind}`");
-        let (create, own): (BTreeSet<_>, _) = documented(&heading).into_iter().partition(|it| it.starts_with("create."));
+        let (create, own): (BTreeSet<_>, _) =
+            documented(&heading).into_iter().partition(|it| it.starts_with("create."));
         let common = documented("## `[providers.NAME]`");
         let wanted = accepted(&format!("{}[providers.p]\nkind = '{kind}'\n{PROBE}\n", daemon()));
         assert_eq!(own.union(&common).cloned().collect::<BTreeSet<_>>(), wanted, "{heading}");
         let key = PROVIDER.replace("mobivate", kind);
-        let key = if kind == "single-invoice" { key.replace("username", "apikey").replace("'u'", "{ credential = 'a' }") } else { key };
+        let key = if kind == "single-invoice" {
+            key.replace("username", "apikey").replace("'u'", "{ credential = 'a' }")
+        } else {
+            key
+        };
         let key = if kind == "single-invoice" { key.replace("password = { credential = 'p' }\n", "") } else { key };
         let wanted = accepted(&format!("{BASE}{key}create = {{ {PROBE} }}\n"));
         assert_eq!(create, wanted, "{heading}, create");
