@@ -2,7 +2,10 @@
 use rekeyd::config::{self, Source};
 use rekeyd::{control, notifiers, providers, targets};
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
+const ARCHITECTURE: &str = include_str!("../docs/architecture.md");
 const CONFIG: &str = include_str!("../docs/config.md");
 const HTTP_API: &str = include_str!("../docs/http-api.md");
 const README: &str = include_str!("../README.md");
@@ -74,6 +77,31 @@ fn every_problem_type_of_the_control_socket_is_documented() {
     }
 }
 
+#[test]
+fn every_test_and_every_limit_that_the_architecture_names_is_there() {
+    let mut files = Vec::new();
+    ["src", "tests"].iter().for_each(|it| rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(it), &mut files));
+    let code: String = files.iter().map(|it| fs::read_to_string(it).unwrap()).collect();
+    let words = ARCHITECTURE.split('`').skip(1).step_by(2).flat_map(|it| it.split(['{', '}', ',', ' ', ':', '\n']));
+    let mut seen = (0, 0);
+    for word in words {
+        let snake = word.matches('_').count() > 3
+            && word.chars().all(|it| it.is_ascii_lowercase() || it == '_' || it.is_ascii_digit());
+        let shout = word.len() > 4
+            && word != "CAPABILITIES"
+            && word != "KINDS"
+            && word.chars().all(|it| it.is_ascii_uppercase() || it == '_');
+        if snake {
+            seen.0 += 1;
+            assert!(code.contains(&format!("fn {word}(")), "there is no test {word}");
+        } else if shout && word.contains('_') {
+            seen.1 += 1;
+            assert!(code.contains(&format!("const {word}: ")), "there is no limit {word}");
+        }
+    }
+    assert!(seen.0 > 15 && seen.1 > 30, "{seen:?}");
+}
+
 /// Checks that the tables under a heading name exactly the fields that the parser accepts there.
 #[track_caller]
 fn check(heading: &str, text: &str) {
@@ -104,4 +132,15 @@ fn accepted(text: &str) -> BTreeSet<String> {
 /// The least that another section can stand on.
 fn daemon() -> &'static str {
     "daemon = { master_key = { credential = 'm' } }\n"
+}
+
+fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            found.push(path);
+        }
+    }
 }
