@@ -99,6 +99,11 @@ impl Daemon {
         }
     }
 
+    /// What it said since it was last started.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join(format!("log-{}", self.starts))).unwrap()
+    }
+
     /// What it said and what it wrote, apart from the keys that it delivered.
     pub fn leavings(&self, evidence: &mut Evidence) {
         for nth in 1..=self.starts {

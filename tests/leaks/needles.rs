@@ -10,10 +10,17 @@ const START: usize = 8;
 const HALVED: usize = 32;
 
 /// What is looked for.
-#[derive(Default)]
 pub struct Needles {
     forms: Vec<(Vec<u8>, String)>,
     by_start: HashMap<[u8; START], Vec<usize>>,
+    /// Whether any form begins with these two bytes: most places are left with one look.
+    begins: Vec<bool>,
+}
+
+impl Default for Needles {
+    fn default() -> Self {
+        Self { forms: Vec::new(), by_start: HashMap::new(), begins: vec![false; 1 << 16] }
+    }
 }
 
 impl Needles {
@@ -21,6 +28,7 @@ impl Needles {
     pub fn add(&mut self, name: &str, secret: &[u8]) {
         for (form, bytes) in forms(secret) {
             let start = *bytes.first_chunk().unwrap_or_else(|| panic!("{name}, {form}: too short to be looked for"));
+            self.begins[pair(&start)] = true;
             self.by_start.entry(start).or_default().push(self.forms.len());
             self.forms.push((bytes, format!("{name}, {form}")));
         }
@@ -29,7 +37,7 @@ impl Needles {
     /// What of it is in there, and in which form.
     pub fn find(&self, hay: &[u8]) -> BTreeSet<&str> {
         let mut found = BTreeSet::new();
-        for (at, start) in hay.windows(START).enumerate() {
+        for (at, start) in hay.windows(START).enumerate().filter(|it| self.begins[pair(it.1)]) {
             for nth in self.by_start.get(start).into_iter().flatten() {
                 let (bytes, what) = &self.forms[*nth];
                 if hay[at..].starts_with(bytes) {
@@ -41,10 +49,16 @@ impl Needles {
     }
 }
 
+fn pair(start: &[u8]) -> usize {
+    usize::from(start[0]) << 8 | usize::from(start[1])
+}
+
 /// Every form of a secret, each once, with its name.
 fn forms(secret: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut forms: BTreeMap<Vec<u8>, String> = BTreeMap::new();
-    let mut add = |name: &str, bytes: Vec<u8>| drop(forms.entry(bytes).or_insert_with(|| name.to_owned()));
+    let mut add = |name: &str, bytes: Vec<u8>| {
+        forms.entry(bytes).or_insert_with(|| name.to_owned());
+    };
     add("as it is", secret.to_vec());
     if secret.len() >= HALVED {
         add("its second half", secret[secret.len() / 2..].to_vec());
@@ -107,7 +121,7 @@ pub fn decoded(mail: &str) -> Vec<u8> {
     for word in mail.split("=?").skip(1) {
         let mut parts = word.splitn(4, '?').skip(1);
         match (parts.next().unwrap_or(""), parts.next().unwrap_or("")) {
-            ("b" | "B", text) => out.extend(STANDARD.decode(text).unwrap_or_default()),
+            ("b" | "B", text) => out.extend(STANDARD_NO_PAD.decode(text.trim_end_matches('=')).unwrap_or_default()),
             (_, text) => out.extend(quoted_printable(text.as_bytes())),
         }
     }
