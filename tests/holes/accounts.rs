@@ -82,7 +82,7 @@ pub fn a_difference_is_ours_only_where_the_numbers_agree() {
     assert_eq!(one.account.open.len(), 0);
     let none = outcome(&["k1"]);
     assert_eq!(none.halted(), Some(Reason::UnexpectedKeys));
-    let two = outcome(&["k1", "k2", "x"]);
+    let mut two = outcome(&["k1", "k2", "x"]);
     assert_eq!(two.halted(), Some(Reason::UnexpectedKeys));
     assert_eq!(two.told(NoticeKind::RevokeNeeded), 2, "each of them is reported: one of them may be ours");
     assert!(two.account.known.contains(&"x".into()), "and is known from now on");

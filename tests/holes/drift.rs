@@ -72,10 +72,10 @@ pub fn on_drift_says_what_a_change_by_somebody_else_leads_to() {
         assert_eq!(it.told(NoticeKind::KeyDrifted), 1);
         (it, actions)
     };
-    let (it, actions) = drifted(OnDrift::Adopt);
+    let (mut it, actions) = drifted(OnDrift::Adopt);
     assert_eq!((it.current(), actions), (2, vec![Action::Deliver { target: file(), version: 2 }]));
     it.is_at_rest();
-    let (it, _) = drifted(OnDrift::Halt);
+    let (mut it, _) = drifted(OnDrift::Halt);
     assert_eq!((it.halted(), it.current()), (Some(Reason::Drifted), 1));
     it.is_at_rest();
     let (it, _) = drifted(OnDrift::Rotate);
