@@ -120,7 +120,9 @@ pub fn without_a_probe_several_new_keys_are_told_apart_only_where_all_are_this_k
             it.policy.package = Some("transactional".into());
         }
         let second = it.creates();
-        it.answer(&second, Outcome::AnsweredAll(all(&["k1", "k2", "k3"])));
+        let mut keys = all(&["k1", "k2", "k3"]);
+        keys.iter_mut().for_each(|it| it.probe = None);
+        it.answer(&second, Outcome::AnsweredAll(keys));
         if package_changed {
             assert_eq!(it.halted(), Some(Reason::UnexpectedKeys));
         } else {

@@ -78,6 +78,7 @@ pub fn a_version_that_a_target_may_hold_is_not_revoked() {
     it.created("k2");
     it.probes(2, Probe::Alive).pass();
     it.say(Command::Abandon).unwrap();
+    it.facts.preflight = None;
     let back = Action::Deliver { target: file(), version: 1 };
     it.facts.targets.insert(file(), Content::Unreadable("not mounted".into()));
     it.wait(days(3));

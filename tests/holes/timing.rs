@@ -111,7 +111,8 @@ pub fn stored_deadlines_are_believed_only_within_their_length() {
     it.account.held_until = Some(ahead);
     it.account.creates = vec![ahead; 20];
     it.holds(None).rests();
-    it.wait(days(2)).delivers(2, "k2");
+    it.wait(hours(3)).delivers(2, "k2");
+    it.wait(days(2));
     assert!(it.pass().iter().any(|it| is_revoke_of(it, 1)), "the overlap ends");
     it.say(Command::Rotate(wish())).unwrap();
     it.creates();
