@@ -88,7 +88,7 @@ impl Sim {
     fn probed(&mut self, agent: usize, service: usize, mut all: Vec<Found>) -> Vec<Found> {
         let stated = self.world.services[service].stated;
         let account = self.world.services[service].account.clone();
-        let known = self.agents[agent].account(&account).known;
+        let known = self.agents[agent].account(&account).known.clone();
         for found in all.iter_mut().filter(|_| stated.probes) {
             let Some(fingerprint) = found.fingerprint.clone().filter(|it| !known.contains(it)) else { continue };
             found.probe = Some(match self.fails() {

@@ -13,6 +13,7 @@ use rekeyd_simulation::core::policy::Initial;
 use rekeyd_simulation::core::record::{Expiry, Phase, Record};
 use rekeyd_simulation::core::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// When every run begins: a Tuesday.
 const START: Ms = 1_799_971_200_000;
@@ -99,14 +100,14 @@ impl Sim {
         if row.world == Disturbance::Login {
             world.services[0].login = Some(0);
         }
-        let policies: Vec<_> = (0..keys).map(|key| policy(row, &world.services[0], key, &mut rng)).collect();
+        let policies: Vec<_> = (0..keys).map(|key| Rc::new(policy(row, &world.services[0], key, &mut rng))).collect();
         let daemons = if row.world == Disturbance::Clone { 2 } else { 1 };
         let agents = (0..daemons).map(|number| Agent {
             number,
             by: Incarnation { install: format!("{number:08x}"), epoch: "000000".into() },
             policies: policies.clone(),
             durable: Durable {
-                records: (0..keys).map(|key| Record::new(key_name(key), Timestamp(START))).collect(),
+                records: (0..keys).map(|key| Rc::new(Record::new(key_name(key), Timestamp(START)))).collect(),
                 ..Durable::default()
             },
             escrow: BTreeMap::new(),
@@ -337,7 +338,7 @@ impl Sim {
         it.by.epoch = format!("{:06x}", now % 0xff_ffff);
         let at = Timestamp(now + it.skew);
         for (record, policy) in it.durable.records.iter_mut().zip(&it.policies) {
-            *record = restored(record, policy, at);
+            *record = Rc::new(restored(record, policy, at));
         }
     }
 
