@@ -3,7 +3,7 @@
 use super::backoff;
 use super::facts::{Action, Facts, Probe, Revoke, Revokee};
 use super::pass::Pass;
-use super::policy::{OnCreate, Policy};
+use super::policy::{OnCreate, Policy, Recover};
 use super::record::{Ended, Record, Retired};
 use super::rules::Rule;
 use super::time::Timestamp;
@@ -128,7 +128,7 @@ impl Pass<'_> {
                 "the current key can't be seen to work, so the old one is not revoked by rekeyd",
             ));
         }
-        self.wake(now_plus(self.now, it.after));
+        self.wake(self.now.plus(backoff::look(self.now.since(it.after))));
         Some(Fate::Wait)
     }
 
@@ -144,7 +144,6 @@ impl Pass<'_> {
     }
 
     fn can_list(&self) -> bool {
-        use super::policy::Recover;
         matches!(self.policy.provider.recover, Recover::ListByName | Recover::DiffList)
     }
 
@@ -169,8 +168,4 @@ impl Pass<'_> {
             self.tell_revoke_refused(&version, why);
         }
     }
-}
-
-fn now_plus(now: Timestamp, since: Timestamp) -> Timestamp {
-    now.plus((now.since(since) / 4).clamp(backoff::SHORTEST, std::time::Duration::from_secs(600)))
 }
