@@ -199,6 +199,7 @@ fn accounts() -> Vec<Account> {
         package: Some("Account".to_owned()),
         locks: true,
         reported_at: Some(NOW),
+        ending: true,
     };
     let full = |learned| Account {
         known: BTreeSet::from([fingerprint("f1"), fingerprint("f2")]),
