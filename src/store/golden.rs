@@ -200,7 +200,6 @@ fn accounts() -> Vec<Account> {
         locks: true,
         ending: true,
         reported_at: Some(NOW),
-        ending: true,
     };
     let full = |learned| Account {
         known: BTreeSet::from([fingerprint("f1"), fingerprint("f2")]),
