@@ -20,6 +20,9 @@ fn the_commands_that_are_marked_run() {
     for made in ["etc/rekeyd.toml", "etc/master.key", "rekeyd.1", "rekeyd.bash"] {
         assert!(fs::metadata(dir.path().join(made)).unwrap().len() > 0, "{made}");
     }
+    let config = dir.path().join("etc/rekeyd.toml");
+    let socket = format!("[daemon]\ncontrol_socket = \"{}\"\n", dir.path().join("run/control.sock").display());
+    fs::write(&config, fs::read_to_string(&config).unwrap().replacen("[daemon]\n", &socket, 1)).unwrap();
     let _daemon = Daemon::start(dir.path());
     for block in blocks("sh tested daemon") {
         run(&block, dir.path());
@@ -108,7 +111,7 @@ fn environment<'c>(command: &'c mut Command, dir: &Path) -> &'c mut Command {
     let own = Path::new(BINARY).parent().unwrap().display();
     let path = format!("{own}:{}", std::env::var("PATH").unwrap_or_default());
     command.current_dir(dir).env("PATH", path).env("REKEYD_CONFIG", dir.join("etc/rekeyd.toml"));
-    command.env("STATE_DIRECTORY", dir.join("state")).env("RUNTIME_DIRECTORY", dir.join("run"))
+    command.env("STATE_DIRECTORY", dir.join("state"))
 }
 
 /// A daemon on the config that `init` wrote, until it is dropped.
