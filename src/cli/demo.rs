@@ -95,7 +95,9 @@ fn introduce(out: &mut (dyn Write + Send), simulator: &Simulator, folder: &Folde
         writeln!(out, "  {:<14} {}", World::key_name(service), simulator.url(service))?;
     }
     writeln!(out, "  mail to 127.0.0.1:{}, webhooks to {}", simulator.mail().port(), simulator.hook().url())?;
-    writeln!(out, "  config, state and key files in {}\n", folder.0.display())
+    writeln!(out, "  config, state and key files in {}", folder.0.display())?;
+    let config = folder.0.join("rekeyd.toml");
+    writeln!(out, "  in another terminal: rekeyd --config {} status\n", config.display())
 }
 
 /// What is shown while the daemon runs.

@@ -153,7 +153,10 @@ pub(super) fn demo(args: &demo::Args) -> Result<Exit, Failure> {
 async fn start_demo(config: PathBuf) -> anyhow::Result<demo::Running> {
     let loaded = config::load(&config).map_err(|it| anyhow::anyhow!("{it}"))?;
     let stop = CancellationToken::new();
+    let server = Server::bind(&loaded.settings.daemon.control_socket).await?;
     let (handle, worker) = start(loaded.settings, stop.clone()).await?;
+    let again: Load = Arc::new(move || load(&config));
+    tokio::spawn(server.serve(handle.clone(), again, stop.clone()));
     let mut signals = Signals::new()?;
     let interrupted = stop.clone();
     tokio::spawn(async move {

@@ -45,6 +45,9 @@ pub struct Open {
     pub locks: bool,
     /// When it was reported to the owners as not found.
     pub reported_at: Option<Timestamp>,
+    /// Whether the key that it left behind is being revoked: it is never adopted any more.
+    #[serde(default)]
+    pub ending: bool,
 }
 
 impl Account {

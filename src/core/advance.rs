@@ -41,6 +41,9 @@ impl Pass<'_> {
                 }
             }
             Phase::Announce { until } => self.begin_when_announced(until),
+            Phase::Create(_) if self.login_is_lost(facts) => {
+                self.halt(Reason::LoginLost, "the key that authorises the calls is refused, and so is every other");
+            }
             Phase::Create(creating) if creating.token.is_some() => self.recover(facts, creating),
             Phase::Create(creating) => self.create_when_ready(facts, creating),
             Phase::Judge { pending, since } => self.judge(facts, pending, since),
@@ -163,13 +166,13 @@ impl Pass<'_> {
     fn cut_over(&mut self, facts: &Facts, since: Timestamp, delivered_at: Option<Timestamp>, again: u32) {
         let Some(current) = self.record.current.clone() else { return self.enter(Phase::Steady) };
         let missing = self.push_targets().any(|it| !self.is_settled(it, current.number));
-        if missing {
+        if missing && current.dead_since.is_none() {
             if delivered_at.is_some() {
                 self.enter(Phase::Cutover { since, delivered_at: None, again });
             }
             return;
         }
-        if delivered_at.is_none() {
+        if delivered_at.is_none() && !missing {
             self.note_gap();
             return self.enter(Phase::Cutover { since, delivered_at: Some(self.now), again });
         }
@@ -210,6 +213,14 @@ impl Pass<'_> {
         if self.policy.provider.recover == Recover::ReadCurrent
             && let Some(found) = self.believable(facts.read.as_ref())
         {
+            // A create of ours whose answer was lost has its effect late: that is no drift.
+            let name = self.record.name.clone();
+            let lost = self.account.open.iter().filter(|(token, open)| token.name == name && open.lost_at.is_some());
+            let lost = lost.map(|(token, open)| (open.sent_at, token.clone())).min();
+            if let Some((_, token)) = lost {
+                self.account.open.remove(&token);
+                return self.take_over(&found);
+            }
             self.tell_drifted(found.fingerprint.as_ref(), "somebody else changed the key at the provider");
             return match self.policy.on_drift {
                 OnDrift::Adopt => self.take_over(&found),
@@ -286,6 +297,15 @@ impl Pass<'_> {
         if !seen_all {
             return;
         }
+        for (id, content) in &facts.targets {
+            let (Content::Holds(fp) | Content::Askew(fp)) = content else { continue };
+            let held = self.record.held.entry(id.clone()).or_default();
+            held.maybe.clear();
+            match self.record.seen.get(fp) {
+                Some(number) => held.settled = Some(*number),
+                None => held.foreign = Some(fp.clone()),
+            }
+        }
         let newer = facts.targets.values().any(|it| match it {
             Content::Holds(it) | Content::Askew(it) => *it != current.fingerprint,
             _ => false,
@@ -297,6 +317,12 @@ impl Pass<'_> {
         if !newer && !issued_since && !self.current_is_dead() {
             return self.enter(Phase::Steady);
         }
+        let blind = self.policy.targets.iter().filter(|it| it.reach == Reach::Push { readable: false });
+        for id in blind.map(|it| it.id.clone()).collect::<Vec<_>>() {
+            let held = self.record.held.entry(id).or_default();
+            held.maybe.clear();
+            held.foreign = Some("unknown".into());
+        }
         self.tell_drifted(None, "the restored state is older than what the provider or the targets hold");
         if self.on_create() != OnCreate::Keeps {
             return self.halt(Reason::Restored, "the restored state is older than what the targets hold");
@@ -305,6 +331,19 @@ impl Pass<'_> {
         self.enter(Phase::Steady);
         self.record.wish =
             Some(Wish { trigger: Trigger::Drift, actor: None, reason: None, now: true, compromised: false });
+    }
+
+    fn login_is_lost(&self, facts: &Facts) -> bool {
+        use super::facts::{Blocked, Preflight};
+        let refused = facts.preflight == Some(Preflight::Blocked(Blocked::Login));
+        let lost = self.account.open.iter().filter(|(token, _)| token.name == self.record.name);
+        let long = lost.filter_map(|(_, it)| it.lost_at).any(|at| at.plus(self.policy.accept_within) <= self.now);
+        let before = matches!(&self.record.phase, Phase::Create(it) if it.lost > 0);
+        let since = self.record.rotation.as_ref().map_or(self.now, |it| it.started_at);
+        let long = long || before && since.plus(self.policy.accept_within) <= self.now;
+        refused
+            && (self.current_is_dead() || (long && !self.policy.provider.probes))
+            && self.policy.targets.iter().any(|it| it.reach == Reach::Pull)
     }
 
     fn is_settled(&self, target: &super::names::TargetId, version: u32) -> bool {

@@ -95,9 +95,7 @@ impl Pass<'_> {
         let Some(version) = self.new_version(found, Some(token)) else { return };
         self.account.open.remove(token);
         if awaited {
-            if self.policy.provider.recover == Recover::ReadCurrent {
-                self.close_tokens();
-            }
+            self.unlock();
             self.created(version, sent_at);
         } else if self.holds(Rule::Stray) {
             self.retire_version(version, self.now);

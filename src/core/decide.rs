@@ -2,6 +2,7 @@
 //!
 //! A pass goes through the same steps each time, whatever happened before: a crash needs no path of its own.
 use super::account::Account;
+use super::backoff;
 use super::facts::{Facts, Probe};
 use super::names::{Fingerprint, Incarnation};
 use super::pass::Pass;
@@ -38,10 +39,14 @@ pub fn look(record: &Record, account: &Account, policy: &Policy, now: Timestamp)
     let resting = matches!(phase, Phase::Steady | Phase::Announce { .. } | Phase::Unadopted) || halted;
     let probe_due = record.probed_at.is_none_or(|at| at.plus(policy.probe_every) <= now || now < at);
     let doubtful = record.current.as_ref().is_some_and(|it| it.dead_since.is_some()) || record.sighting.is_some();
+    // In the cutover gap every moment counts: the new key is brought to its targets before anything is asked.
+    let in_gap =
+        matches!(phase, Phase::Cutover { since, delivered_at: None, .. } if now < since.plus(backoff::SHORTEST));
     let curious = creating || reobserving || !resting || doubtful || (probe_due && record.current.is_some());
+    let curious = curious && !in_gap;
     let mut probe = Vec::new();
     if policy.provider.probes {
-        if curious || !retiring.is_empty() {
+        if curious || (!retiring.is_empty() && !in_gap) {
             probe.extend(record.current.iter().chain(record.pending()).map(|it| it.number));
         }
         if account.learned.is_none() && policy.provider.on_create == OnCreate::Unknown {
@@ -51,10 +56,10 @@ pub fn look(record: &Record, account: &Account, policy: &Policy, now: Timestamp)
     Look {
         list: match policy.provider.recover {
             Recover::ListByName => creating || reobserving || watching || anonymous,
-            Recover::DiffList => creating,
+            Recover::DiffList => creating || anonymous,
             _ => false,
         },
-        read: policy.provider.recover == Recover::ReadCurrent && curious,
+        read: policy.provider.recover == Recover::ReadCurrent && (curious || watching),
         probe,
         targets: true,
         preflight: creating,
@@ -94,7 +99,7 @@ pub fn decide(
     pass.advance(facts);
     pass.deliver(facts);
     pass.retire(facts);
-    pass.tell_expiry();
+    pass.tell_expiry(facts);
     pass.plan(record, facts)
 }
 

@@ -38,7 +38,7 @@ impl Pass<'_> {
             Phase::Halted { resume, .. } if matches!(**resume, Phase::Reobserve { .. }) => return None,
             _ => self.record.current.as_ref()?,
         };
-        Some(wanted.clone()).filter(|it| it.dead_since.is_none())
+        Some(wanted.clone()).filter(|it| it.dead_since.is_none() && it.valid_to.is_none_or(|at| at > self.now))
     }
 
     fn need(&self, wanted: &Version, held: &Held, content: Option<&Content>) -> Need {
@@ -56,7 +56,7 @@ impl Pass<'_> {
                 }
             }
             Some(Content::Absent | Content::Damaged) => Need::Delivery,
-            Some(Content::Unreadable(_)) | None if settled => Need::Nothing,
+            Some(Content::Unreadable(_)) | None if settled || (held.foreign.is_some() && !issuing) => Need::Nothing,
             Some(Content::Unreadable(_)) | None => Need::Delivery,
         }
     }
@@ -72,6 +72,9 @@ impl Pass<'_> {
             held.maybe.insert(wanted.number);
         }
         self.record.held.insert(target.clone(), held);
+        if let Phase::Cutover { delivered_at, .. } = &mut self.record.phase {
+            *delivered_at = None;
+        }
         if let Some(version) = self.version_mut(wanted.number) {
             version.delivered = true;
         }

@@ -227,10 +227,20 @@ impl Pass<'_> {
             Recover::ListByName => facts.listed.as_ref().map(|_| ()).ok_or_else(unanswered),
             Recover::DiffList => facts.listed.as_ref().filter(|it| !it.truncated).map(|_| ()).ok_or_else(unanswered),
             Recover::ReadCurrent => {
-                let read = facts.read.as_ref().and_then(|it| it.fingerprint.as_ref()).ok_or_else(unanswered)?;
-                let current = self.record.current.as_ref().map(|it| &it.fingerprint);
+                let Some(read) = facts.read.as_ref().ok_or_else(unanswered)?.fingerprint.as_ref() else {
+                    return Ok(());
+                };
+                let current = self.record.current.as_ref().filter(|it| it.account == self.policy.account);
+                let current = current.map(|it| &it.fingerprint);
                 // An old key of ours is a stale answer. A stranger's is drift, which is dealt with in Steady.
-                let stale = current.is_some_and(|it| it != read) && self.record.seen.contains_key(read);
+                let stale =
+                    current.is_some_and(|it| it != read)
+                        && self.record.seen.contains_key(read)
+                        && !self.record.retired.iter().any(|it| {
+                            it.version.fingerprint == *read && it.ended != Some(super::record::Ended::Revoked)
+                        });
+                let since = self.record.rotation.as_ref().map_or(self.now, |it| it.started_at);
+                let stale = stale && since.plus(self.policy.accept_within) > self.now;
                 if stale { Err(Blocked::Provider("the provider's answer is out of date".into())) } else { Ok(()) }
             }
             Recover::DiffAnswer | Recover::None => Ok(()),
@@ -284,6 +294,7 @@ impl Pass<'_> {
             package: self.policy.package.clone(),
             locks: serial && self.holds(Rule::Lock),
             reported_at: None,
+            ending: false,
         };
         self.account.open.insert(token.clone(), open);
         self.account.reserve(self.now);

@@ -311,7 +311,10 @@ impl Pass<'_> {
 
     /// A key that will not be replaced on time, or was not: the tightest threshold that has passed is told, the wider
     /// ones count as told.
-    pub(super) fn tell_expiry(&mut self) {
+    pub(super) fn tell_expiry(&mut self, facts: &super::facts::Facts) {
+        if facts.clock_suspect {
+            return;
+        }
         let Some(current) = self.record.current.clone() else { return };
         let (Some(end), Some(life)) = (current.valid_to, due::lifetime(&current)) else { return };
         let name = self.record.name.clone();

@@ -27,24 +27,42 @@ impl Pass<'_> {
                 self.report_lost(&token, "it was sent before the state was restored");
             } else if it.reported_at.is_some() {
                 continue;
+            } else if ends <= self.now && self.policy.provider.recover.is_difference() {
+                // It still counts in the next difference, but holds up nobody.
+                self.tell_lost(&token, &it, "it was looked for and not found");
+                if let Some(open) = self.account.open.get_mut(&token) {
+                    open.reported_at = Some(self.now);
+                    open.locks = false;
+                }
+            } else if ends <= self.now
+                && self.policy.provider.recover == Recover::ReadCurrent
+                && self.on_create() == OnCreate::Revokes
+                && self.record.current.as_ref().is_some_and(|it| it.obtained_at > lost_at)
+            {
+                // Whatever it made was ended by the create that followed, or was read and taken over.
+                self.account.open.remove(&token);
             } else if ends <= self.now {
                 self.report_lost(&token, "it was looked for and not found");
             } else if let Some(found) = listed_under(facts, &token).filter(|_| self.holds(Rule::Watch)) {
                 self.end_found(token, &it, &found.clone());
             } else {
                 self.wake(ends);
-                self.poll(lost_at);
+                if matches!(self.policy.provider.recover, Recover::ListByName | Recover::ReadCurrent) {
+                    let wait = (self.now.since(lost_at) / 4).clamp(super::backoff::SHORTEST, super::backoff::LONGEST);
+                    self.wake(self.now.plus(wait));
+                }
             }
         }
     }
 
     /// A lost create took effect: its key is ours, by its name.
     fn end_found(&mut self, token: Token, open: &Open, found: &Found) {
-        let wanted = matches!(&self.record.phase, Phase::Create(_));
-        let believed = self.believable(Some(found));
+        let wanted = matches!(&self.record.phase, Phase::Create(_)) && !open.ending;
+        let believed = if wanted { self.believable(Some(found)) } else { None };
         if wanted && let Some(found) = believed {
             if let Some(version) = self.new_version(&found, Some(&token)) {
                 self.account.open.remove(&token);
+                self.unlock();
                 return self.created(version, open.sent_at);
             }
         }
@@ -52,16 +70,16 @@ impl Pass<'_> {
         if wanted && !self.policy.provider.probes && self.record.sighting.is_some() {
             return;
         }
-        let Some(id) = found.id.clone().filter(|it| !it.is_empty()) else { return };
-        let own = |it: &Version| {
-            let same_id = it.id.as_ref() == Some(&id);
+        let id = found.id.clone().filter(|it| !it.is_empty() && self.policy.provider.revokes_by_id);
+        let own = |it: &&Version| {
+            let same_id = id.is_some() && it.id == id;
             same_id || it.token.as_ref() == Some(&token) || Some(&it.fingerprint) == found.fingerprint.as_ref()
         };
-        let own = self.record.live_versions().find(|it| own(it)).map(|it| it.number);
+        let own = self.record.live_versions().find(own).map(|it| it.number);
         if let Some(number) = own {
             // It came to us by another way (adopted from the portal): its handle is welcome.
             if let Some(version) = self.version_mut(number) {
-                version.id = version.id.take().or(Some(id));
+                version.id = version.id.take().or(id);
             }
             self.account.open.remove(&token);
             return;
@@ -69,7 +87,13 @@ impl Pass<'_> {
         if matches!(&self.record.phase, Phase::Create(it) if it.token.as_ref() == Some(&token)) {
             self.clear_doubt();
         }
+        let Some(id) = id else {
+            return self.report_lost(&token, "it was found, and can't be revoked from here");
+        };
         let account = self.policy.account.clone();
+        if let Some(open) = self.account.open.get_mut(&token) {
+            open.ending = true;
+        }
         self.actions.push(Action::Revoke(Revoke { account, id, what: Revokee::Orphan(token) }));
     }
 
@@ -107,7 +131,7 @@ impl Pass<'_> {
 
     fn recover_by_read(&mut self, facts: &Facts, token: &Token, open: &Open, lost_at: Timestamp, settled: bool) {
         self.poll(lost_at);
-        let Some(read) = facts.read.clone().filter(|it| it.fingerprint.is_some()) else { return };
+        let Some(read) = facts.read.clone() else { return };
         if read.fingerprint == open.before {
             if settled {
                 self.clear_doubt();
@@ -116,7 +140,8 @@ impl Pass<'_> {
         }
         if let Some(found) = self.believable(Some(&read)) {
             if let Some(version) = self.new_version(&found, Some(token)) {
-                self.close_tokens();
+                self.account.open.remove(token);
+                self.unlock();
                 self.created(version, open.sent_at);
             }
             return;
@@ -205,8 +230,8 @@ impl Pass<'_> {
         if let [only] = fresh {
             return Some(only.clone());
         }
-        if self.policy.provider.probes {
-            return fresh.iter().rfind(|it| it.probe == Some(Probe::Alive)).cloned();
+        if let Some(alive) = fresh.iter().rfind(|it| it.probe == Some(Probe::Alive)) {
+            return Some(alive.clone());
         }
         let mine = |token: &Token, open: &Open| token.name == self.record.name && open.package == self.policy.package;
         let all_mine = self.account.open.iter().all(|(token, open)| mine(token, open));
@@ -231,7 +256,8 @@ impl Pass<'_> {
         let mut lost = self.lost_tokens();
         lost.sort_by_key(|it| self.account.open.get(it).map(|it| it.sent_at));
         for (n, token) in lost.iter().enumerate() {
-            if n < count {
+            let reported = self.account.open.get(token).is_some_and(|it| it.reported_at.is_some());
+            if n < count || reported {
                 self.account.open.remove(token);
             } else if let Some(open) = self.account.open.get_mut(token) {
                 open.locks = false;
@@ -239,10 +265,11 @@ impl Pass<'_> {
         }
     }
 
-    /// An account with one key: whatever was lost before is superseded.
-    pub(super) fn close_tokens(&mut self) {
-        let name = self.record.name.clone();
-        self.account.open.retain(|token, _| token.name != name);
+    /// The key has its answer: what was lost before may still take effect and stays watched, but holds up nobody.
+    pub(super) fn unlock(&mut self) {
+        for (token, open) in &mut self.account.open {
+            open.locks &= token.name != self.record.name || open.lost_at.is_none();
+        }
     }
 
     /// After a restore, attempts of an earlier life are nobody's: they may be in use by now. They are reported.
@@ -315,7 +342,7 @@ impl Pass<'_> {
         }
         Some(Version {
             number,
-            account: self.account.id.clone(),
+            account: self.policy.account.clone(),
             id: found.id.clone().filter(|it| !it.is_empty()),
             fingerprint,
             token: token.cloned(),

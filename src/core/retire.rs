@@ -52,6 +52,9 @@ impl Pass<'_> {
 
     fn fate(&mut self, it: &Retired, facts: &Facts) -> Fate {
         let now = self.now;
+        if facts.clock_suspect {
+            return Fate::Wait;
+        }
         if it.version.valid_to.is_some_and(|at| at <= now) {
             return Fate::End(Ended::Expired);
         }
@@ -82,7 +85,7 @@ impl Pass<'_> {
         }
         match self.id_of(it, facts) {
             Some(id) => Fate::Revoke(id),
-            None if facts.listed.is_some() => Fate::Report("its id at the provider is not known"),
+            None if facts.listed.is_some() || !self.can_list() => Fate::Report("its id at the provider is not known"),
             None => {
                 self.poll(it.since);
                 Fate::Wait
@@ -125,7 +128,7 @@ impl Pass<'_> {
                 "the current key can't be seen to work, so the old one is not revoked by rekeyd",
             ));
         }
-        self.poll(it.after);
+        self.wake(now_plus(self.now, it.after));
         Some(Fate::Wait)
     }
 
@@ -138,6 +141,11 @@ impl Pass<'_> {
         if it.version.delivered && it.after > it.since && facts.probes.get(&it.version.number) == Some(&Probe::Alive) {
             self.account.learned = Some(OnCreate::Keeps);
         }
+    }
+
+    fn can_list(&self) -> bool {
+        use super::policy::Recover;
+        matches!(self.policy.provider.recover, Recover::ListByName | Recover::DiffList)
     }
 
     fn id_of(&self, it: &Retired, facts: &Facts) -> Option<String> {
@@ -161,4 +169,8 @@ impl Pass<'_> {
             self.tell_revoke_refused(&version, why);
         }
     }
+}
+
+fn now_plus(now: Timestamp, since: Timestamp) -> Timestamp {
+    now.plus((now.since(since) / 4).clamp(backoff::SHORTEST, std::time::Duration::from_secs(600)))
 }

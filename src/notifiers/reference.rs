@@ -1,5 +1,5 @@
 //! References to secrets where a managed key can be none, or where there may be two.
-use crate::secret::SecretRef;
+use crate::secret::{LITERAL_SECRET, SecretRef};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;
@@ -79,11 +79,11 @@ impl<'de> Visitor<'de> for SomeVisitor {
     }
 
     fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
-        Err(E::custom(format_args!("a secret must not stand in the config; write {FORMS}")))
+        Err(E::custom(LITERAL_SECRET))
     }
 
     fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-        Err(E::custom(format_args!("a secret must not stand in the config; write {FORMS}")))
+        Err(E::custom(LITERAL_SECRET))
     }
 }
 
@@ -122,16 +122,15 @@ mod tests {
     fn a_literal_secret_is_a_fault_that_does_not_repeat_it() {
         for value in ["\"hunter2\"", "70007", "[\"hunter2\"]"] {
             let fault = fault::<References>(value);
-            assert!(fault.contains("credential"), "{fault}");
+            assert!(fault.contains(LITERAL_SECRET), "{fault}");
             assert!(!fault.contains("hunter2") && !fault.contains("70007"), "{fault}");
         }
     }
 
     #[test]
     fn exactly_one_place_is_named() {
-        for value in ["{}", "{ file = \"a\", env = \"B\" }"] {
-            assert!(fault::<Reference>(value).contains("exactly one"), "{value}");
-        }
+        assert!(fault::<Reference>("{}").contains("names no secret"));
+        assert!(fault::<Reference>("{ file = \"a\", env = \"B\" }").contains("only one"));
         assert!(fault::<Reference>("{ key = \"billing-sms\" }").contains("managed key"));
         assert!(fault::<Reference>("{ vault = \"x\" }").contains("vault"));
     }

@@ -78,7 +78,7 @@ impl Agent {
 
     /// The account that a pass of this key works at: the one of the rotation under way, else the config's.
     pub fn account_id(&self, key: usize) -> AccountId {
-        self.working(key).account
+        self.policies[key].working(self.record(key)).account.clone()
     }
 
     /// The policy of that account.
@@ -225,7 +225,10 @@ impl Sim {
             if plan.change.notices.is_empty() { "" } else { ", notices " },
             plan.change.notices.iter().map(|it| it.kind.code()).collect::<Vec<_>>().join(" "),
         ));
-        self.check_replan(&plan, &facts, &policy, &by, now);
+        // Every fourth decision is made twice: it costs as much as a whole pass.
+        if self.rng.chance(250) {
+            self.check_replan(&plan, &facts, &policy, &by, now);
+        }
         self.check_plan(agent, key, &record, &plan, &facts, now);
         let idle = plan.actions.is_empty() && plan.change.record == record && plan.change.account == account;
         self.agents[agent].idle = if idle && plan.wake_at <= now { self.agents[agent].idle + 1 } else { 0 };

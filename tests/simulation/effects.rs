@@ -160,13 +160,13 @@ impl Sim {
         self.check_delivery(agent, flight, target, version, &fingerprint);
         self.trace(|| format!("world: agent {agent} {target} holds {fingerprint} (version {version})"));
         let place = Place { holds: Some(fingerprint), damaged: false, edited_at: None };
-        self.world.places.insert((agent, target.clone()), place);
+        self.world.places[agent].insert(target.clone(), place);
         if failed { Outcome::Failed("then: exit code 1".into()) } else { Outcome::Delivered { ms: 3 } }
     }
 
     fn confirm(&mut self, agent: usize, key: usize, target: &TargetId, version: VersionNo) -> Outcome {
         let secret = self.agents[agent].durable.secrets.get(&(key, version)).cloned();
-        let holds = self.world.places.get(&(agent, target.clone())).and_then(|it| it.holds.clone());
+        let holds = self.world.places[agent].get(target).and_then(|it| it.holds.clone());
         let works = |it: &Fingerprint| {
             self.world.key(it).is_some_and(|key| key.live(self.now) && key.accepted_from <= self.now)
         };

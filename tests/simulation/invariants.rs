@@ -144,10 +144,13 @@ impl Sim {
     /// What no change may do.
     pub fn check_change(&mut self, agent: usize, key: usize, change: &Change, known: &BTreeSet<Fingerprint>) {
         let it = &self.agents[agent];
-        let old = it.record(key).clone();
-        let new = &change.record;
-        if new.revision < old.revision || (*new != old && new.revision == old.revision) {
-            self.broken(Rule::Revision, || format!("{}: a change keeps revision {}", new.name, old.revision));
+        let (old, new) = (it.record(key), &change.record);
+        let was_halted = matches!(old.phase, Phase::Halted { .. });
+        let ended: BTreeSet<VersionNo> =
+            old.retired.iter().filter(|it| it.ended.is_some()).map(|it| it.version.number).collect();
+        let revision = old.revision;
+        if new.revision < revision || (new.revision == revision && new != old) {
+            self.broken(Rule::Revision, || format!("{}: a change keeps revision {revision}", new.name));
         }
         for (number, fingerprint) in &change.keep {
             let stored = self.agents[agent].durable.secrets.get(&(key, *number)).cloned();
@@ -165,20 +168,17 @@ impl Sim {
                 self.broken(Rule::Keep, || format!("version {} has secret {stored:?}", version.number));
             }
         }
-        self.check_endings(agent, &old, change);
-        if let (Phase::Halted { reason, .. }, false) = (&new.phase, matches!(old.phase, Phase::Halted { .. })) {
+        self.check_endings(agent, &ended, change);
+        if let (Phase::Halted { reason, .. }, false) = (&new.phase, was_halted) {
             self.check_halt(agent, key, *reason);
         }
     }
 
     /// An ending must be true, and one that is only reported must really be told.
-    fn check_endings(&mut self, agent: usize, old: &Record, change: &Change) {
-        let ended = |record: &Record, number| {
-            record.retired.iter().find(|it| it.version.number == number).and_then(|it| it.ended)
-        };
+    fn check_endings(&mut self, agent: usize, before: &BTreeSet<VersionNo>, change: &Change) {
         for retired in change.record.retired.iter().filter(|it| it.ended.is_some()) {
             let fingerprint = &retired.version.fingerprint;
-            if ended(old, retired.version.number).is_some() {
+            if before.contains(&retired.version.number) {
                 continue;
             }
             let live = self.world.live(fingerprint, self.now);
@@ -196,7 +196,7 @@ impl Sim {
 
     /// A halt needs a reason that the world really has.
     fn check_halt(&mut self, agent: usize, key: usize, reason: Reason) {
-        use Disturbance::{Blind, Clone, Colleague, Config, Login, Operator, Restore, Strangers};
+        use Disturbance::{Blind, Clone, Colleague, Config, Login, Operator, Restore, Shared, Strangers};
         let world = self.row.world;
         let doubts: u32 = self.doubts.iter().filter(|((who, _), _)| *who == agent).map(|(_, n)| *n).sum();
         let doubted = doubts > 0;
@@ -205,7 +205,10 @@ impl Sim {
         let revokes = self.row.kind.revokes();
         let may = match reason {
             Reason::AmbiguousCreate => (doubted || others) && self.row.kind.recover != Recover::ListByName,
-            Reason::UnexpectedKeys => difference && (others || matches!(world, Strangers | Config)),
+            // Lost creates of several keys, and no probe: which is whose can't be told.
+            Reason::UnexpectedKeys => {
+                difference && (others || matches!(world, Strangers | Config) || (world == Shared && doubted))
+            }
             Reason::NoBaseline => difference && (others || doubted || matches!(world, Strangers | Config)),
             Reason::AnotherDaemon => matches!(world, Clone | Restore),
             Reason::SomebodyElseRotates | Reason::Drifted => others || (revokes && doubted),
@@ -244,8 +247,8 @@ impl Sim {
         if day > limit && self.row.world != Disturbance::Clock {
             self.broken(Rule::Budget, || format!("{day} creates within a day, allowed are {per_day}"));
         }
-        let quiet = mine.iter().filter(|it| self.fault == 0 && **it > now - 3 * DAY).count();
-        let calm = self.fault == 0 && now > self.started + 21 * DAY;
+        let quiet = mine.iter().filter(|it| **it > now - 3 * DAY).count();
+        let calm = self.calm_since.is_some_and(|it| now > it + 3 * DAY);
         let keys = self.agents[agent].policies.len();
         if mine.len() > MOST_CREATES * keys || (calm && quiet > MOST_QUIET_CREATES * keys) {
             self.broken(Rule::Storm, || format!("{} creates, {quiet} of them lately", mine.len()));
@@ -262,7 +265,7 @@ impl Sim {
         fingerprint: &Fingerprint,
     ) {
         let Some(key) = self.world.key(fingerprint).cloned() else { return };
-        let place = self.world.places.get(&(agent, target.clone())).cloned().unwrap_or_default();
+        let place = self.world.places[agent].get(target).cloned().unwrap_or_default();
         let over_live = place.holds.as_ref().is_some_and(|it| self.world.live(it, self.now));
         let revoked_by_us = matches!(key.dead, Some((_, Killer::Revoke(who))) if who == agent);
         if revoked_by_us && self.agents[agent].skew == 0 {
@@ -278,8 +281,9 @@ impl Sim {
             .target(target)
             .is_some_and(|it| it.reach == Reach::Push { readable: true });
         if let Some(edited_at) = place.edited_at.filter(|it| readable && !ours && *it < flight.seen_at) {
-            // The look before the decision showed it: only a key that came after it may replace it.
-            if obtained < edited_at {
+            // The look before the decision showed it: only a key that is being issued may replace it.
+            let issuing = matches!(record.phase, Phase::Deliver { .. } | Phase::Cutover { .. });
+            if obtained < edited_at && !issuing {
                 self.broken(Rule::Foreign, || {
                     format!("{target} held a key that is not ours; version {version} is older")
                 });
@@ -316,10 +320,15 @@ impl Sim {
         let ours = key.maker == Maker::Agent(agent) || record.seen.contains_key(&key.fingerprint);
         let current = record.current.as_ref().is_some_and(|it| it.fingerprint == key.fingerprint);
         let held = |policy: &Policy| {
-            policy.targets.iter().map(|it| it.id.clone()).find(|it| {
-                let place = self.world.places.get(&(agent, it.clone()));
-                place.is_some_and(|place| place.holds.as_ref() == Some(&key.fingerprint))
-            })
+            policy
+                .targets
+                .iter()
+                .map(|it| &it.id)
+                .find(|it| {
+                    let place = self.world.places[agent].get(*it);
+                    place.is_some_and(|place| place.holds.as_ref() == Some(&key.fingerprint))
+                })
+                .cloned()
         };
         let holder = it.policies.iter().filter_map(held).find(|it| !it.as_str().starts_with("login:"));
         if let Some(target) = holder {
@@ -350,7 +359,7 @@ impl Sim {
         let halted = matches!(self.agents[agent].record(key).phase, Phase::Halted { .. });
         let mut longest = 0;
         for target in &self.agents[agent].policies[key].targets {
-            let Some(place) = self.world.places.get(&(agent, target.id.clone())) else { continue };
+            let Some(place) = self.world.places[agent].get(&target.id) else { continue };
             let Some(held) = place.holds.as_ref().and_then(|it| self.world.key(it)) else { continue };
             self.result.expired |= held.dead.is_none() && held.expires <= self.now;
             // A gap that began in the storm may be as long as the storm was bad.
@@ -378,7 +387,8 @@ impl Sim {
                 match (phase, fault) {
                     (Phase::Halted { .. }, _) => {}
                     (Phase::Steady, None) => {}
-                    (Phase::Steady, Some(_)) if self.row.world == Disturbance::Clone && self.row.kind.revokes() => {}
+                    // Two daemons at an account with one key end each other's key for ever: one is always under way.
+                    _ if self.row.world == Disturbance::Clone && self.row.kind.revokes() => {}
                     (Phase::Steady, Some(fault)) => self.broken(Rule::DeadEnd, || fault),
                     (phase, _) => self.broken(Rule::Stuck, || format!("key {key} is still in {}", phase_words(&phase))),
                 }
@@ -396,7 +406,7 @@ impl Sim {
         }
         for target in agent.policies[key].targets.iter().filter(|it| it.reach != Reach::Pull) {
             let foreign = record.held.get(&target.id).is_some_and(|it| it.foreign.is_some());
-            let place = self.world.places.get(&(agent.number, target.id.clone()));
+            let place = self.world.places[agent.number].get(&target.id);
             let unseen = target.reach == Reach::Push { readable: false };
             if !foreign && !unseen && place.and_then(|it| it.holds.as_ref()) != Some(&current.fingerprint) {
                 return Some(format!("{} holds {place:?}, current is {}", target.id, current.fingerprint));
@@ -412,8 +422,10 @@ impl Sim {
         }
         let live: Vec<Key> = self.world.keys.iter().filter(|it| it.live(self.now)).cloned().collect();
         for key in live {
-            let Maker::Agent(agent) = key.maker else { continue };
-            if !self.is_accounted_for(&self.agents[agent], &key) {
+            let Maker::Agent(_) = key.maker else { continue };
+            // A second daemon may have taken it over: then it is on that one's books.
+            let known = self.agents.iter().any(|it| self.is_accounted_for(it, &key));
+            if !known {
                 self.broken(Rule::Lost, || {
                     format!("{} (token {:?}) lives, and nobody knows", key.fingerprint, key.token)
                 });

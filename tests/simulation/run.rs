@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// When every run begins: a Tuesday.
 const START: Ms = 1_799_971_200_000;
 /// How long things go wrong, and how long all is quiet after that.
-const STORMY: Ms = 18 * DAY;
-const QUIET: Ms = 7 * DAY;
+const STORMY: Ms = 14 * DAY;
+const QUIET: Ms = 6 * DAY;
 /// How long after that a key may still be on its way.
 const GRACE: Ms = 4 * DAY;
 /// More events than this in one run mean that it never rests.
@@ -120,7 +120,8 @@ impl Sim {
             told: BTreeSet::new(),
             idle: 0,
         });
-        let agents = agents.collect();
+        let agents: Vec<Agent> = agents.collect();
+        world.places = vec![BTreeMap::new(); agents.len()];
         let weather = Weather::new(START, row.world, &mut rng);
         Self {
             row: row.clone(),
@@ -195,7 +196,7 @@ impl Sim {
             for agent in 0..self.agents.len() {
                 for target in self.agents[0].policies[key].targets.clone() {
                     let place = Place { holds: Some(issued.fingerprint.clone()), ..Place::default() };
-                    self.world.places.insert((agent, target.id), place);
+                    self.world.places[agent].insert(target.id, place);
                 }
                 let blind = self.world.services[0].blind || !self.world.services[0].stated.probes;
                 let probe = if blind { Probe::Inconclusive } else { Probe::Alive };

@@ -3,7 +3,7 @@ use super::agent::Durable;
 use super::rng::Rng;
 use super::run::Sim;
 use super::scenario::{World as Disturbance, night, target};
-use super::world::{DAY, HOUR, MINUTE, Maker, Ms, Order};
+use super::world::{DAY, MINUTE, Maker, Ms, Order};
 use rekeyd::core::facts::Probe;
 use rekeyd::core::names::{Fingerprint, TargetId};
 use rekeyd::core::plan::Command;
@@ -63,7 +63,7 @@ impl Sim {
         let Some(id) = targets.iter().find(|it| readable(it.reach)).map(|it| it.id.clone()) else { return };
         let damaged = self.rng.chance(500);
         self.trace(|| format!("world: agent {agent} {id} loses its content"));
-        let place = self.world.places.entry((agent, id)).or_default();
+        let place = self.world.places[agent].entry(id).or_default();
         place.holds = None;
         place.damaged = damaged;
     }
@@ -118,7 +118,7 @@ impl Sim {
         let id = TargetId::new("file", &format!("/k{key}/a"));
         self.trace(|| format!("world: somebody writes {fingerprint} to agent {agent} {id}"));
         let now = self.now;
-        let place = self.world.places.entry((agent, id)).or_default();
+        let place = self.world.places[agent].entry(id).or_default();
         place.holds = Some(fingerprint);
         place.damaged = false;
         place.edited_at = Some(now);
@@ -151,7 +151,7 @@ impl Sim {
         self.trace(|| format!("agent {agent}: the clock is wrong by {} min", skew / MINUTE));
         self.wake_all(agent);
         if skew != 0 {
-            self.weather.next = Some(self.now + self.rng.span(HOUR / 2));
+            self.weather.next = Some(self.now + self.rng.span(10 * MINUTE));
         }
     }
 

@@ -106,8 +106,8 @@ pub struct World {
     pub keys: Vec<Key>,
     pub services: Vec<Service>,
     pub late: Vec<Late>,
-    /// By agent and target.
-    pub places: BTreeMap<(usize, TargetId), Place>,
+    /// By agent, then by target.
+    pub places: Vec<BTreeMap<TargetId, Place>>,
 }
 
 impl World {
@@ -202,7 +202,7 @@ impl World {
     }
 
     pub fn content(&self, agent: usize, target: &TargetId) -> Content {
-        match self.places.get(&(agent, target.clone())) {
+        match self.places[agent].get(target) {
             Some(Place { damaged: true, .. }) => Content::Damaged,
             Some(Place { holds: Some(fingerprint), .. }) => Content::Holds(fingerprint.clone()),
             _ => Content::Absent,
