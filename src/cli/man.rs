@@ -49,6 +49,24 @@ the config
 .TP
 /run/rekeyd/control.sock
 the control socket
+.TP
+/var/lib/rekeyd
+the state: sealed secrets, records, notices on their way, and the history
+.SH ENVIRONMENT
+.TP
+REKEYD_CONFIG
+the config, where \-\-config does not name it
+.TP
+STATE_DIRECTORY, RUNTIME_DIRECTORY, CREDENTIALS_DIRECTORY
+set by systemd: where the state, the control socket and the credentials are
+.TP
+RUST_LOG
+what is logged, such as rekeyd::engine=trace
+.TP
+NO_COLOR
+no colours
+.SH "SEE ALSO"
+Every field of the config, the control socket and the architecture are described in docs/ of the sources.
 "#;
 
 pub(super) fn run(out: &mut Output) -> Result<Exit, Failure> {

@@ -20,6 +20,7 @@ use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -86,11 +87,7 @@ pub(super) async fn rotate(
 ) -> Answer<DoneReport> {
     let actor = peer.may(Right::Operate, "rotate", desk.service)?;
     let body = body_of(body)?;
-    let ask: RotateRequest = if body.is_empty() {
-        RotateRequest::default()
-    } else {
-        serde_json::from_slice(&body).map_err(|it| bad(format!("the body is no rotate request: {it}")))?
-    };
+    let ask: RotateRequest = if body.is_empty() { RotateRequest::default() } else { read(&body, "rotate")? };
     if ask.reason.as_ref().is_some_and(|it| it.len() > REASON_BYTES) {
         return Err(bad(format!("a reason has at most {REASON_BYTES} bytes")));
     }
@@ -132,10 +129,7 @@ pub(super) async fn adopt(
     body: Body,
 ) -> Answer<DoneReport> {
     let actor = peer.may(Right::Own, "adopt", desk.service)?;
-    // The parser's own message may quote the body, which holds the secret.
-    let ask: AdoptRequest = serde_json::from_slice(&body_of(body)?).map_err(|it| {
-        bad(format!("the body is no adopt request (line {}, column {} of it)", it.line(), it.column()))
-    })?;
+    let ask: AdoptRequest = read(&body_of(body)?, "adopt")?;
     let secret = ask.secret.0.clone();
     if secret.is_empty() {
         return Err(bad("the secret is empty; give it on stdin".to_owned()));
@@ -253,6 +247,12 @@ fn body_of(body: Body) -> Result<Bytes, Problem> {
         }
         _ => bad("the body was cut short".to_owned()),
     })
+}
+
+/// Reads a body. The parser's own message may quote it, and a secret may be in it, even where none belongs.
+fn read<T: DeserializeOwned>(body: &[u8], verb: &str) -> Result<T, Problem> {
+    serde_json::from_slice(body)
+        .map_err(|it| bad(format!("the body is no {verb} request (line {}, column {} of it)", it.line(), it.column())))
 }
 
 fn name(key: &str) -> Result<KeyName, Problem> {

@@ -32,6 +32,7 @@ use event::{Acted, Event, Trouble};
 use execute::{Task, execute};
 use observe::{Observed, Question, observe};
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
@@ -101,11 +102,11 @@ impl Engine {
             self.fold(&mut events).await?;
         }
         self.stopping = true;
-        let end = tokio::time::Instant::now() + STOP_WITHIN;
+        let mut end = pin!(tokio::time::sleep(STOP_WITHIN));
         while self.working.values().any(|it| it.acting > 0) {
             tokio::select! {
                 _ = inbox.recv_many(&mut events, EVENTS_AT_ONCE) => {}
-                () = tokio::time::sleep_until(end) => break,
+                () = &mut end => break,
             }
             self.fold(&mut events).await?;
         }

@@ -1,0 +1,146 @@
+//! What is written for users is true: every field that the parser accepts is in `docs/config.md`, and nothing else is.
+use rekeyd::config::{self, Source};
+use rekeyd::{control, notifiers, providers, targets};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ARCHITECTURE: &str = include_str!("../docs/architecture.md");
+const CONFIG: &str = include_str!("../docs/config.md");
+const HTTP_API: &str = include_str!("../docs/http-api.md");
+const README: &str = include_str!("../README.md");
+
+/// A field that there will never be. The hint for it lists those that there are.
+const PROBE: &str = "zzzzzzzzzz = 1";
+
+/// What every case stands on.
+const BASE: &str = "daemon = { master_key = { credential = 'm' }, owners = ['o'] }\n\
+    smtp = { host = 'localhost', from = 'a@b.example' }\n\
+    owners.o.email = ['a@b.example']\n";
+const PROVIDER: &str = "[providers.p]\nkind = 'mobivate'\nusername = 'u'\npassword = { credential = 'p' }\n[keys.k]\nprovider = 'p'\nowners = ['o']\nmax_age = '90d'\n";
+
+#[test]
+fn every_section_is_documented_field_by_field() {
+    check("## `[daemon]`", &format!("[daemon]\n{PROBE}\n"));
+    check("## `[smtp]`", &format!("{}[smtp]\n{PROBE}\n", daemon()));
+    check("## `[owners.NAME]`", &format!("{}[owners.o]\n{PROBE}\n", daemon()));
+    check("## `[windows.NAME]`", &format!("{}[windows.w]\n{PROBE}\n", daemon()));
+    check("## `[keys.NAME]`", &format!("{BASE}{PROVIDER}{PROBE}\n"));
+}
+
+#[test]
+fn every_kind_of_channel_is_documented() {
+    let known: BTreeSet<String> = notifiers::KINDS.iter().map(|it| it.name.to_owned()).collect();
+    assert!(known.is_subset(&documented("## `[owners.NAME]`")), "{known:?}");
+    check("### `webhook`", &format!("{}[[owners.o.webhook]]\n{PROBE}\n", daemon()));
+}
+
+#[test]
+fn every_kind_of_provider_is_documented_field_by_field() {
+    for kind in providers::KINDS.iter().map(|it| it.name) {
+        let heading = format!("### kind = `{kind}`");
+        let (create, own): (BTreeSet<_>, _) =
+            documented(&heading).into_iter().partition(|it| it.starts_with("create."));
+        let common = documented("## `[providers.NAME]`");
+        let wanted = accepted(&format!("{}[providers.p]\nkind = '{kind}'\n{PROBE}\n", daemon()));
+        assert_eq!(own.union(&common).cloned().collect::<BTreeSet<_>>(), wanted, "{heading}");
+        let key = PROVIDER.replace("mobivate", kind);
+        let key = if kind == "single-invoice" {
+            key.replace("username", "apikey").replace("'u'", "{ credential = 'a' }")
+        } else {
+            key
+        };
+        let key = if kind == "single-invoice" { key.replace("password = { credential = 'p' }\n", "") } else { key };
+        let wanted = accepted(&format!("{BASE}{key}create = {{ {PROBE} }}\n"));
+        assert_eq!(create, wanted, "{heading}, create");
+        assert!(README.contains(&format!("`{kind}`")), "the README names {kind}");
+    }
+}
+
+#[test]
+fn every_kind_of_target_is_documented_field_by_field() {
+    for kind in targets::KINDS.iter().map(|it| it.name) {
+        let target = format!("{BASE}{PROVIDER}[[keys.k.deliver]]\nkind = '{kind}'\n");
+        check(&format!("### kind = `{kind}`"), &format!("{target}{PROBE}\n"));
+    }
+    let file = format!("{BASE}{PROVIDER}[[keys.k.deliver]]\nkind = 'file'\npath = '/x/y'\n");
+    check("### `then`", &format!("{file}then = {{ {PROBE} }}\n"));
+    check("### `confirm`", &format!("{file}confirm = {{ {PROBE} }}\n"));
+}
+
+#[test]
+fn every_problem_type_of_the_control_socket_is_documented() {
+    for kind in control::problem::Kind::ALL {
+        let uri = serde_json::to_value(kind).unwrap();
+        let row = format!("| `{}` | {} | ", uri.as_str().unwrap(), kind.status());
+        assert!(HTTP_API.contains(&row), "docs/http-api.md lacks: {row}");
+    }
+}
+
+#[test]
+fn every_test_and_every_limit_that_the_architecture_names_is_there() {
+    let mut files = Vec::new();
+    ["src", "tests"].iter().for_each(|it| rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(it), &mut files));
+    let code: String = files.iter().map(|it| fs::read_to_string(it).unwrap()).collect();
+    let words = ARCHITECTURE.split('`').skip(1).step_by(2).flat_map(|it| it.split(['{', '}', ',', ' ', ':', '\n']));
+    let mut seen = (0, 0);
+    for word in words {
+        let snake = word.matches('_').count() > 3
+            && word.chars().all(|it| it.is_ascii_lowercase() || it == '_' || it.is_ascii_digit());
+        let shout = word.len() > 4
+            && word != "CAPABILITIES"
+            && word != "KINDS"
+            && word.chars().all(|it| it.is_ascii_uppercase() || it == '_');
+        if snake {
+            seen.0 += 1;
+            assert!(code.contains(&format!("fn {word}(")), "there is no test {word}");
+        } else if shout && word.contains('_') {
+            seen.1 += 1;
+            assert!(code.contains(&format!("const {word}: ")), "there is no limit {word}");
+        }
+    }
+    assert!(seen.0 > 15 && seen.1 > 30, "{seen:?}");
+}
+
+/// Checks that the tables under a heading name exactly the fields that the parser accepts there.
+#[track_caller]
+fn check(heading: &str, text: &str) {
+    assert_eq!(documented(heading), accepted(text), "{heading}");
+}
+
+/// The fields in the tables under a heading, up to the next one.
+#[track_caller]
+fn documented(heading: &str) -> BTreeSet<String> {
+    let (_, rest) = CONFIG.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no heading {heading}"));
+    let part = rest.split("\n#").next().unwrap_or(rest);
+    let field = |line: &str| line.strip_prefix("| `")?.split_once('`').map(|(it, _)| it.to_owned());
+    part.lines().filter_map(field).collect()
+}
+
+/// The fields that the hint for the one that there isn't lists; none where there is no hint.
+#[track_caller]
+fn accepted(text: &str) -> BTreeSet<String> {
+    let source = Source { path: "rekeyd.toml".into(), text: text.to_owned() };
+    let faults = config::parse(vec![source]).expect_err("there is no such field").faults;
+    let fault = faults.iter().find(|it| it.message.contains("zzzzzzzzzz")).unwrap_or_else(|| panic!("{faults:?}"));
+    let prefix = if fault.message.contains("`create.") { "create." } else { "" };
+    let hint = fault.hint.clone().unwrap_or_default();
+    let known = hint.strip_prefix("known here: ").unwrap_or_default();
+    known.split(", ").filter(|it| !it.is_empty()).map(|it| format!("{prefix}{it}")).collect()
+}
+
+/// The least that another section can stand on.
+fn daemon() -> &'static str {
+    "daemon = { master_key = { credential = 'm' } }\n"
+}
+
+fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            found.push(path);
+        }
+    }
+}
