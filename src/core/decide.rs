@@ -35,7 +35,7 @@ pub fn look(record: &Record, account: &Account, policy: &Policy, now: Timestamp)
     let creating = gate::may_create_soon(record, policy, now);
     let reobserving = matches!(phase, Phase::Reobserve { .. });
     let watching = account.open.iter().any(|(token, open)| token.name == record.name && open.lost_at.is_some());
-    let retiring: Vec<&Retired> = retire::due(record, policy, now).collect();
+    let retiring: Vec<&Retired> = retire::due(record, now).collect();
     let anonymous = retiring.iter().any(|it| it.version.id.is_none());
     let resting = matches!(phase, Phase::Steady | Phase::Announce { .. } | Phase::Unadopted) || halted;
     let probe_due = record.probed_at.is_none_or(|at| at.plus(policy.probe_every) <= now || now < at);

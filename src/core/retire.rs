@@ -3,15 +3,14 @@
 use super::backoff;
 use super::facts::{Action, Facts, Probe, Revoke, Revokee};
 use super::pass::Pass;
-use super::policy::{OnCreate, Policy, Recover};
-use super::record::{Ended, Record, Retired};
+use super::policy::{OnCreate, Recover};
+use super::record::{Ended, Expiry, Record, Retired};
 use super::rules::Rule;
 use super::time::Timestamp;
 use super::window;
 
 /// Old keys whose overlap has passed, or that nobody ever held.
-pub(super) fn due<'a>(record: &'a Record, policy: &'a Policy, now: Timestamp) -> impl Iterator<Item = &'a Retired> {
-    let _ = policy;
+pub(super) fn due(record: &Record, now: Timestamp) -> impl Iterator<Item = &Retired> {
     record.retired.iter().filter(move |it| {
         let waits = it.retry_at.is_some_and(|at| at > now);
         it.ended.is_none() && !waits && (it.after <= now || !it.version.delivered)
@@ -52,10 +51,12 @@ impl Pass<'_> {
 
     fn fate(&mut self, it: &Retired, facts: &Facts) -> Fate {
         let now = self.now;
-        if facts.clock_suspect {
+        if facts.clock_suspect && self.holds(Rule::Clock) {
             return Fate::Wait;
         }
-        if it.version.valid_to.is_some_and(|at| at <= now) {
+        // An expiry that was only assumed proves nothing.
+        let stated = matches!(it.version.expiry, Expiry::Reported | Expiry::Stated);
+        if stated && it.version.valid_to.is_some_and(|at| at <= now) {
             return Fate::End(Ended::Expired);
         }
         let number = it.version.number;
@@ -74,9 +75,6 @@ impl Pass<'_> {
         }
         if it.retry_at.is_some_and(|at| at > now) {
             self.wake(it.retry_at.unwrap_or(now));
-            return Fate::Wait;
-        }
-        if facts.clock_suspect && self.holds(Rule::Clock) {
             return Fate::Wait;
         }
         let can = self.capabilities(&it.version.account).is_some_and(|it| it.revokes_by_id);

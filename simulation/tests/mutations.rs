@@ -1,5 +1,4 @@
 //! Each rule of the core is held by a test: with the rule switched off, at least one of its scenes fails.
-#![cfg(feature = "mutations")]
 #![allow(unreachable_pub, dead_code, clippy::unwrap_used, clippy::expect_used)] // As in `holes.rs`.
 #[path = "holes/accounts.rs"]
 mod accounts;
@@ -24,7 +23,7 @@ mod tokens;
 #[path = "holes/verbs.rs"]
 mod verbs;
 
-use rekeyd::core::rules::{Rule, switch_off};
+use rekeyd_simulation::core::rules::{Rule, switch_off};
 use std::panic::catch_unwind;
 
 /// The scene that misses a rule. The match makes sure that a new rule gets one.
