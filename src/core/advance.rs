@@ -216,7 +216,7 @@ impl Pass<'_> {
     }
 
     fn lost_one_long_ago(&self) -> bool {
-        let lost = self.my_lost_tokens().into_iter().map(|(_, open)| open.lost_at).flatten().min();
+        let lost = self.my_lost_tokens().into_iter().filter_map(|(_, open)| open.lost_at).min();
         let before = matches!(&self.record.phase, Phase::Create(it) if it.lost > 0);
         let begun = self.record.rotation.as_ref().map(|it| it.started_at).filter(|_| before);
         let patience = self.policy.accept_within;

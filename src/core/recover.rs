@@ -223,7 +223,7 @@ impl Pass<'_> {
         sent_at: Timestamp,
     ) {
         let fingerprints = |it: &[Found]| it.iter().filter_map(|it| it.fingerprint.clone()).collect::<Vec<_>>();
-        let answered = token.is_some_and(|it| !self.account.open.get(it).is_some_and(|it| it.lost_at.is_some()));
+        let answered = token.is_some_and(|it| self.account.open.get(it).is_none_or(|it| it.lost_at.is_none()));
         let most = lost + usize::from(answered);
         if fresh.is_empty() || (fresh.len() > most && self.holds(Rule::Difference)) {
             self.account.known.extend(fingerprints(&fresh));
