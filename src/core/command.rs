@@ -160,6 +160,27 @@ impl Pass<'_> {
     }
 
     fn adopt(&mut self, it: &Adopt) -> Result<(), CommandRefused> {
+        self.check_adoptable(it)?;
+        if self.adopt_again(it) {
+            return Ok(());
+        }
+        self.check_not_ending(it)?;
+        let first = self.record.current.is_none();
+        let mut version = self.adopted_version(it);
+        self.give_up_what_is_under_way();
+        self.bring_back(&mut version);
+        self.tell_adopted(&version);
+        self.promote(version);
+        if !first {
+            let (trigger, actor) = (Trigger::Operator, it.actor.clone());
+            self.record.wish = Some(Wish { trigger, actor, reason: None, now: true, compromised: false });
+            self.begin_rotation(trigger);
+        }
+        self.enter(Phase::Cutover { since: self.now, delivered_at: None, again: 1 });
+        Ok(())
+    }
+
+    fn check_adoptable(&self, it: &Adopt) -> Result<(), CommandRefused> {
         if !matches!(self.record.phase, Phase::Unadopted | Phase::Steady | Phase::Halted { .. }) {
             return Err(CommandRefused::Phase);
         }
@@ -176,27 +197,27 @@ impl Pass<'_> {
             }
             _ => false,
         });
-        if let Some((target, _)) = holds_other.filter(|_| !it.deliver) {
-            return Err(CommandRefused::TargetHolds(target.clone()));
+        match holds_other.filter(|_| !it.deliver) {
+            Some((target, _)) => Err(CommandRefused::TargetHolds(target.clone())),
+            None => Ok(()),
         }
-        if self.adopt_again(it) {
-            return Ok(());
-        }
-        let ends =
-            self.record.retired.iter().filter(|own| own.version.fingerprint == it.fingerprint && own.ended.is_none());
-        // Its revoke may be on the wire already.
-        if ends.into_iter().any(|own| own.after <= self.now || !own.version.delivered) {
-            return Err(CommandRefused::OldKeyEnding);
-        }
-        let first = self.record.current.is_none();
-        let mut version = self.adopted_version(it);
+    }
+
+    /// An old key may come back, but not while its revoke may be on the wire already.
+    fn check_not_ending(&self, it: &Adopt) -> Result<(), CommandRefused> {
+        let mut own = self.record.retired.iter().filter(|own| own.version.fingerprint == it.fingerprint);
+        let ending = own.any(|own| own.ended.is_none() && (own.after <= self.now || !own.version.delivered));
+        if ending { Err(CommandRefused::OldKeyEnding) } else { Ok(()) }
+    }
+
+    /// The operator's key ends whatever was tried before.
+    fn give_up_what_is_under_way(&mut self) {
         self.resolve("halted");
         self.resolve("refused");
         if let Some(pending) = self.record.pending().cloned() {
             let after = if pending.delivered { self.now.plus(self.overlap()) } else { self.now };
             self.retire_version(pending, after);
         }
-        self.bring_back(&mut version);
         for (token, open) in &mut self.account.open {
             open.locks &= token.name != self.record.name;
         }
@@ -207,16 +228,6 @@ impl Pass<'_> {
         if self.record.rotation.is_some() {
             self.finish_rotation(RotationResult::Failed);
         }
-        self.tell_adopted(&version);
-        self.promote(version);
-        if !first {
-            let actor = it.actor.clone();
-            let trigger = Trigger::Operator;
-            self.record.wish = Some(Wish { trigger, actor, reason: None, now: true, compromised: false });
-            self.begin_rotation(trigger);
-        }
-        self.enter(Phase::Cutover { since: self.now, delivered_at: None, again: 1 });
-        Ok(())
     }
 
     /// A key that was pending, or on its way out, is current again: what would have ended it is forgotten.

@@ -2,6 +2,7 @@
 //! cause: none is told twice.
 use super::account::Open;
 use super::due;
+use super::facts::Facts;
 use super::gate;
 use super::names::{Fingerprint, NoticeId, TargetId, Token};
 use super::pass::Pass;
@@ -318,7 +319,7 @@ impl Pass<'_> {
 
     /// A key that will not be replaced on time, or was not: the tightest threshold that has passed is told, the wider
     /// ones count as told.
-    pub(super) fn tell_expiry(&mut self, facts: &super::facts::Facts) {
+    pub(super) fn tell_expiry(&mut self, facts: &Facts) {
         if facts.clock_suspect {
             return;
         }

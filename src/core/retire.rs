@@ -2,6 +2,7 @@
 //! stops the next rotation.
 use super::backoff;
 use super::facts::{Action, Facts, Probe, Revoke, Revokee};
+use super::notices::TELL_AFTER;
 use super::pass::Pass;
 use super::policy::{OnCreate, Recover};
 use super::record::{Ended, Expiry, Record, Retired};
@@ -162,7 +163,7 @@ impl Pass<'_> {
         it.retry_at = Some(now.plus(backoff::after(it.failures, &name, None)));
         let (failures, version) = (it.failures, it.version.clone());
         self.note_error("revoke_failed", why);
-        if failures == super::notices::TELL_AFTER {
+        if failures == TELL_AFTER {
             self.tell_revoke_refused(&version, why);
         }
     }
