@@ -46,7 +46,6 @@ pub struct Open {
     /// When it was reported to the owners as not found.
     pub reported_at: Option<Timestamp>,
     /// Whether the key that it left behind is being revoked: it is never adopted any more.
-    #[serde(default)]
     pub ending: bool,
 }
 

@@ -198,6 +198,7 @@ fn accounts() -> Vec<Account> {
         before: Some(fingerprint("f1")),
         package: Some("Account".to_owned()),
         locks: true,
+        ending: true,
         reported_at: Some(NOW),
     };
     let full = |learned| Account {

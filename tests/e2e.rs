@@ -1,0 +1,31 @@
+//! End to end: the real binary as a child process, against the simulated services over real HTTP and SMTP. What a test
+//! claims it reads from outside: the control socket, the consumers' files, and the books of the services.
+#![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
+#[path = "e2e/adoption.rs"]
+mod adoption;
+#[path = "e2e/config.rs"]
+mod config;
+#[path = "e2e/crashes.rs"]
+mod crashes;
+#[path = "e2e/creation.rs"]
+mod creation;
+#[path = "e2e/drift.rs"]
+mod drift;
+#[path = "e2e/hooks.rs"]
+mod hooks;
+#[path = "e2e/invoices.rs"]
+mod invoices;
+#[path = "e2e/limits.rs"]
+mod limits;
+#[path = "e2e/lost.rs"]
+mod lost;
+#[path = "e2e/notices.rs"]
+mod notices;
+#[path = "e2e/operator.rs"]
+mod operator;
+#[path = "e2e/rig.rs"]
+mod rig;
+#[path = "e2e/rotation.rs"]
+mod rotation;
+#[path = "e2e/watch.rs"]
+mod watch;

@@ -1,0 +1,272 @@
+//! One daemon as a child process, the services that it talks to, and the folder that it lives in.
+use rekeyd::control::client::Client;
+use rekeyd::control::protocol::{KeyStatus, PhaseName, Status};
+use rekeyd::secret::Secret;
+use rekeyd::simulator::{Options, Service, Simulator, World, write_config};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+
+/// Longer than anything takes that a test waits for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+/// The largest part of the daemon's log that a failed wait shows, in bytes.
+const LOG_SHOWN: usize = 6000;
+
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// A daemon with its world.
+pub(crate) struct Rig {
+    pub(crate) sim: Simulator,
+    pub(crate) world: World,
+    dir: TempDir,
+    daemon: Option<Child>,
+}
+
+/// A world in which nothing is due by itself: what happens is what the test asks for.
+pub(crate) fn calm(services: &[Service]) -> World {
+    World {
+        services: services.to_vec(),
+        lifetime: Duration::from_secs(7200),
+        rotate_before: Duration::from_secs(600),
+        overlap: Duration::from_millis(1200),
+        announce: Duration::from_secs(2),
+        ..World::default()
+    }
+}
+
+impl Rig {
+    /// The services and a config, but no daemon yet.
+    pub(crate) async fn prepare(world: World) -> Self {
+        let sim = Simulator::start(Options::default()).await.unwrap();
+        let rig = Self { sim, world, dir: tempfile::tempdir().unwrap(), daemon: None };
+        rig.write_config();
+        rig
+    }
+
+    /// Everything, with a daemon that has just begun to serve.
+    pub(crate) async fn start(world: World) -> Self {
+        let mut rig = Self::prepare(world).await;
+        rig.run().await;
+        rig
+    }
+
+    /// Everything, once each key has its first version and rests.
+    pub(crate) async fn start_created(world: World) -> Self {
+        let rig = Self::start(world).await;
+        rig.until_rest().await;
+        rig
+    }
+
+    pub(crate) fn write_config(&self) {
+        write_config(self.dir.path(), &self.sim, &self.world).unwrap();
+    }
+
+    /// Changes the config on disk, as an editor would.
+    pub(crate) fn edit_config(&self, edit: impl FnOnce(String) -> String) {
+        let text = fs::read_to_string(self.config()).unwrap();
+        fs::write(self.config(), edit(text)).unwrap();
+    }
+
+    /// Gives the file of a key more fields, such as `then`.
+    pub(crate) fn add_to_target(&self, key: &str, lines: &str) {
+        let path = format!("path = {:?}\n", self.key_file(key));
+        self.edit_config(|it| it.replacen(&path, &format!("{path}{lines}\n"), 1));
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.path("rekeyd.toml")
+    }
+
+    pub(crate) fn key_file(&self, key: &str) -> PathBuf {
+        World::key_file(self.dir.path(), key)
+    }
+
+    /// What a consumer would use; `None` while there is no file.
+    pub(crate) fn held(&self, key: &str) -> Option<String> {
+        fs::read_to_string(self.key_file(key)).ok()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    pub(crate) fn daemon_command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rekeyd"));
+        command.arg("--config").arg(self.config()).arg("run").env("RUST_LOG", "info").kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    /// Starts the daemon, and waits until it answers.
+    pub(crate) async fn run(&mut self) {
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        self.daemon = Some(self.daemon_command().stderr(log).spawn().unwrap());
+        let client = self.client();
+        let up = async {
+            while client.status().await.is_err() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        let up = tokio::time::timeout(PATIENCE, up).await;
+        assert!(up.is_ok(), "the daemon never answered:\n{}", self.tail());
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = self.daemon.as_ref().unwrap().id().unwrap();
+        kill_process(Pid::from_raw(i32::try_from(id).unwrap()).unwrap(), signal).unwrap();
+    }
+
+    /// Waits until the daemon has ended by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let mut daemon = self.daemon.take().unwrap();
+        let ended = tokio::time::timeout(PATIENCE, daemon.wait()).await;
+        ended.unwrap_or_else(|_| panic!("the daemon did not end:\n{}", self.tail())).unwrap()
+    }
+
+    /// `kill -9`.
+    pub(crate) async fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        assert_eq!(self.ended().await.code(), None);
+    }
+
+    /// TERM: the daemon ends well.
+    pub(crate) async fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.ended().await.code(), Some(0), "{}", self.tail());
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&World::control_socket(self.dir.path())).unwrap()
+    }
+
+    pub(crate) async fn status(&self) -> Status {
+        self.client().status().await.unwrap_or_else(|it| panic!("{it}:\n{}", self.tail()))
+    }
+
+    pub(crate) async fn key(&self, key: &str) -> KeyStatus {
+        self.client().key(key).await.unwrap_or_else(|it| panic!("{it}:\n{}", self.tail()))
+    }
+
+    /// Waits until a key is so.
+    pub(crate) async fn until(&self, key: &str, what: &str, holds: impl Fn(&KeyStatus) -> bool) -> KeyStatus {
+        let wait = async {
+            loop {
+                let status = self.key(key).await;
+                if holds(&status) {
+                    return status;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, wait).await {
+            Ok(status) => status,
+            Err(_) => panic!("{key} never was {what}: {:#?}\n{}", self.key(key).await, self.tail()),
+        }
+    }
+
+    /// Waits until a key is in this phase.
+    pub(crate) async fn until_phase(&self, key: &str, phase: PhaseName) -> KeyStatus {
+        self.until(key, phase.word(), |it| it.phase == phase).await
+    }
+
+    /// Waits until a key is steady at this version, with no old one left.
+    pub(crate) async fn until_version(&self, key: &str, version: u32) -> KeyStatus {
+        let at_rest = |it: &KeyStatus| it.phase == PhaseName::Steady && number(it) == version;
+        self.until(key, &format!("steady at version {version}"), at_rest).await
+    }
+
+    /// Waits until each key of the world is steady, with no old one left.
+    pub(crate) async fn until_rest(&self) {
+        for service in &self.world.services {
+            self.until_phase(World::key_name(*service), PhaseName::Steady).await;
+        }
+    }
+
+    /// Waits until something outside the daemon is so.
+    pub(crate) async fn until_true(&self, what: &str, holds: impl Fn() -> bool) {
+        let wait = async {
+            while !holds() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        let done = tokio::time::timeout(PATIENCE, wait).await;
+        assert!(done.is_ok(), "never came true: {what}\n{}", self.tail());
+    }
+
+    /// Waits until no notice is on its way.
+    pub(crate) async fn until_told(&self) {
+        let wait = async {
+            while self.status().await.daemon.outbox_pending > 0 {
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "notices stayed:\n{}", self.tail());
+    }
+
+    /// Runs one command line of the binary.
+    pub(crate) async fn cli(&self, args: &[&str]) -> Said {
+        self.cli_with(args, "").await
+    }
+
+    /// Runs one command line of the binary with this on stdin.
+    pub(crate) async fn cli_with(&self, args: &[&str], stdin: &str) -> Said {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rekeyd"));
+        command.arg("--config").arg(self.config()).args(args).kill_on_drop(true);
+        command.arg("--socket").arg(World::control_socket(self.dir.path()));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).await.unwrap();
+        let said = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
+        let text = |it: Vec<u8>| String::from_utf8(it).unwrap();
+        Said { code: said.status.code(), out: text(said.stdout), err: text(said.stderr) }
+    }
+
+    /// Runs a command that is to succeed.
+    pub(crate) async fn ok(&self, args: &[&str]) -> String {
+        let said = self.cli(args).await;
+        assert_eq!(said.code, Some(0), "{args:?}: {}{}\n{}", said.out, said.err, self.tail());
+        said.out
+    }
+
+    pub(crate) async fn rotate(&self, key: &str) {
+        self.ok(&["rotate", "--now", key]).await;
+    }
+
+    /// The end of the daemon's log.
+    pub(crate) fn tail(&self) -> String {
+        let log = self.log();
+        let from = log.len().saturating_sub(LOG_SHOWN);
+        String::from_utf8_lossy(&log.as_bytes()[from..]).into_owned()
+    }
+}
+
+/// The number of the version in use; 0 where there is none.
+pub(crate) fn number(key: &KeyStatus) -> u32 {
+    key.current.as_ref().map_or(0, |it| it.version)
+}
+
+/// What `status` shows of a secret.
+pub(crate) fn fingerprint(secret: &str) -> String {
+    Secret::from(secret.to_owned()).fingerprint().to_string()
+}
+
+pub(crate) fn write(path: &Path, content: &str) {
+    fs::write(path, content).unwrap();
+}

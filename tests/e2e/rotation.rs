@@ -1,0 +1,106 @@
+//! The main job: keys are replaced on time, by the order that their service asks for.
+use crate::rig::{Rig, calm, fingerprint, number};
+use crate::watch::Consumer;
+use rekeyd::control::protocol::PhaseName;
+use rekeyd::core::record::RotationResult;
+use rekeyd::simulator::{Call, Service, World};
+use std::time::Duration;
+
+#[tokio::test]
+async fn every_key_is_replaced_before_it_ends_and_consumers_never_notice() {
+    let mut world = calm(&Service::ALL);
+    world.lifetime = Duration::from_secs(9);
+    world.rotate_before = Duration::from_secs(4);
+    let mut rig = Rig::prepare(world).await;
+    rig.sim.stranger_creates_key(Service::Mobivate);
+    rig.run().await;
+    for service in Service::ALL {
+        rig.until(World::key_name(service), "created", |it| number(it) == 1).await;
+    }
+    let overlapping = [Service::Infobip, Service::Infobip2fa, Service::SingleInvoice];
+    let consumers = overlapping.map(|it| Consumer::of(&rig, it));
+    for service in Service::ALL {
+        let name = World::key_name(service);
+        let key = rig.until(name, "replaced twice", |it| number(it) >= 3).await;
+        let last = key.last_rotation.unwrap();
+        assert_eq!(last.result, Some(RotationResult::Succeeded));
+        assert!(rig.told(name, "rotation.failed") == 0 && rig.told(name, "key.expired") == 0, "{name}");
+    }
+    consumers.into_iter().for_each(Consumer::never_held_a_dead_key);
+    for service in Service::ALL {
+        let keys = rig.sim.truth().keys(service);
+        let times: Vec<_> = keys.iter().filter(|it| it.name.is_some() || it.package.is_none()).collect();
+        for pair in times.windows(2) {
+            assert!(pair[1].created_at.since(pair[0].created_at) < Duration::from_secs(9), "{service:?} was too late");
+        }
+    }
+    rig.every_live_key_is_known().await;
+}
+
+async fn an_old_infobip_key_is_revoked_by_its_id(format: &str) {
+    let rig = Rig::start_created(World { format: format.to_owned(), ..calm(&[Service::Infobip]) }).await;
+    let consumer = Consumer::of(&rig, Service::Infobip);
+    let old = rig.held("billing-sms").unwrap();
+    rig.rotate("billing-sms").await;
+    let overlap = rig.until_phase("billing-sms", PhaseName::Overlap).await;
+    assert!(rig.sim.truth().is_live(&old), "both stay valid for the overlap");
+    assert_eq!(overlap.previous.unwrap().fingerprint.to_string(), fingerprint(&old));
+    rig.until_version("billing-sms", 2).await;
+    consumer.never_held_a_dead_key();
+    let old = rig.sim.truth().find(&old).unwrap();
+    let new = rig.sim.truth().find(&rig.held("billing-sms").unwrap()).unwrap();
+    let both = old.revoked_at.unwrap().since(new.created_at);
+    assert!(both >= rig.world.overlap, "{both:?}");
+    let revokes = rig.sim.truth().requests().into_iter().filter(|it| it.call == Call::Revoke).collect::<Vec<_>>();
+    assert_eq!(revokes.len(), 1);
+    assert!(revokes[0].path.ends_with(&old.id));
+    assert_eq!(rig.told("billing-sms", "revoke.needed"), 0);
+    rig.each_notice_came_once().await;
+}
+
+#[tokio::test]
+async fn an_old_key_at_infobip_is_revoked_by_its_id_after_the_overlap() {
+    an_old_infobip_key_is_revoked_by_its_id("json").await;
+}
+
+#[tokio::test]
+async fn an_old_key_at_infobip_is_revoked_in_xml_as_well() {
+    an_old_infobip_key_is_revoked_by_its_id("xml").await;
+}
+
+#[tokio::test]
+async fn where_a_key_cannot_be_revoked_its_owner_is_told_to() {
+    let rig = Rig::start_created(calm(&[Service::Infobip2fa, Service::SingleInvoice])).await;
+    for name in ["two-factor", "invoices"] {
+        let old = fingerprint(&rig.held(name).unwrap());
+        rig.rotate(name).await;
+        rig.until_version(name, 2).await;
+        rig.until_notice(name, "revoke.needed").await;
+        let said: String = rig.notices().values().map(|it| it.1.to_string()).collect();
+        assert!(said.contains(&format!("fingerprint {old}")), "{said}");
+    }
+    rig.each_notice_came_once().await;
+}
+
+#[tokio::test]
+async fn a_cutover_is_announced_first_and_its_gap_is_measured() {
+    let mut world = calm(&[Service::Mobivate]);
+    world.lifetime = Duration::from_secs(12);
+    world.rotate_before = Duration::from_secs(6);
+    let mut rig = Rig::prepare(world).await;
+    rig.sim.stranger_creates_key(Service::Mobivate);
+    rig.run().await;
+    rig.until(World::key_name(Service::Mobivate), "created", |it| number(it) == 1).await;
+    let old = rig.held("campaign-sms").unwrap();
+    rig.until_phase("campaign-sms", PhaseName::Announce).await;
+    rig.until_notice("campaign-sms", "rotation.scheduled").await;
+    assert!(rig.sim.truth().is_live(&old), "nothing is cut before it was announced");
+    let key = rig.until("campaign-sms", "cut over", |it| number(it) == 2 && it.phase == PhaseName::Steady).await;
+    let cut = rig.sim.truth().find(&old).unwrap().revoked_at.unwrap();
+    let told = rig.sim.hook().requests().into_iter().find(|it| it.body.contains("rotation.scheduled")).unwrap();
+    assert!(told.at.plus(rig.world.announce - Duration::from_millis(500)) <= cut, "{} then {cut}", told.at);
+    let gap = key.last_rotation.unwrap().cutover_gap_ms.unwrap();
+    assert!(gap < 5000, "{gap} ms");
+    assert!(rig.sim.truth().is_live(&rig.held("campaign-sms").unwrap()));
+    assert_eq!(rig.told("campaign-sms", "revoke.needed"), 0);
+}

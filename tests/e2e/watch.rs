@@ -1,0 +1,103 @@
+//! What must be true from outside, whatever happens: consumers hold keys that work, every key is known, each notice came once.
+use crate::rig::{Rig, fingerprint};
+use rekeyd::simulator::{Maker, Service, World};
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How often a consumer looks at its file.
+const SAMPLE: Duration = Duration::from_millis(10);
+
+/// A consumer that never stops to use what its file holds.
+pub(crate) struct Consumer {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Vec<String>>>,
+}
+
+impl Consumer {
+    /// Begins to use the key of a service, which exists by now.
+    pub(crate) fn of(rig: &Rig, service: Service) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (path, truth, ended) = (rig.key_file(World::key_name(service)), rig.sim.truth().clone(), stop.clone());
+        let thread = thread::spawn(move || {
+            let mut wrong = Vec::new();
+            while !ended.load(Ordering::Relaxed) {
+                let held = fs::read_to_string(&path).unwrap_or_default();
+                if !truth.is_live(&held) && wrong.last() != Some(&held) {
+                    wrong.push(held);
+                }
+                thread::sleep(SAMPLE);
+            }
+            wrong
+        });
+        Self { stop, thread: Some(thread) }
+    }
+
+    /// Ends it: at no moment did it hold a key that its service refuses.
+    pub(crate) fn never_held_a_dead_key(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let wrong = self.thread.take().unwrap().join().unwrap();
+        assert_eq!(wrong, Vec::<String>::new(), "a consumer held what its service refuses");
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Rig {
+    /// The notices that came by webhook, each by its id: how often it came, and its body.
+    pub(crate) fn notices(&self) -> BTreeMap<String, (usize, serde_json::Value)> {
+        let mut all = BTreeMap::new();
+        for it in self.sim.hook().requests().into_iter().filter(|it| it.status == Some(204)) {
+            let body = serde_json::from_str(&it.body).unwrap();
+            let id = it.header("webhook-id").unwrap().to_owned();
+            all.entry(id).or_insert((0, body)).0 += 1;
+        }
+        all
+    }
+
+    /// How many different notices of this type came for a key.
+    pub(crate) fn told(&self, key: &str, kind: &str) -> usize {
+        let is_it = |it: &serde_json::Value| it["type"] == kind && it["data"]["key"] == key;
+        self.notices().values().filter(|(_, it)| is_it(it) && it["data"]["status"] == "firing").count()
+    }
+
+    pub(crate) async fn until_notice(&self, key: &str, kind: &str) {
+        self.until_true(&format!("{kind} for {key}"), || self.told(key, kind) > 0).await;
+    }
+
+    /// Each notice came once by each channel.
+    pub(crate) async fn each_notice_came_once(&self) {
+        self.until_told().await;
+        for (id, (times, body)) in self.notices() {
+            assert_eq!(times, 1, "{id}: {body}");
+        }
+        let mut mails: Vec<String> = self.sim.mail().mails().into_iter().map(|it| it.message_id).collect();
+        let all = mails.len();
+        mails.sort();
+        mails.dedup();
+        assert_eq!(mails.len(), all, "a mail came twice");
+        assert_eq!(all, self.notices().len(), "as many mails as webhooks");
+    }
+
+    /// Every key that was created and still works is in use, being retired, or told to its owner by its fingerprint.
+    pub(crate) async fn every_live_key_is_known(&self) {
+        self.until_told().await;
+        let status = self.status().await;
+        let said: String = self.sim.hook().requests().iter().map(|it| it.body.clone()).collect();
+        for service in &self.world.services {
+            for key in self.sim.truth().live(*service).into_iter().filter(|it| it.made_by == Maker::Call) {
+                let print = fingerprint(&key.secret);
+                let versions = status.keys.iter().flat_map(|it| [&it.current, &it.pending, &it.previous]);
+                let known = versions.flatten().any(|it| it.fingerprint.to_string() == print);
+                assert!(known || said.contains(&print), "nobody knows {key:?}\n{}", self.tail());
+            }
+        }
+    }
+}
