@@ -1,1 +1,192 @@
-//! todo
+//! TERM and `kill -9` in every phase: the daemon is held in a phase from outside, ended, and started again. Nothing is lost.
+use crate::hooks::Hook;
+use crate::rig::{Rig, calm};
+use crate::watch::Consumer;
+use rekeyd::control::protocol::PhaseName;
+use rekeyd::simulator::{Call, Fault, Service, World};
+use std::time::Duration;
+
+/// How the daemon ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Kill,
+    Term,
+}
+
+/// Where it is held, and how.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// The announcement of a cutover lasts.
+    Announce,
+    /// The create call hangs before it takes effect.
+    CreateBefore,
+    /// The create call took effect, and its answer is slow.
+    CreateAfter,
+    /// The new key is refused for a while.
+    Verify,
+    /// The file is written, its `then` hangs.
+    Deliver,
+    /// Both keys are valid.
+    Overlap,
+    /// The revoke call took effect, and its answer is slow.
+    Revoke,
+}
+
+/// How long a slow answer takes.
+const SLOW: u64 = 1500;
+
+fn key_of(service: Service) -> &'static str {
+    World::key_name(service)
+}
+
+async fn hold(rig: &Rig, hook: &Hook, service: Service, at: At) {
+    let key = key_of(service);
+    let faults = |call, fault| rig.sim.fault(service, call, fault);
+    let calls = rig.sim.truth().calls(service, Call::Create);
+    match at {
+        At::Announce => {
+            rig.ok(&["rotate", key]).await;
+            rig.until_phase(key, PhaseName::Announce).await;
+            return rig.until_told().await;
+        }
+        At::CreateBefore => rig.sim.behave(service, |it| it.latency_ms = 2 * SLOW),
+        At::CreateAfter => faults(Call::Create, Fault::Delay { ms: SLOW }),
+        At::Verify => rig.sim.behave(service, |it| it.accept_after_ms = 2500),
+        At::Deliver => hook.hold(),
+        At::Revoke => faults(Call::Revoke, Fault::Delay { ms: SLOW }),
+        At::Overlap => {}
+    }
+    rig.rotate(key).await;
+    match at {
+        At::CreateBefore => {
+            rig.until_phase(key, PhaseName::Create).await;
+        }
+        At::CreateAfter => {
+            rig.until_true("the create takes effect", || rig.sim.truth().calls(service, Call::Create) > calls).await;
+        }
+        At::Deliver => rig.until_true("the `then` runs", || hook.runs_for(2) == 1).await,
+        At::Revoke => {
+            rig.until_true("the revoke takes effect", || rig.sim.truth().calls(service, Call::Revoke) == 1).await;
+        }
+        At::Verify => {
+            rig.until_phase(key, PhaseName::Verify).await;
+        }
+        At::Overlap | At::Announce => {
+            rig.until_phase(key, PhaseName::Overlap).await;
+        }
+    }
+}
+
+fn let_go(rig: &Rig, hook: &Hook, service: Service, at: At) {
+    rig.sim.behave(service, |it| (it.latency_ms, it.accept_after_ms) = (0, 0));
+    if matches!(at, At::Deliver) {
+        hook.release();
+    }
+}
+
+async fn check(service: Service, at: At, end: End) {
+    let key = key_of(service);
+    let mut world = calm(&[service]);
+    world.announce = Duration::from_millis(2500);
+    let mut rig = Rig::prepare(world).await;
+    let hook = Hook::of(&rig, key);
+    rig.run().await;
+    rig.until_version(key, 1).await;
+    let first = rig.held(key).unwrap();
+    let consumer = (service != Service::Mobivate).then(|| Consumer::of(&rig, service));
+    hold(&rig, &hook, service, at).await;
+    match end {
+        End::Kill => rig.kill().await,
+        End::Term => {
+            rig.signal(rustix::process::Signal::TERM);
+            let_go(&rig, &hook, service, at);
+            assert_eq!(rig.ended().await.code(), Some(0), "{}", rig.tail());
+        }
+    }
+    if matches!(end, End::Kill) {
+        let_go(&rig, &hook, service, at);
+    }
+    rig.run().await;
+    let rested = rig.until(key, "replaced", |it| it.phase == PhaseName::Steady && it.previous.is_none());
+    let rested = rested.await.current.unwrap();
+    assert!(rested.version >= 2 || matches!(at, At::Announce), "the rotation goes on by itself");
+    rig.until_version(key, 2).await;
+    let held = rig.held(key).unwrap();
+    assert_ne!(held, first);
+    assert!(rig.sim.truth().is_live(&held));
+    consumer.into_iter().for_each(Consumer::never_held_a_dead_key);
+    if service == Service::Infobip || service == Service::Mobivate {
+        assert_eq!(rig.sim.truth().live(service).len(), 1, "no key is left behind");
+    }
+    rig.every_live_key_is_known().await;
+    rig.each_notice_came_once().await;
+    assert_eq!(rig.told(key, "rotation.succeeded"), 2);
+}
+
+macro_rules! cases {
+    ($($name:ident: $service:ident, $at:ident, $end:ident;)+) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                check(Service::$service, At::$at, End::$end).await;
+            }
+        )+
+    };
+}
+
+cases! {
+    a_kill_before_a_create_takes_effect_loses_nothing: Infobip, CreateBefore, Kill;
+    a_kill_before_the_answer_to_a_create_loses_no_key: Infobip, CreateAfter, Kill;
+    a_kill_while_a_new_key_is_verified_loses_no_key: Infobip, Verify, Kill;
+    a_kill_while_a_new_key_is_delivered_loses_no_key: Infobip, Deliver, Kill;
+    a_kill_during_the_overlap_still_revokes_the_old_key: Infobip, Overlap, Kill;
+    a_kill_before_the_answer_to_a_revoke_is_no_trouble: Infobip, Revoke, Kill;
+    a_kill_before_the_answer_that_lists_all_keys_loses_no_key: SingleInvoice, CreateAfter, Kill;
+    a_kill_after_the_announcement_keeps_it: Mobivate, Announce, Kill;
+    a_kill_before_the_answer_to_a_create_that_cuts_over_loses_no_key: Mobivate, CreateAfter, Kill;
+    a_kill_in_the_cutover_gap_still_delivers: Mobivate, Deliver, Kill;
+    a_kill_before_a_cutover_is_verified_loses_no_key: Mobivate, Verify, Kill;
+    a_term_before_a_create_takes_effect_loses_nothing: Infobip, CreateBefore, Term;
+    a_term_before_the_answer_to_a_create_waits_for_it: Infobip, CreateAfter, Term;
+    a_term_while_a_new_key_is_verified_loses_no_key: Infobip, Verify, Term;
+    a_term_while_a_new_key_is_delivered_waits_for_the_consumer: Infobip, Deliver, Term;
+    a_term_during_the_overlap_still_revokes_the_old_key: Infobip, Overlap, Term;
+    a_term_before_the_answer_to_a_revoke_waits_for_it: Infobip, Revoke, Term;
+    a_term_after_the_announcement_keeps_it: Mobivate, Announce, Term;
+    a_term_before_the_answer_to_a_create_that_cuts_over_waits_for_it: Mobivate, CreateAfter, Term;
+    a_term_in_the_cutover_gap_waits_for_the_consumer: Mobivate, Deliver, Term;
+    a_term_before_a_cutover_is_verified_loses_no_key: Mobivate, Verify, Term;
+}
+
+#[tokio::test]
+async fn a_lost_create_at_a_silent_service_halts_after_a_kill() {
+    let mut rig = Rig::start_created(calm(&[Service::Infobip2fa])).await;
+    let consumer = Consumer::of(&rig, Service::Infobip2fa);
+    rig.sim.fault(Service::Infobip2fa, Call::Create, Fault::Delay { ms: SLOW });
+    rig.rotate("two-factor").await;
+    let sent = || rig.sim.truth().calls(Service::Infobip2fa, Call::Create) == 2;
+    rig.until_true("the create takes effect", sent).await;
+    rig.kill().await;
+    rig.run().await;
+    let halted = rig.until_phase("two-factor", PhaseName::Halted).await.halted.unwrap();
+    assert_eq!(halted.reason, "ambiguous_create");
+    rig.until_notice("two-factor", "revoke.needed").await;
+    assert_eq!(rig.sim.truth().calls(Service::Infobip2fa, Call::Create), 2);
+    consumer.never_held_a_dead_key();
+}
+
+#[tokio::test]
+async fn a_second_term_ends_the_daemon_at_once() {
+    let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
+    let hook = Hook::of(&rig, "billing-sms");
+    hook.hold();
+    rig.run().await;
+    rig.until_true("the `then` runs", || hook.runs_for(1) == 1).await;
+    rig.signal(rustix::process::Signal::TERM);
+    rig.until_true("it stops", || !rig.path("control.sock").exists()).await;
+    rig.signal(rustix::process::Signal::TERM);
+    assert_eq!(rig.ended().await.code(), Some(0));
+    hook.release();
+    rig.run().await;
+    rig.until_version("billing-sms", 1).await;
+}

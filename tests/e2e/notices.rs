@@ -1,1 +1,60 @@
-//! todo
+//! Owners are told, whatever the mail server and the webhook receiver do.
+use crate::rig::{Rig, calm};
+use rekeyd::simulator::{HookMode, MailMode, Service};
+
+#[tokio::test]
+async fn a_notice_arrives_by_mail_and_by_webhook_with_no_secret_in_it() {
+    let rig = Rig::start_created(calm(&[Service::Infobip])).await;
+    rig.each_notice_came_once().await;
+    let held = rig.held("billing-sms").unwrap();
+    let mail = rig.sim.mail().mails().remove(0);
+    assert_eq!(mail.to, ["payments@example.com"]);
+    assert!(mail.raw.contains("Auto-Submitted: auto-generated") && mail.raw.contains("billing-sms"), "{}", mail.raw);
+    assert!(!mail.raw.contains(&held));
+    let hook = rig.sim.hook().requests().remove(0);
+    assert!(hook.header("webhook-signature").unwrap().starts_with("v1,"));
+    assert!(!hook.body.contains(&held));
+}
+
+#[tokio::test]
+async fn a_mail_waits_while_the_mail_server_is_down_even_over_a_kill() {
+    let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
+    rig.sim.mail().set_open(false).await;
+    rig.run().await;
+    rig.until_rest().await;
+    rig.until_true("the webhook came", || rig.notices().len() == 1).await;
+    rig.until_true("a try failed", || rig.log().contains("a notice waits")).await;
+    assert_eq!(rig.status().await.daemon.outbox_pending, 1);
+    rig.kill().await;
+    rig.run().await;
+    assert_eq!(rig.status().await.daemon.outbox_pending, 1);
+    rig.sim.mail().set_open(true).await;
+    rig.each_notice_came_once().await;
+    assert_eq!(rig.sim.mail().mails().len(), 1);
+}
+
+#[tokio::test]
+async fn a_deferred_mail_and_a_failed_webhook_are_tried_again_under_one_id() {
+    let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
+    rig.sim.mail().set_mode(MailMode::Defers);
+    rig.sim.hook().set_mode(HookMode::Answers { status: 503 });
+    rig.run().await;
+    rig.until_rest().await;
+    rig.until_true("both failed", || rig.log().matches("a notice waits").count() >= 2).await;
+    rig.sim.mail().set_mode(MailMode::Accepts);
+    rig.sim.hook().set_mode(HookMode::Accepts);
+    rig.each_notice_came_once().await;
+    let ids: Vec<_> = rig.sim.hook().requests().iter().map(|it| it.header("webhook-id").unwrap().to_owned()).collect();
+    assert!(ids.len() >= 2 && ids.iter().all(|it| *it == ids[0]), "{ids:?}");
+}
+
+#[tokio::test]
+async fn a_refused_mail_is_given_up_and_status_shows_it() {
+    let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
+    rig.sim.mail().set_mode(MailMode::Rejects);
+    rig.run().await;
+    rig.until_rest().await;
+    rig.until_told().await;
+    assert_eq!(rig.status().await.daemon.outbox_dead, 1);
+    assert_eq!(rig.notices().len(), 1, "the webhook is a channel of its own");
+}
