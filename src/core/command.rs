@@ -182,10 +182,10 @@ impl Pass<'_> {
         if self.adopt_again(it) {
             return Ok(());
         }
-        let ends =
-            self.record.retired.iter().filter(|own| own.version.fingerprint == it.fingerprint && own.ended.is_none());
-        // Its revoke may be on the wire already.
-        if ends.into_iter().any(|own| own.after <= self.now || !own.version.delivered) {
+        let own = self.record.retired.iter().filter(|own| own.ended.is_none());
+        let mut same = own.filter(|own| own.version.fingerprint == it.fingerprint);
+        // The revoke of an old key whose end has begun may be on the wire.
+        if same.any(|own| own.after <= self.now || !own.version.delivered) {
             return Err(CommandRefused::OldKeyEnding);
         }
         let first = self.record.current.is_none();
