@@ -13,12 +13,12 @@
 //! - Hole 24, a revoked key that is gone: `provider_kinds.rs`, `a_revoke_ends_when_the_key_is_shown_disabled_or_gone` and
 //!   `an_id_never_reaches_another_part_of_the_api`.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)] // A test that panics has failed, as it should.
-#[path = "holes/bench.rs"]
-mod bench;
 #[path = "holes/accounts.rs"]
 mod accounts;
 #[path = "holes/belief.rs"]
 mod belief;
+#[path = "holes/bench.rs"]
+mod bench;
 #[path = "holes/cutover.rs"]
 mod cutover;
 #[path = "holes/drift.rs"]

@@ -204,9 +204,11 @@ pub fn a_read_that_differs_from_the_one_before_the_create_recovers_it() {
 /// A pass that could not recover a lost create makes none: the recovery read comes first.
 #[test]
 pub fn no_create_without_an_answered_recovery_read() {
-    for (on_create, recover) in
-        [(OnCreate::Keeps, Recover::ListByName), (OnCreate::Keeps, Recover::DiffList), (OnCreate::Keeps, Recover::ReadCurrent)]
-    {
+    for (on_create, recover) in [
+        (OnCreate::Keeps, Recover::ListByName),
+        (OnCreate::Keeps, Recover::DiffList),
+        (OnCreate::Keeps, Recover::ReadCurrent),
+    ] {
         let mut it = Bench::new(on_create, recover, true).due();
         (it.facts.listed, it.facts.read) = (None, None);
         it.rests();
