@@ -197,3 +197,48 @@ async fn a_second_term_ends_the_daemon_at_once() {
     rig.run().await;
     rig.until_version("billing-sms", 1).await;
 }
+
+/// The daemon is killed after the first call of a rotation took effect, in the next rotation after the second, and so on:
+/// at each of them once, with those that only look.
+async fn kill_at_every_call(service: Service, most: u32) {
+    let key = key_of(service);
+    let mut world = calm(&[service]);
+    world.overlap = Duration::from_millis(500);
+    let mut rig = Rig::start_created(world).await;
+    let consumer = (service != Service::Mobivate).then(|| Consumer::of(&rig, service));
+    for calls in 1..=most {
+        // An answer leaves a while after its effect, so that the kill comes before it.
+        rig.sim.behave(service, |it| it.latency_ms = 100);
+        let so_far = rig.sim.truth().requests().len();
+        rig.rotate(key).await;
+        let made = || rig.sim.truth().requests().len() >= so_far + calls as usize;
+        rig.until_true("the calls are made", made).await;
+        rig.kill().await;
+        rig.sim.behave(service, |it| it.latency_ms = 0);
+        rig.run().await;
+        rig.until_version(key, calls + 1).await;
+    }
+    let held = rig.held(key).unwrap();
+    assert!(rig.sim.truth().is_live(&held), "{}", rig.tail());
+    consumer.into_iter().for_each(Consumer::never_held_a_dead_key);
+    if service != Service::SingleInvoice {
+        assert_eq!(rig.sim.truth().live(service).len(), 1, "no key is left behind");
+    }
+    rig.every_live_key_is_known().await;
+    assert_eq!(rig.told(key, "rotation.halted"), 0);
+}
+
+#[tokio::test]
+async fn kills_at_every_call_of_an_overlap_lose_nothing() {
+    kill_at_every_call(Service::Infobip, 7).await;
+}
+
+#[tokio::test]
+async fn kills_at_every_call_of_a_cutover_lose_nothing() {
+    kill_at_every_call(Service::Mobivate, 5).await;
+}
+
+#[tokio::test]
+async fn kills_at_every_call_where_only_a_difference_tells_lose_nothing() {
+    kill_at_every_call(Service::SingleInvoice, 5).await;
+}
