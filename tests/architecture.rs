@@ -233,11 +233,7 @@ fn found(sources: &[Source], words: &[&str], is_about: impl Fn(&Source) -> bool)
 
 #[test]
 fn every_kind_is_documented() {
-    let docs = docs();
-    if docs.is_empty() {
-        return;
-    }
-    let text: String = docs.iter().map(|it| it.1.as_str()).collect();
+    let text: String = docs().iter().map(|it| it.1.as_str()).collect();
     let mut kinds: Vec<_> = providers::KINDS.iter().map(|it| it.name).collect();
     kinds.extend(targets::KINDS.iter().map(|it| it.name));
     kinds.extend(notifiers::KINDS.iter().map(|it| it.name));

@@ -233,7 +233,9 @@ impl Pass<'_> {
         let lasting = current.dead_since.is_some_and(|it| it.plus(self.policy.settle) <= self.now);
         let refused_now = facts.probes.get(&current.number) == Some(&Probe::Dead);
         if let Some(since) = current.dead_since.filter(|_| !expired) {
-            self.wake(since.plus(self.policy.settle));
+            if !lasting {
+                self.wake(since.plus(self.policy.settle));
+            }
             self.poll(since);
             self.tell_refused();
             if lasting && refused_now && self.record.wish.is_none() {

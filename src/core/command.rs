@@ -150,7 +150,10 @@ impl Pass<'_> {
         let doubtful = self.on_create() != OnCreate::Keeps
             && sent.map(|(_, it)| it.sent_at).max().is_some_and(|at| current.last_alive.is_none_or(|seen| seen <= at));
         let revoked = self.on_create() == OnCreate::Revokes && self.record.pending().is_some();
-        if current.dead_since.is_some() || ending || doubtful || revoked {
+        // A create that may have killed the old key was answered: only an Alive since then clears the old key.
+        let obtained = self.record.pending().map(|it| it.obtained_at).filter(|_| self.on_create() != OnCreate::Keeps);
+        let unseen = obtained.is_some_and(|at| current.last_alive.is_none_or(|seen| seen <= at));
+        if current.dead_since.is_some() || ending || doubtful || revoked || unseen {
             return Err(CommandRefused::OldKeyEnding);
         }
         Ok(())
@@ -179,14 +182,21 @@ impl Pass<'_> {
         if self.adopt_again(it) {
             return Ok(());
         }
+        let ends =
+            self.record.retired.iter().filter(|own| own.version.fingerprint == it.fingerprint && own.ended.is_none());
+        // Its revoke may be on the wire already.
+        if ends.into_iter().any(|own| own.after <= self.now || !own.version.delivered) {
+            return Err(CommandRefused::OldKeyEnding);
+        }
         let first = self.record.current.is_none();
-        let version = self.adopted_version(it);
+        let mut version = self.adopted_version(it);
         self.resolve("halted");
         self.resolve("refused");
         if let Some(pending) = self.record.pending().cloned() {
             let after = if pending.delivered { self.now.plus(self.overlap()) } else { self.now };
             self.retire_version(pending, after);
         }
+        self.bring_back(&mut version);
         for (token, open) in &mut self.account.open {
             open.locks &= token.name != self.record.name;
         }
@@ -207,6 +217,18 @@ impl Pass<'_> {
         }
         self.enter(Phase::Cutover { since: self.now, delivered_at: None, again: 1 });
         Ok(())
+    }
+
+    /// A key that was pending, or on its way out, is current again: what would have ended it is forgotten.
+    fn bring_back(&mut self, version: &mut Version) {
+        self.record.retired.retain(|it| {
+            let same = it.version.fingerprint == version.fingerprint && it.ended.is_none();
+            if same {
+                version.id = version.id.take().or(it.version.id.clone());
+                version.token = version.token.take().or(it.version.token.clone());
+            }
+            !same
+        });
     }
 
     /// The key in use is adopted once more: only what is said of it changes.

@@ -67,6 +67,10 @@ impl Pass<'_> {
             }
             return;
         }
+        if self.current_is_dead() {
+            // The wait after `abandon` is for the owners' comfort, and they have none.
+            self.record.retry_at = None;
+        }
         if self.must_wait_to_retry() {
             return;
         }
@@ -96,9 +100,13 @@ impl Pass<'_> {
         let hurry = self.record.wish.as_ref().is_some_and(|it| it.now) || self.current_is_dead();
         // The clock may have been wrong when the moment was stored.
         let latest = self.begin_at(self.now.plus(self.policy.announce));
-        let until = until.min(latest);
+        let told = until;
+        let until = told.min(latest);
         if !hurry && until > self.now {
             self.record.phase = Phase::Announce { until };
+            if until < told {
+                self.tell_scheduled(until);
+            }
             self.wake(until);
             return;
         }

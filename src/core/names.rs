@@ -1,8 +1,10 @@
-//! The names of things, each with its own type, so that none is taken for another.
+//! The names of things, each with its own type, so that none is taken for another. A name is passed around far more often
+//! than it is made, so that its text is shared.
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// The longest name of a key, an owner, a window, a freeze, a provider or a profile, in bytes.
 pub const NAME_BYTES: usize = 48;
@@ -29,8 +31,8 @@ macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $name(String);
+        #[serde(from = "String", into = "String")]
+        pub struct $name(Arc<str>);
         impl $name {
             /// The text of it.
             pub fn as_str(&self) -> &str {
@@ -44,12 +46,17 @@ macro_rules! text_type {
         }
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
-                Self(text.to_owned())
+                Self(text.into())
             }
         }
         impl From<String> for $name {
             fn from(text: String) -> Self {
-                Self(text)
+                Self(text.into())
+            }
+        }
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                (*name.0).to_owned()
             }
         }
     };
@@ -75,7 +82,7 @@ text_type! {
 impl Fingerprint {
     /// Takes the fingerprint of a secret's bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(hex(&Sha256::digest(bytes)[..6]))
+        hex(&Sha256::digest(bytes)[..6]).into()
     }
 }
 
@@ -87,14 +94,14 @@ impl NoticeId {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }
-        Self(hex(&hash.finalize()[..16]))
+        hex(&hash.finalize()[..16]).into()
     }
 }
 
 impl TargetId {
     /// Names a place by its kind and its address.
     pub fn new(kind: &str, address: &str) -> Self {
-        Self(format!("{kind}:{address}"))
+        format!("{kind}:{address}").into()
     }
 }
 
@@ -105,7 +112,7 @@ fn hex(bytes: &[u8]) -> String {
 /// The name of a managed key, as the config spells it.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct KeyName(String);
+pub struct KeyName(Arc<str>);
 
 impl KeyName {
     /// The text of it.
@@ -117,7 +124,7 @@ impl KeyName {
 impl FromStr for KeyName {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        if is_name(text) { Ok(Self(text.to_owned())) } else { Err(NameError::Name) }
+        if is_name(text) { Ok(Self(text.into())) } else { Err(NameError::Name) }
     }
 }
 
@@ -130,7 +137,7 @@ impl TryFrom<String> for KeyName {
 
 impl From<KeyName> for String {
     fn from(name: KeyName) -> Self {
-        name.0
+        (*name.0).to_owned()
     }
 }
 

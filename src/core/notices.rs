@@ -2,6 +2,7 @@
 //! cause: none is told twice.
 use super::account::Open;
 use super::due;
+use super::gate;
 use super::names::{Fingerprint, NoticeId, TargetId, Token};
 use super::pass::Pass;
 use super::plan::{Notice, NoticeKind, NoticeStatus, Severity};
@@ -97,11 +98,12 @@ impl Pass<'_> {
 
     pub(super) fn tell_scheduled(&mut self, until: Timestamp) {
         let name = self.record.name.clone();
+        let cause = format!("scheduled {until}");
         self.tell(Tell {
             kind: NoticeKind::RotationScheduled,
             severity: Severity::Info,
             incident: None,
-            cause: "scheduled",
+            cause: &cause,
             summary: format!("{name} will be replaced at {until}; the old key stops working in that moment"),
             actions: vec![format!("rekeyd status {name}")],
             about: None,
@@ -357,8 +359,15 @@ impl Pass<'_> {
     fn is_late(&self, current: &Version) -> bool {
         let halted = matches!(self.record.phase, Phase::Halted { .. });
         let due = due::due_at(current, self.policy);
-        let overdue = due.is_some_and(|it| it.plus(self.policy.stuck_after) <= self.now) && self.record.failures > 0;
-        halted || overdue
+        let stuck = |since: Timestamp| since.plus(self.policy.stuck_after) <= self.now;
+        let failing = due.is_some_and(stuck) && self.record.failures > 0;
+        // What is held up fails nothing: a login that is refused, a disk that is full, a lock that is never released.
+        let creating = matches!(self.record.phase, Phase::Create(_));
+        let held_up = creating && self.record.rotation.as_ref().is_some_and(|it| stuck(it.started_at));
+        let last = due::last_safe_moment(current, self.policy);
+        let waiting = self.record.phase == Phase::Steady && due.is_some_and(|it| it <= self.now);
+        let too_late = waiting && last.is_some_and(|it| gate::opening(&self.record, self.policy, self.now) > it);
+        halted || failing || held_up || too_late
     }
 
     /// Critical where a consumer is, or within a day will be, without a working key.

@@ -4,7 +4,7 @@ use super::backoff;
 use super::facts::{Action, Facts, Probe, Revoke, Revokee};
 use super::pass::Pass;
 use super::policy::{OnCreate, Policy};
-use super::record::{Ended, Record, Retired};
+use super::record::{Ended, Expiry, Record, Retired};
 use super::rules::Rule;
 use super::time::Timestamp;
 use super::window;
@@ -55,7 +55,9 @@ impl Pass<'_> {
         if facts.clock_suspect {
             return Fate::Wait;
         }
-        if it.version.valid_to.is_some_and(|at| at <= now) {
+        // An expiry that was only assumed proves nothing.
+        let stated = matches!(it.version.expiry, Expiry::Reported | Expiry::Stated);
+        if stated && it.version.valid_to.is_some_and(|at| at <= now) {
             return Fate::End(Ended::Expired);
         }
         let number = it.version.number;

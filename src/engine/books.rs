@@ -12,7 +12,7 @@ use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use crate::store::{Batch, HistoryRow, OutboxRow, OutboxState, Store, StoreError};
 use crate::targets::{Parcel, Target};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The name of the small row that holds the moment of the last commit.
@@ -25,6 +25,8 @@ pub(super) struct Books {
     pub(super) by: Incarnation,
     pub(super) records: BTreeMap<KeyName, Record>,
     pub(super) accounts: BTreeMap<AccountId, Account>,
+    /// Keys that the config no longer names, and whose rotation is under way.
+    leaving: BTreeSet<KeyName>,
     batch: Batch,
     /// Whether anything was entered since the last commit.
     dirty: bool,
@@ -34,7 +36,8 @@ impl Books {
     pub(super) fn read(store: Arc<Store>, settings: Arc<Settings>, by: Incarnation) -> Result<Self, StoreError> {
         let records = store.records()?.into_iter().map(|it| (it.name.clone(), it)).collect();
         let accounts = store.accounts()?.into_iter().map(|it| (it.id.clone(), it)).collect();
-        Ok(Self { store, settings, by, records, accounts, batch: Batch::default(), dirty: false })
+        let (leaving, batch) = (BTreeSet::new(), Batch::default());
+        Ok(Self { store, settings, by, records, accounts, leaving, batch, dirty: false })
     }
 
     /// Opens an account in the books for each key of the config that has none yet, and a record likewise.
@@ -62,7 +65,50 @@ impl Books {
         let mut policy = key.policy.clone();
         policy.former = self.capabilities();
         policy.former.remove(&policy.account);
+        // A rotation whose account nobody speaks for any more can't go on, least of all at another account.
+        let at = record.rotation.as_ref().map_or(&policy.account, |it| &it.account);
+        if *at != policy.account && !policy.former.contains_key(at) {
+            return None;
+        }
         Some(policy.working(record).into_owned())
+    }
+
+    /// Takes a new config into use. A key that it no longer names, but whose rotation is under way, stays until that has
+    /// ended; so does a provider whose account is still needed.
+    pub(super) fn reload(&mut self, mut settings: Settings) {
+        let old = Arc::clone(&self.settings);
+        self.leaving.clear();
+        let busy = |name: &KeyName| self.records.get(name).is_some_and(|it| it.rotation.is_some());
+        for (name, key) in old.keys.iter().filter(|(name, _)| busy(name)) {
+            if !settings.keys.contains_key(name) {
+                settings.keys.insert(name.clone(), key.clone());
+                self.leaving.insert(name.clone());
+            }
+        }
+        for section in old.providers.values().filter(|it| self.needs_account(&it.account)) {
+            if settings.account(&section.account).is_none() {
+                settings.providers.entry(section.name.clone()).or_insert_with(|| section.clone());
+            }
+        }
+        self.settings = Arc::new(settings);
+    }
+
+    /// Whether something is still to be done at an account, whatever the config says.
+    fn needs_account(&self, account: &AccountId) -> bool {
+        let open = self.accounts.get(account).is_some_and(|it| !it.open.is_empty());
+        let live = |it: &Record| it.live_versions().any(|it| it.account == *account);
+        open || self.records.values().any(live)
+    }
+
+    /// A key that was to leave with the end of its rotation leaves now, if that has ended.
+    pub(super) fn let_go(&mut self, name: &KeyName) {
+        let busy = self.records.get(name).is_some_and(|it| it.rotation.is_some());
+        if !busy && self.leaving.remove(name) {
+            let mut settings = (*self.settings).clone();
+            settings.keys.remove(name);
+            self.settings = Arc::new(settings);
+            tracing::info!(key = %name, "no longer managed: the config does not name it");
+        }
     }
 
     fn capabilities(&self) -> BTreeMap<AccountId, Capabilities> {

@@ -1,7 +1,10 @@
 //! Whether the wall clock can be believed: it is compared with the clock that never jumps, with the last commit, and with
 //! the providers' own `Date`.
 use crate::clock::Boot;
+use crate::core::names::AccountId;
 use crate::core::time::Timestamp;
+use crate::http::Dated;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The wall clock may differ by so much from the clock that never jumps.
@@ -14,6 +17,8 @@ pub(super) struct ClockWatch {
     wall: Timestamp,
     boot: Boot,
     suspect: bool,
+    /// What each account's provider said last.
+    heard: BTreeMap<AccountId, Dated>,
 }
 
 impl ClockWatch {
@@ -23,7 +28,7 @@ impl ClockWatch {
         if suspect {
             tracing::error!(%now, ?last_commit, "the clock is behind the last commit; nothing is created or revoked");
         }
-        Self { wall: now, boot: Boot::now(), suspect }
+        Self { wall: now, boot: Boot::now(), suspect, heard: BTreeMap::new() }
     }
 
     /// Compares the wall clock with the other one.
@@ -38,15 +43,18 @@ impl ClockWatch {
         self.boot = Boot::now();
     }
 
-    /// A provider has said what time it is.
-    pub(super) fn compare(&mut self, theirs: Timestamp, ours: Timestamp) {
-        let off = theirs.since(ours).max(ours.since(theirs));
+    /// A provider has said what time it is. What it said before the last time we asked proves nothing of now.
+    pub(super) fn compare(&mut self, account: &AccountId, dated: Dated) {
+        if self.heard.insert(account.clone(), dated) == Some(dated) {
+            return;
+        }
+        let off = dated.theirs.since(dated.ours).max(dated.ours.since(dated.theirs));
         let agrees = off <= PROVIDER_MOST;
         if self.suspect && agrees {
             tracing::info!("the clock agrees with a provider's again");
         }
         if !self.suspect && !agrees {
-            tracing::error!(off = ?off, "the clock differs from a provider's; nothing is created or revoked");
+            tracing::error!(?off, "the clock differs from a provider's; nothing is created or revoked");
         }
         self.suspect = !agrees;
     }

@@ -20,7 +20,7 @@ use crate::clock;
 use crate::core::apply::apply;
 use crate::core::command::leave_account;
 use crate::core::decide::{decide, look};
-use crate::core::facts::{Action, Blocked};
+use crate::core::facts::{Action, Blocked, Outcome};
 use crate::core::names::{AccountId, KeyName, Token};
 use crate::core::pass::phase_name;
 use crate::core::plan::Plan;
@@ -37,6 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// How many events are folded into one commit.
 const EVENTS_AT_ONCE: usize = 256;
@@ -46,6 +47,8 @@ const EVENTS_WAITING: usize = 4096;
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How long calls in flight may take to end when the daemon stops.
 pub const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// How often old history is forgotten.
+const PRUNE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 /// After a pass in which an action failed, the next begins no sooner than this.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -66,6 +69,8 @@ struct Engine {
     books: Books,
     events: mpsc::Sender<Event>,
     permits: Arc<Semaphore>,
+    /// The actions in flight.
+    calls: TaskTracker,
     clock: ClockWatch,
     working: BTreeMap<KeyName, Work>,
     due: BTreeSet<(Timestamp, KeyName)>,
@@ -79,6 +84,8 @@ struct Engine {
     after_commit: Vec<Box<dyn FnOnce() + Send>>,
     /// Answers in escrow whose outcome becomes durable with the batch.
     escrow_done: Vec<Token>,
+    /// When old history is to be forgotten next.
+    prune_at: Timestamp,
     started_at: Timestamp,
     config_loaded_at: Timestamp,
     config_rejected: Option<String>,
@@ -88,6 +95,18 @@ struct Engine {
 impl Engine {
     /// Runs until it is told to stop, and everything in flight has ended.
     async fn run(mut self, mut inbox: mpsc::Receiver<Event>, stop: CancellationToken) -> Result<(), StoreError> {
+        let ended = self.work(&mut inbox, &stop).await;
+        if ended.is_err() {
+            // The state can't be written any more. What answers a create in flight still reaches the escrow, and the
+            // next start folds it in.
+            inbox.close();
+            self.calls.close();
+            let _ = tokio::time::timeout(STOP_WITHIN, self.calls.wait()).await;
+        }
+        ended
+    }
+
+    async fn work(&mut self, inbox: &mut mpsc::Receiver<Event>, stop: &CancellationToken) -> Result<(), StoreError> {
         let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
         self.sweep();
         self.commit().await?;
@@ -142,10 +161,25 @@ impl Engine {
 
     /// Looks at every key of the config.
     fn sweep(&mut self) {
+        self.prune();
         let names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
         for name in names {
             self.begin_pass(&name);
         }
+    }
+
+    /// Forgets history that is older than it is to be kept, once a day.
+    fn prune(&mut self) {
+        let now = clock::now();
+        if now < self.prune_at {
+            return;
+        }
+        self.prune_at = now.plus(PRUNE_EVERY);
+        let (store, before) = (Arc::clone(&self.books.store), now.minus(self.books.settings.daemon.history_for));
+        tokio::task::spawn_blocking(move || match store.prune(before) {
+            Ok(rows) => tracing::debug!(rows, "forgot old history"),
+            Err(error) => tracing::error!(%error, "old history can't be forgotten"),
+        });
     }
 
     fn until_due(&self) -> Duration {
@@ -172,7 +206,10 @@ impl Engine {
             work.again = true;
             return;
         }
-        let Some(question) = self.question(name) else { return };
+        let Some(question) = self.question(name) else {
+            self.blocked.insert(name.clone(), Blocked::Unmanaged);
+            return;
+        };
         self.working.insert(name.clone(), Work { acting: 0, failed: false, moved: false, again: false });
         self.due_never(name);
         let (events, permits) = (self.events.clone(), Arc::clone(&self.permits));
@@ -221,6 +258,7 @@ impl Engine {
         let rolled_back = change.rolled_back;
         let moved = phase_name(&before.phase) != phase_name(&change.record.phase);
         self.books.enter(change, &observed.secrets);
+        self.books.let_go(&name);
         self.leave_accounts(&name, &policy.account, now);
         match blocked {
             Some(it) => self.blocked.insert(name.clone(), it),
@@ -278,8 +316,9 @@ impl Engine {
             action,
         };
         let (events, permits) = (self.events.clone(), Arc::clone(&self.permits));
+        let calls = self.calls.clone();
         self.after_commit.push(Box::new(move || {
-            tokio::spawn(async move {
+            calls.spawn(async move {
                 let _permit = permits.acquire_owned().await;
                 let acted = execute(task, clock::now).await;
                 let _ = events.send(Event::Acted(Box::new(acted))).await;
@@ -293,9 +332,6 @@ impl Engine {
         let Acted { name, account, action, outcome, secrets, trouble, login } = acted;
         self.note_trouble(&account, &trouble, now);
         self.compare_clocks(&account);
-        if let Action::Create { token, .. } = &action {
-            self.escrow_done.push(token.clone());
-        }
         let failed = is_failure(&outcome);
         if failed {
             tracing::warn!(key = %name, ?action, why = message(&outcome), "an action failed");
@@ -305,12 +341,21 @@ impl Engine {
             account.known.extend(login);
             let change = apply(&record, &account, &action, &outcome, &policy, &self.books.by, now);
             self.books.enter(change, &secrets);
+            self.note_escrow(&action, &outcome);
         }
         let Some(work) = self.working.get_mut(&name) else { return };
         work.failed |= failed;
         work.acting -= 1;
         if work.acting == 0 {
             self.end_pass(&name, false);
+        }
+    }
+
+    /// What a create's answer means is durable with this batch, so that it can be let go. One that can't be read is kept
+    /// as long as its token.
+    fn note_escrow(&mut self, action: &Action, outcome: &Outcome) {
+        if let (Action::Create { token, .. }, false) = (action, matches!(outcome, Outcome::Unreadable(_))) {
+            self.escrow_done.push(token.clone());
         }
     }
 
@@ -357,7 +402,7 @@ impl Engine {
     fn compare_clocks(&mut self, account: &AccountId) {
         let dated = self.books.settings.account(account).and_then(|it| it.provider.dated());
         if let Some(dated) = dated {
-            self.clock.compare(dated.theirs, dated.ours);
+            self.clock.compare(account, dated);
         }
     }
 
@@ -406,12 +451,11 @@ async fn write(store: Arc<Store>, batch: Batch) -> Result<(), StoreError> {
     written.unwrap_or_else(|panic| Err(StoreError::Encode { what: "the batch".into(), why: panic.to_string() }))
 }
 
-fn is_failure(outcome: &crate::core::facts::Outcome) -> bool {
+fn is_failure(outcome: &Outcome) -> bool {
     !message(outcome).is_empty()
 }
 
-fn message(outcome: &crate::core::facts::Outcome) -> &str {
-    use crate::core::facts::Outcome;
+fn message(outcome: &Outcome) -> &str {
     match outcome {
         Outcome::NotSent(why) | Outcome::Unreadable(why) | Outcome::Unknown(why) | Outcome::Failed(why) => why,
         Outcome::Refused(it) => &it.message,

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Why the engine could not start.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,7 @@ pub async fn start(
         books,
         events: events.clone(),
         permits,
+        calls: TaskTracker::new(),
         clock: ClockWatch::new(now, last_commit),
         working: BTreeMap::new(),
         due: BTreeSet::new(),
@@ -65,6 +67,7 @@ pub async fn start(
         sent: Vec::new(),
         after_commit: Vec::new(),
         escrow_done: Vec::new(),
+        prune_at: now,
         started_at: now,
         config_loaded_at: now,
         config_rejected: None,
@@ -145,7 +148,6 @@ impl Engine {
             let outcome = read_answer(&service, &account, &Raw { status, body }, &mut secrets).await;
             tracing::info!(key = %token.name, %token, "the answer to a create was found in escrow");
             self.fold_create(&token, &outcome, &secrets, now);
-            self.escrow_done.push(token);
         }
         Ok(())
     }
@@ -170,5 +172,6 @@ impl Engine {
         let action = Action::Create { token: token.clone(), valid_to: None };
         let change = apply(record, &account, &action, outcome, &policy, &self.books.by, now);
         self.books.enter(change, secrets);
+        self.note_escrow(&action, outcome);
     }
 }

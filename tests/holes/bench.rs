@@ -322,9 +322,12 @@ pub fn wish() -> Wish {
 
 /// A window that opens every night at 22:00 UTC for four hours.
 pub fn nights() -> Vec<Window> {
+    vec![Window { name: None, open: cron("0 0 22 * * *"), duration: hours(4), timezone: chrono_tz::UTC }]
+}
+
+pub fn cron(text: &str) -> croner::Cron {
     let parser = croner::parser::CronParser::builder().seconds(croner::parser::Seconds::Optional).build();
-    let open = parser.parse("0 0 22 * * *").unwrap();
-    vec![Window { name: None, open, duration: hours(4), timezone: chrono_tz::UTC }]
+    parser.parse(text).unwrap()
 }
 
 /// A version as an `adopt` would have made it: obtained at noon, seen alive, valid for 90 days.

@@ -3,7 +3,7 @@ use crate::bench::*;
 use rekeyd::core::facts::{Blocked, Content, Outcome, Preflight, Probe};
 use rekeyd::core::plan::{Command, NoticeKind, Severity};
 use rekeyd::core::policy::{Initial, OutsideWindow};
-use rekeyd::core::record::{Ended, Trigger, Wish};
+use rekeyd::core::record::{Ended, Expiry, Trigger, Wish};
 use rekeyd::core::time::Timestamp;
 
 /// A rotation begins in a window, and only in one that opens when the key is due or later.
@@ -282,4 +282,49 @@ pub fn an_expiry_counts_only_by_a_clock_that_is_believed() {
     it.facts.clock_suspect = false;
     it.pass();
     assert_eq!(it.ended(1), Some(Ended::Expired));
+}
+
+/// Hole 17. The login is refused for weeks: nothing fails, for nothing is tried. The owners are warned of expiry all the same.
+#[test]
+pub fn a_key_that_is_held_up_for_long_is_warned_of() {
+    let mut it = Bench::keeps().due();
+    it.facts.preflight = Some(Preflight::Blocked(Blocked::Login));
+    it.rests();
+    it.wait(days(17)).rests();
+    assert_eq!((it.phase(), it.told(NoticeKind::KeyExpiring)), ("create", 1));
+    it.is_at_rest();
+}
+
+/// A key whose next window opens after its end, and that may not leave its windows, will expire: that is told.
+#[test]
+pub fn a_key_whose_window_comes_too_late_is_warned_of() {
+    let mut it = Bench::keeps();
+    it.policy.windows = nights();
+    it.policy.windows[0].open = cron("0 0 22 1 APR *");
+    it.policy.outside_window = OutsideWindow::Never;
+    it.wait(days(77)).rests();
+    assert_eq!((it.blocked.as_ref().map(Blocked::code), it.told(NoticeKind::KeyExpiring)), (Some("window"), 1));
+    it.is_at_rest();
+}
+
+/// Hole 15. A moment that was told to the owners moves to a later one in silence, but to an earlier one only with a word.
+#[test]
+pub fn an_announced_moment_never_moves_forward_in_silence() {
+    let mut it = Bench::revokes().due();
+    it.rests();
+    it.policy.announce = hours(1);
+    it.wait(minutes(1)).rests();
+    it.wait(hours(1)).pass();
+    assert!(it.phase() == "announce" || it.told(NoticeKind::RotationScheduled) == 2, "{:?}", it.record.phase);
+}
+
+/// An expiry that was only assumed proves nothing: the old key may live on, and must be revoked or reported.
+#[test]
+pub fn an_assumed_expiry_ends_no_key() {
+    let mut it = Bench::keeps();
+    it.record.current.as_mut().unwrap().expiry = Expiry::Assumed;
+    let mut it = it.rotated();
+    it.lists(vec![]).wait(days(40));
+    let actions = it.pass();
+    assert!(actions.iter().any(|it| is_revoke_of(it, 1)), "{actions:?} {:?}", it.ended(1));
 }

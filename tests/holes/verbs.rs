@@ -4,7 +4,7 @@ use crate::bench::*;
 use rekeyd::core::command::restored;
 use rekeyd::core::facts::{Action, Blocked, Content, Outcome, Preflight, Probe};
 use rekeyd::core::plan::{Command, CommandRefused, NoticeKind};
-use rekeyd::core::record::Wish;
+use rekeyd::core::record::{Phase, Reason, Wish};
 
 /// One key in each phase.
 fn phases() -> Vec<(&'static str, Bench)> {
@@ -127,7 +127,6 @@ pub fn resume_ends_the_wait_for_a_retry() {
 /// `abandon` gives up a new key while the old one lives: where there is none, or where the old one was promoted away, it has
 /// no sense; where nobody knows whether the old one lives, it is refused.
 #[test]
-#[ignore = "bug H1 in bugs.md"]
 pub fn abandon_in_every_phase() {
     check(&Command::Abandon, |name| match name {
         "create, owed" | "create, in flight" | "verify" | "deliver" | "halted" => Ok("steady"),
@@ -280,4 +279,57 @@ pub fn a_first_adoption_delivers_where_the_key_is_missing() {
     it.rests();
     assert_eq!((it.phase(), it.told(NoticeKind::KeyAdopted), it.record.retired.len()), ("steady", 1, 0));
     it.is_at_rest();
+}
+
+/// Hole 16. The new key makes trouble, and the operator goes back to the old one by adopting it. It is on the books twice
+/// then: current, and on its way out; revoking the latter kills the former.
+#[test]
+pub fn adopting_an_old_key_again_ends_its_way_out() {
+    let mut it = Bench::keeps().rotated();
+    it.say(Command::Adopt(adoption("k1", Probe::Alive))).unwrap();
+    let back = it.current();
+    it.probes(back, Probe::Alive).delivers(back, "k1");
+    it.rests();
+    it.wait(days(3)).lists(vec![]);
+    for _ in 0..3 {
+        let actions = it.pass();
+        assert!(!actions.iter().any(|it| matches!(it, Action::Revoke(it) if it.id == "id-k1")), "{actions:?}");
+    }
+    assert_eq!(it.record.current.as_ref().unwrap().fingerprint.as_str(), "k1");
+}
+
+/// Hole 16. The same with the pending key of a halted rotation, which the operator found to work.
+#[test]
+pub fn adopting_the_pending_key_does_not_send_it_on_its_way_out() {
+    let mut it = Bench::keeps().due();
+    it.created("k2");
+    let resume = Box::new(it.record.phase.clone());
+    it.record.phase = Phase::Halted { reason: Reason::NewKeyRefused, at: it.now, resume };
+    it.say(Command::Adopt(adoption("k2", Probe::Alive))).unwrap();
+    let taken = it.current();
+    it.probes(taken, Probe::Alive).lists(vec![]);
+    for _ in 0..3 {
+        let actions = it.pass();
+        assert!(!actions.iter().any(|it| matches!(it, Action::Revoke(it) if it.id == "id-k2")), "{actions:?}");
+    }
+}
+
+/// The wait after `abandon` is for the comfort of the owners. When the key dies in it, they have none.
+#[test]
+pub fn a_key_that_dies_after_abandon_does_not_wait_for_the_next_attempt() {
+    let mut it = Bench::keeps().due();
+    it.policy.stuck_after = days(1);
+    it.created("k2");
+    it.say(Command::Abandon).unwrap();
+    assert!(it.pass().iter().all(|it| is_revoke_of(it, 2)), "the owners have their comfort");
+    it.probes(1, Probe::Dead).creates();
+}
+
+/// An old key whose end has begun may die at any moment: its revoke may be on the wire.
+#[test]
+pub fn an_old_key_whose_end_has_begun_is_not_adopted_again() {
+    let mut it = Bench::keeps().rotated();
+    it.lists(vec![]).wait(days(2));
+    assert!(it.pass().iter().any(|it| is_revoke_of(it, 1)));
+    assert_eq!(it.say(Command::Adopt(adoption("k1", Probe::Alive))), Err(CommandRefused::OldKeyEnding));
 }

@@ -48,7 +48,7 @@ impl Evidence {
 
     /// Whether something was collected from such a place that has this text in it.
     pub fn has(&self, place: &str, text: &str) -> bool {
-        let has = |bytes: &[u8]| bytes.windows(text.len()).any(|it| it == text.as_bytes());
+        let has = |bytes: &[u8]| text.is_empty() || bytes.windows(text.len()).any(|it| it == text.as_bytes());
         self.0.iter().any(|(at, bytes)| at.contains(place) && has(bytes))
     }
 }

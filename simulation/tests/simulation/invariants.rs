@@ -3,14 +3,15 @@ use super::agent::{Agent, Flight, phase_words};
 use super::run::Sim;
 use super::scenario::{World as Disturbance, is_night};
 use super::world::{DAY, HOUR, Key, Killer, MINUTE, Maker, Ms};
-use rekeyd::core::decide::decide;
-use rekeyd::core::facts::{Action, Facts, Revoke, Revokee};
-use rekeyd::core::names::{Fingerprint, Incarnation, TargetId, Token};
-use rekeyd::core::plan::{Change, NoticeKind, Plan};
-use rekeyd::core::policy::{OnCreate, Policy, Reach, Recover};
-use rekeyd::core::record::{Ended, Phase, Reason, Record, Trigger, VersionNo};
-use rekeyd::core::time::Timestamp;
+use rekeyd_simulation::core::decide::decide;
+use rekeyd_simulation::core::facts::{Action, Facts, Revoke, Revokee};
+use rekeyd_simulation::core::names::{Fingerprint, Incarnation, TargetId, Token};
+use rekeyd_simulation::core::plan::{Change, NoticeKind, Plan};
+use rekeyd_simulation::core::policy::{OnCreate, Policy, Reach, Recover};
+use rekeyd_simulation::core::record::{Ended, Phase, Reason, Record, Trigger, VersionNo};
+use rekeyd_simulation::core::time::Timestamp;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 /// What can be broken.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -149,7 +150,7 @@ impl Sim {
         let ended: BTreeSet<VersionNo> =
             old.retired.iter().filter(|it| it.ended.is_some()).map(|it| it.version.number).collect();
         let revision = old.revision;
-        if new.revision < revision || (new.revision == revision && new != old) {
+        if new.revision < revision || (new.revision == revision && *new != **old) {
             self.broken(Rule::Revision, || format!("{}: a change keeps revision {revision}", new.name));
         }
         for (number, fingerprint) in &change.keep {
@@ -319,7 +320,7 @@ impl Sim {
         let record = it.record(flight.key);
         let ours = key.maker == Maker::Agent(agent) || record.seen.contains_key(&key.fingerprint);
         let current = record.current.as_ref().is_some_and(|it| it.fingerprint == key.fingerprint);
-        let held = |policy: &Policy| {
+        let held = |policy: &Rc<Policy>| {
             policy
                 .targets
                 .iter()
@@ -434,7 +435,7 @@ impl Sim {
     }
 
     fn is_accounted_for(&self, agent: &Agent, key: &Key) -> bool {
-        let booked = |record: &Record| record.live_versions().any(|it| it.fingerprint == key.fingerprint);
+        let booked = |record: &Rc<Record>| record.live_versions().any(|it| it.fingerprint == key.fingerprint);
         let token = key.token.as_ref().map(ToString::to_string).unwrap_or_default();
         let watched =
             agent.durable.accounts.values().any(|it| key.token.as_ref().is_some_and(|t| it.open.contains_key(t)));

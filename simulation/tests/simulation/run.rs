@@ -5,14 +5,15 @@ use super::rng::Rng;
 use super::scenario::{Row, World as Disturbance, key_name, policy};
 use super::weather::Weather;
 use super::world::{DAY, HOUR, LIFE, Maker, Ms, Order, Place, World, service};
-use rekeyd::core::command::{command, restored};
-use rekeyd::core::facts::Probe;
-use rekeyd::core::names::{Incarnation, Token};
-use rekeyd::core::plan::{Adopt, Command};
-use rekeyd::core::policy::Initial;
-use rekeyd::core::record::{Expiry, Phase, Record};
-use rekeyd::core::time::Timestamp;
+use rekeyd_simulation::core::command::{command, restored};
+use rekeyd_simulation::core::facts::Probe;
+use rekeyd_simulation::core::names::{Incarnation, Token};
+use rekeyd_simulation::core::plan::{Adopt, Command};
+use rekeyd_simulation::core::policy::Initial;
+use rekeyd_simulation::core::record::{Expiry, Phase, Record};
+use rekeyd_simulation::core::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// When every run begins: a Tuesday.
 const START: Ms = 1_799_971_200_000;
@@ -99,14 +100,14 @@ impl Sim {
         if row.world == Disturbance::Login {
             world.services[0].login = Some(0);
         }
-        let policies: Vec<_> = (0..keys).map(|key| policy(row, &world.services[0], key, &mut rng)).collect();
+        let policies: Vec<_> = (0..keys).map(|key| Rc::new(policy(row, &world.services[0], key, &mut rng))).collect();
         let daemons = if row.world == Disturbance::Clone { 2 } else { 1 };
         let agents = (0..daemons).map(|number| Agent {
             number,
             by: Incarnation { install: format!("{number:08x}"), epoch: "000000".into() },
             policies: policies.clone(),
             durable: Durable {
-                records: (0..keys).map(|key| Record::new(key_name(key), Timestamp(START))).collect(),
+                records: (0..keys).map(|key| Rc::new(Record::new(key_name(key), Timestamp(START)))).collect(),
                 ..Durable::default()
             },
             escrow: BTreeMap::new(),
@@ -206,7 +207,13 @@ impl Sim {
     }
 
     /// The operator hands a key over.
-    pub fn adopt(&mut self, agent: usize, key: usize, fingerprint: rekeyd::core::names::Fingerprint, probe: Probe) {
+    pub fn adopt(
+        &mut self,
+        agent: usize,
+        key: usize,
+        fingerprint: rekeyd_simulation::core::names::Fingerprint,
+        probe: Probe,
+    ) {
         let issued = self.world.key(&fingerprint).cloned().expect("a key to adopt");
         let knows_id = self.world.services[issued.service].stated.revokes_by_id && self.rng.chance(800);
         let adopt = Adopt {
@@ -230,7 +237,7 @@ impl Sim {
         agent: usize,
         key: usize,
         verb: &Command,
-        known: &BTreeSet<rekeyd::core::names::Fingerprint>,
+        known: &BTreeSet<rekeyd_simulation::core::names::Fingerprint>,
     ) {
         let it = &self.agents[agent];
         if it.down_until.is_some() {
@@ -331,7 +338,7 @@ impl Sim {
         it.by.epoch = format!("{:06x}", now % 0xff_ffff);
         let at = Timestamp(now + it.skew);
         for (record, policy) in it.durable.records.iter_mut().zip(&it.policies) {
-            *record = restored(record, policy, at);
+            *record = Rc::new(restored(record, policy, at));
         }
     }
 

@@ -3,9 +3,9 @@ use super::agent::Flight;
 use super::invariants::Rule;
 use super::run::Sim;
 use super::world::{HOUR, Killer, Late, Maker, Ms, Order, Place};
-use rekeyd::core::facts::{Action, Found, Outcome, Probe, Refusal, RefusalKind, Revoke};
-use rekeyd::core::names::{Fingerprint, TargetId, Token};
-use rekeyd::core::record::VersionNo;
+use rekeyd_simulation::core::facts::{Action, Found, Outcome, Probe, Refusal, RefusalKind, Revoke};
+use rekeyd_simulation::core::names::{Fingerprint, TargetId, Token};
+use rekeyd_simulation::core::record::VersionNo;
 
 impl Sim {
     /// Whether a call fails now.
@@ -88,7 +88,7 @@ impl Sim {
     fn probed(&mut self, agent: usize, service: usize, mut all: Vec<Found>) -> Vec<Found> {
         let stated = self.world.services[service].stated;
         let account = self.world.services[service].account.clone();
-        let known = self.agents[agent].account(&account).known;
+        let known = self.agents[agent].account(&account).known.clone();
         for found in all.iter_mut().filter(|_| stated.probes) {
             let Some(fingerprint) = found.fingerprint.clone().filter(|it| !known.contains(it)) else { continue };
             found.probe = Some(match self.fails() {

@@ -4,12 +4,13 @@ use super::rng::Rng;
 use super::run::Sim;
 use super::scenario::{World as Disturbance, night, target};
 use super::world::{DAY, MINUTE, Maker, Ms, Order};
-use rekeyd::core::facts::Probe;
-use rekeyd::core::names::{Fingerprint, TargetId};
-use rekeyd::core::plan::Command;
-use rekeyd::core::policy::Reach;
-use rekeyd::core::record::{Trigger, Wish};
+use rekeyd_simulation::core::facts::Probe;
+use rekeyd_simulation::core::names::{Fingerprint, TargetId};
+use rekeyd_simulation::core::plan::Command;
+use rekeyd_simulation::core::policy::Reach;
+use rekeyd_simulation::core::record::{Trigger, Wish};
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 /// When the next disturbance comes, and what it may need.
 #[derive(Clone, Debug, Default)]
@@ -161,7 +162,7 @@ impl Sim {
         let changed = target(key, letter, Reach::Push { readable: self.rng.chance(800) }, false);
         let other = self.world.services[usize::from(self.rng.chance(500))].account.clone();
         let it = &mut self.agents[agent];
-        let policy = &mut it.policies[key];
+        let policy = Rc::make_mut(&mut it.policies[key]);
         match self.rng.below(8) {
             0..=3 => match policy.targets.iter().position(|it| it.id == changed.id) {
                 Some(position) => drop(policy.targets.remove(position)),

@@ -46,7 +46,7 @@ impl Tally {
     pub fn failures(&self) -> Vec<String> {
         let line = |(rule, (times, seed, what)): (&String, &(u64, u64, String))| {
             format!(
-                "{rule} {times} of {} in {}: {what}\n    ROW={} SEED={seed} cargo test --test simulation -- --nocapture",
+                "{rule} {times} of {} in {}: {what}\n    ROW={} SEED={seed} cargo test -p rekeyd-simulation --test simulation -- --nocapture",
                 self.runs, self.row, self.row
             )
         };

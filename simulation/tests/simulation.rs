@@ -1,6 +1,6 @@
 //! Drives the rotation logic against fake worlds of every capability, with a crash at every point, over many seeds.
 //!
-//! `SEEDS=1000000 cargo test --test simulation -- --nocapture` runs a million; `ROW=keeps/list/late SEED=7` replays one
+//! `SEEDS=1000000 cargo test -p rekeyd-simulation --test simulation -- --nocapture` runs a million; `ROW=keeps/list/late SEED=7` replays one
 //! run with a trace of all that happened in it; `ROW=keeps/list` alone limits the rows to those that begin so.
 // The modules of a test have no outside; a fault of the simulation itself may panic; its table is its output.
 #![allow(unreachable_pub, clippy::expect_used, clippy::print_stdout)]

@@ -1,10 +1,10 @@
 //! The fake services and targets: what is really true, and how it shows.
 use super::rng::Rng;
 use super::scenario::{Kind, World as Disturbance};
-use rekeyd::core::facts::{Content, Found, Listed, Probe};
-use rekeyd::core::names::{AccountId, Fingerprint, TargetId, Token};
-use rekeyd::core::policy::{Capabilities, Recover};
-use rekeyd::core::time::Timestamp;
+use rekeyd_simulation::core::facts::{Content, Found, Listed, Probe};
+use rekeyd_simulation::core::names::{AccountId, Fingerprint, TargetId, Token};
+use rekeyd_simulation::core::policy::{Capabilities, Recover};
+use rekeyd_simulation::core::time::Timestamp;
 use std::collections::BTreeMap;
 
 /// Milliseconds, as [`Timestamp`] counts them.

@@ -3,28 +3,30 @@
 use super::invariants::Rule;
 use super::run::Sim;
 use super::world::{DAY, MINUTE, Ms, SECOND};
-use rekeyd::core::account::Account;
-use rekeyd::core::command::leave_account;
-use rekeyd::core::decide::{candidates, decide, look};
-use rekeyd::core::facts::{Action, Blocked, Content, Facts, Outcome, Preflight, Probe};
-use rekeyd::core::names::{AccountId, Fingerprint, Incarnation, NoticeId, TargetId, Token};
-use rekeyd::core::plan::{Change, Notice};
-use rekeyd::core::policy::{Policy, Reach};
-use rekeyd::core::record::{Phase, Record, VersionNo};
-use rekeyd::core::time::Timestamp;
-use rekeyd::core::{apply::apply, facts::Listed};
+use rekeyd_simulation::core::account::Account;
+use rekeyd_simulation::core::command::leave_account;
+use rekeyd_simulation::core::decide::{candidates, decide, look};
+use rekeyd_simulation::core::facts::{Action, Blocked, Content, Facts, Outcome, Preflight, Probe};
+use rekeyd_simulation::core::names::{AccountId, Fingerprint, Incarnation, NoticeId, TargetId, Token};
+use rekeyd_simulation::core::plan::{Change, Notice};
+use rekeyd_simulation::core::policy::{Policy, Reach};
+use rekeyd_simulation::core::record::{Phase, Record, VersionNo};
+use rekeyd_simulation::core::time::Timestamp;
+use rekeyd_simulation::core::{apply::apply, facts::Listed};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// How often everything is looked at, whatever was planned.
 const SWEEP: Ms = DAY;
 /// A clock that is wrong by more than this is noticed.
 pub const SKEW_NOTICED: Ms = MINUTE;
 
-/// What survives a crash.
+/// What survives a crash. A state is shared until it changes: most looks at it change nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Durable {
-    pub records: Vec<Record>,
-    pub accounts: BTreeMap<AccountId, Account>,
+    pub records: Vec<Rc<Record>>,
+    pub accounts: BTreeMap<AccountId, Rc<Account>>,
     pub secrets: BTreeMap<(usize, VersionNo), Fingerprint>,
 }
 
@@ -55,7 +57,7 @@ pub struct Flight {
 pub struct Agent {
     pub number: usize,
     pub by: Incarnation,
-    pub policies: Vec<Policy>,
+    pub policies: Vec<Rc<Policy>>,
     pub durable: Durable,
     /// Raw answers of creates, sealed before they are parsed.
     pub escrow: BTreeMap<Token, Outcome>,
@@ -72,7 +74,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub fn record(&self, key: usize) -> &Record {
+    pub fn record(&self, key: usize) -> &Rc<Record> {
         &self.durable.records[key]
     }
 
@@ -82,12 +84,15 @@ impl Agent {
     }
 
     /// The policy of that account.
-    pub fn working(&self, key: usize) -> Policy {
-        self.policies[key].working(self.record(key)).into_owned()
+    pub fn working(&self, key: usize) -> Rc<Policy> {
+        match self.policies[key].working(self.record(key)) {
+            Cow::Borrowed(_) => self.policies[key].clone(),
+            Cow::Owned(policy) => Rc::new(policy),
+        }
     }
 
-    pub fn account(&self, id: &AccountId) -> Account {
-        self.durable.accounts.get(id).cloned().unwrap_or_else(|| Account::new(id.clone()))
+    pub fn account(&self, id: &AccountId) -> Rc<Account> {
+        self.durable.accounts.get(id).cloned().unwrap_or_else(|| Rc::new(Account::new(id.clone())))
     }
 
     pub fn clock(&self, now: Ms) -> Timestamp {
@@ -230,7 +235,7 @@ impl Sim {
             self.check_replan(&plan, &facts, &policy, &by, now);
         }
         self.check_plan(agent, key, &record, &plan, &facts, now);
-        let idle = plan.actions.is_empty() && plan.change.record == record && plan.change.account == account;
+        let idle = plan.actions.is_empty() && plan.change.record == *record && plan.change.account == *account;
         self.agents[agent].idle = if idle && plan.wake_at <= now { self.agents[agent].idle + 1 } else { 0 };
         if self.agents[agent].idle > 3 {
             self.broken(Rule::Spin, || format!("{} wakes at once and changes nothing", record.name));
@@ -332,8 +337,8 @@ impl Sim {
         if change.rolled_back {
             it.by.epoch = format!("{:06x}", self.now % 0xff_ffff);
         }
-        it.durable.accounts.insert(change.account.id.clone(), change.account);
-        it.durable.records[key] = change.record;
+        it.durable.accounts.insert(change.account.id.clone(), Rc::new(change.account));
+        it.durable.records[key] = Rc::new(change.record);
         if let Some(notice) = twice {
             self.broken(Rule::Notice, || format!("a notice is sent twice: {} {}", notice.kind.code(), notice.incident));
         }
@@ -346,7 +351,7 @@ impl Sim {
     /// Starts again: drains the escrow, and gives up every answer that was waited for.
     pub fn start(&mut self, agent: usize) {
         self.agents[agent].down_until = None;
-        let waiting = |it: &Account| {
+        let waiting = |it: &Rc<Account>| {
             let open = it.open.iter().filter(|(_, open)| open.lost_at.is_none());
             open.map(|(token, _)| token.clone()).collect::<Vec<_>>()
         };

@@ -1,11 +1,11 @@
 //! What is simulated: every combination of what a provider can do, in every kind of bad weather.
 use super::rng::Rng;
 use super::world::{DAY, HOUR, LIFE, MINUTE, Ms, SECOND, Service};
-use rekeyd::core::names::{KeyName, TargetId};
-use rekeyd::core::policy::{
+use rekeyd_simulation::core::names::{KeyName, TargetId};
+use rekeyd_simulation::core::policy::{
     Initial, OnAmbiguous, OnCreate, OnDrift, OutsideWindow, Policy, Reach, Recover, RotateBefore, TargetPolicy,
 };
-use rekeyd::core::window::Window as Opening;
+use rekeyd_simulation::core::window::Window as Opening;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
