@@ -105,10 +105,9 @@ impl Pass<'_> {
     fn keep_difference(&mut self, token: &Token, after: &[Found], sent_at: Timestamp, awaited: bool) {
         let fresh = self.unknown_of(after);
         if !self.account.baseline {
-            let lost = self.lost_tokens().len();
             self.account.baseline = true;
-            let strangers = fresh.len() > 1 + lost;
-            if strangers && self.holds(Rule::Difference) {
+            // Lost creates may account for some of them, but so may strangers.
+            if fresh.len() > 1 && self.holds(Rule::Difference) {
                 return self.take_as_baseline(token, &fresh, awaited);
             }
         }
