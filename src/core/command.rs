@@ -205,8 +205,9 @@ impl Pass<'_> {
 
     /// An old key may come back, but not while its revoke may be on the wire already.
     fn check_not_ending(&self, it: &Adopt) -> Result<(), CommandRefused> {
-        let mut own = self.record.retired.iter().filter(|own| own.version.fingerprint == it.fingerprint);
-        let ending = own.any(|own| own.ended.is_none() && (own.after <= self.now || !own.version.delivered));
+        let own = self.record.retired.iter().filter(|own| own.ended.is_none());
+        let mut same = own.filter(|own| own.version.fingerprint == it.fingerprint);
+        let ending = same.any(|own| own.after <= self.now || !own.version.delivered);
         if ending { Err(CommandRefused::OldKeyEnding) } else { Ok(()) }
     }
 

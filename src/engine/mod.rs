@@ -122,7 +122,8 @@ impl Engine {
         }
         self.stopping = true;
         let mut end = pin!(tokio::time::sleep(STOP_WITHIN));
-        while self.working.values().any(|it| it.acting > 0) {
+        // A notice in flight is waited for too: else its receipt is lost, and the next start sends it again.
+        while self.working.values().any(|it| it.acting > 0) || !self.sending.is_empty() {
             tokio::select! {
                 _ = inbox.recv_many(&mut events, EVENTS_AT_ONCE) => {}
                 () = &mut end => break,

@@ -328,3 +328,16 @@ pub fn an_assumed_expiry_ends_no_key() {
     let actions = it.pass();
     assert!(actions.iter().any(|it| is_revoke_of(it, 1)), "{actions:?} {:?}", it.ended(1));
 }
+
+/// A steady key costs nothing but its probe: it wakes for that, and for the moment in which it is due.
+#[test]
+pub fn a_steady_key_wakes_for_its_probe_and_when_it_is_due() {
+    let mut it = Bench::keeps();
+    it.rests();
+    assert_eq!(it.wake_at, it.now.plus(hours(1)));
+    assert_eq!((it.look().list, it.look().probe, it.look().preflight), (false, vec![], false), "it asks for little");
+    it.policy.provider.probes = false;
+    it.rests();
+    assert_eq!(it.wake_at, NOON.plus(days(60)));
+    it.is_at_rest();
+}
