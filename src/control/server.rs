@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 pub const BODY_BYTES: usize = 2 * SECRET_BYTES as usize;
 /// How long the engine may take for an answer. An adoption asks the provider first.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// How long a request may take from its head to its answer, its body included.
+pub const REQUEST_WITHIN: Duration = Duration::from_secs(75);
 /// How many requests are worked on at once.
 pub const REQUESTS_AT_ONCE: usize = 64;
 /// Who may connect: the service's user and the socket's group.
@@ -180,7 +182,14 @@ fn router(desk: Desk) -> Router {
 
 async fn bounded(State(desk): State<Desk>, request: axum::extract::Request, next: Next) -> Response {
     match desk.permits.try_acquire() {
-        Ok(_permit) => next.run(request).await,
+        // A body that never ends must not hold a place for ever.
+        Ok(_permit) => match tokio::time::timeout(REQUEST_WITHIN, next.run(request)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let detail = format!("the request was not whole and answered within {} s", REQUEST_WITHIN.as_secs());
+                Problem::new(Kind::NoAnswer, detail).remedy("try again").into_response()
+            }
+        },
         Err(_) => {
             let detail = format!("{REQUESTS_AT_ONCE} requests are being answered already");
             Problem::new(Kind::Busy, detail).remedy("try again").into_response()

@@ -143,6 +143,8 @@ impl Pass<'_> {
     fn lose(&mut self, token: &Token, awaited: bool, reason: &str, why: &str) {
         let now = self.now;
         let Some(open) = self.account.open.get_mut(token) else { return };
+        // An answer in escrow that can't be read is seen again at each start: it was lost once.
+        let awaited = awaited && open.lost_at.is_none();
         open.lost_at = open.lost_at.or(Some(now));
         let unrecoverable = self.policy.provider.recover == Recover::None && open.reported_at.is_none();
         if unrecoverable {

@@ -6,7 +6,7 @@ use super::names::{Incarnation, Token};
 use super::pass::Pass;
 use super::plan::{Adopt, Change, Command, CommandRefused};
 use super::policy::{Initial, OnCreate, Policy, Reach};
-use super::record::{Creating, Expiry, Held, Phase, Record, Retired, RotationResult, Trigger, Version, Wish};
+use super::record::{Creating, Ended, Expiry, Held, Phase, Record, Retired, RotationResult, Trigger, Version, Wish};
 use super::rules::Rule;
 use super::time::Timestamp;
 use super::window;
@@ -78,6 +78,27 @@ pub fn leave_account(record: &Record, account: &Account, policy: &Policy, now: T
         pass.report_lost(token, "the key has moved to another account");
     }
     Some(pass.change(record))
+}
+
+/// The config no longer names the key, and no rotation of it is under way: nothing is created, looked for or revoked for
+/// it any more. Its lost creates and old versions at this account are reported. `None` where there are none.
+pub fn unmanaged(record: &Record, account: &Account, now: Timestamp) -> Option<Change> {
+    let policy = Policy::unmanaged(account.id.clone());
+    let nobody = Incarnation { install: String::new(), epoch: String::new() };
+    let mut pass = Pass::new(record, account, &policy, &nobody, now);
+    let why = "the config no longer names the key";
+    for token in account.open.keys().filter(|it| it.name == record.name) {
+        pass.report_lost(token, why);
+    }
+    for n in 0..pass.record.retired.len() {
+        let it = &mut pass.record.retired[n];
+        if it.ended.is_none() && it.version.account == account.id {
+            it.ended = Some(Ended::Reported);
+            let version = it.version.clone();
+            pass.tell_revoke_needed(&version, why);
+        }
+    }
+    (pass.record != *record || pass.account != *account).then(|| pass.change(record))
 }
 
 impl Pass<'_> {

@@ -8,7 +8,7 @@ use super::names::{Fingerprint, Incarnation};
 use super::pass::Pass;
 use super::plan::Plan;
 use super::policy::{OnCreate, Policy, Recover};
-use super::record::{Phase, Record, Retired, VersionNo};
+use super::record::{Phase, Record, Retired, Version, VersionNo};
 use super::rules::Rule;
 use super::time::Timestamp;
 use super::{gate, retire};
@@ -45,13 +45,15 @@ pub fn look(record: &Record, account: &Account, policy: &Policy, now: Timestamp)
         matches!(phase, Phase::Cutover { since, delivered_at: None, .. } if now < since.plus(backoff::SHORTEST));
     let curious = creating || reobserving || !resting || doubtful || (probe_due && record.current.is_some());
     let curious = curious && !in_gap;
+    // A version is shown to nobody but the account that issued it.
+    let here = |it: &&Version| it.account == policy.account;
     let mut probe = Vec::new();
     if policy.provider.probes {
         if curious || (!retiring.is_empty() && !in_gap) {
-            probe.extend(record.current.iter().chain(record.pending()).map(|it| it.number));
+            probe.extend(record.current.iter().chain(record.pending()).filter(here).map(|it| it.number));
         }
         if account.learned.is_none() && policy.provider.on_create == OnCreate::Unknown {
-            probe.extend(retiring.iter().map(|it| it.version.number));
+            probe.extend(retiring.iter().map(|it| &it.version).filter(here).map(|it| it.number));
         }
     }
     Look {

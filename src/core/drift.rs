@@ -8,7 +8,8 @@ use super::rules::Rule;
 impl Pass<'_> {
     /// Steady: has somebody else changed the key?
     pub(super) fn note_drift(&mut self, facts: &Facts) {
-        if self.record.current.is_none() {
+        // A key that has moved to another account is told nothing by what that account holds.
+        if self.record.current.as_ref().is_none_or(|it| it.account != self.policy.account) {
             return;
         }
         let reads = self.policy.provider.recover == Recover::ReadCurrent;

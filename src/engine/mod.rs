@@ -258,7 +258,9 @@ impl Engine {
         let rolled_back = change.rolled_back;
         let moved = phase_name(&before.phase) != phase_name(&change.record.phase);
         self.books.enter(change, &observed.secrets);
-        self.books.let_go(&name);
+        if actions.is_empty() {
+            self.books.let_go(&name, now);
+        }
         self.leave_accounts(&name, &policy.account, now);
         match blocked {
             Some(it) => self.blocked.insert(name.clone(), it),
@@ -269,12 +271,11 @@ impl Engine {
             self.begin_new_epoch(now);
             return self.end_pass(&name, true);
         }
+        let moved = moved || !actions.is_empty();
+        let begun = actions.into_iter().filter(|it| self.act(&name, &policy.account, it.clone())).count();
         if let Some(work) = self.working.get_mut(&name) {
-            work.acting = actions.len();
-            work.moved = moved || !actions.is_empty();
-        }
-        for action in actions {
-            self.act(&name, &policy.account, action);
+            work.acting = begun;
+            work.moved = moved;
         }
         if self.working.get(&name).is_some_and(|it| it.acting == 0) {
             self.end_pass(&name, false);
@@ -293,9 +294,9 @@ impl Engine {
         }
     }
 
-    /// Act: begins once the plan is durable.
-    fn act(&mut self, name: &KeyName, account: &AccountId, action: Action) {
-        let Some(key) = self.books.key(name) else { return };
+    /// Act: begins once the plan is durable. Says whether it will.
+    fn act(&mut self, name: &KeyName, account: &AccountId, action: Action) -> bool {
+        let Some(key) = self.books.key(name) else { return false };
         let account = match &action {
             Action::Revoke(it) => it.account.clone(),
             _ => account.clone(),
@@ -324,6 +325,7 @@ impl Engine {
                 let _ = events.send(Event::Acted(Box::new(acted))).await;
             });
         }));
+        true
     }
 
     /// Record: folds an outcome in. A created secret becomes durable in the same commit, whatever happened meanwhile.

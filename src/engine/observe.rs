@@ -75,7 +75,10 @@ pub async fn observe(question: Question) -> Observed {
             let answer = service.read().await.map(|it| found(it, &mut secrets));
             facts.read = noted(answer, &mut trouble);
         }
-        facts.probes = probes(service, &question.look.probe, &question.parcels).await;
+        let issued_here =
+            |it: &&Parcel| question.record.version(it.version).is_some_and(|it| it.account == service.account);
+        let parcels: Vec<&Parcel> = question.parcels.iter().filter(issued_here).collect();
+        facts.probes = probes(service, &question.look.probe, &parcels).await;
         probe_found(service, &question, &mut facts, &secrets).await;
     }
     if question.look.preflight {
@@ -132,7 +135,7 @@ fn noted<T>(answer: Result<T, CallError>, trouble: &mut Trouble) -> Option<T> {
 async fn probes(
     service: &Service,
     versions: &[VersionNo],
-    parcels: &[Parcel],
+    parcels: &[&Parcel],
 ) -> BTreeMap<VersionNo, crate::core::facts::Probe> {
     let wanted = parcels.iter().filter(|it| versions.contains(&it.version));
     let asked = wanted.map(|it| async { (it.version, service.probe(&it.secret).await) });

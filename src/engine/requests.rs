@@ -159,7 +159,7 @@ impl Engine {
     }
 
     fn reload(&mut self, settings: Settings) {
-        self.books.reload(settings);
+        self.books.reload(settings, clock::now());
         self.config_loaded_at = clock::now();
         self.config_rejected = None;
         self.books.enter_new_keys(clock::now());

@@ -79,6 +79,7 @@ pub async fn start(
     }
     engine.fold_in_escrow(now).await?;
     engine.give_up_in_flight(now);
+    engine.books.rest_unmanaged(now);
     engine.commit().await?;
     let scheduler = wake::start(&sweep, events.clone()).await.map_err(|it| StartError::Sweep(it.to_string()))?;
     let (requests, mut asked) = mpsc::channel(REQUESTS_WAITING);
