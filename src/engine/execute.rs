@@ -10,6 +10,8 @@ use crate::core::time::Timestamp;
 use crate::providers::{CreateError, Created, Raw};
 use crate::store::{Escrow, Store, StoreError};
 use crate::targets::{Parcel, Target};
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 /// One action with all that it needs.
@@ -36,15 +38,24 @@ pub struct Task {
 pub async fn execute(task: Task, clock: fn() -> Timestamp) -> Acted {
     let mut secrets = FoundSecrets::new();
     let mut trouble = Trouble::Unasked;
-    let outcome = match &task.action {
-        Action::Create { token, valid_to } => create(&task, token, *valid_to, &mut secrets, &mut trouble).await,
-        Action::Deliver { target, .. } => deliver(&task, target, clock).await,
-        Action::Confirm { target, .. } => confirm(&task, target).await,
-        Action::Revoke(it) => revoke(&task, it, &mut trouble).await,
-    };
+    let outcome = AssertUnwindSafe(perform(&task, &mut secrets, &mut trouble, clock)).catch_unwind().await;
+    // A fault of ours must not wedge the key. A create may have taken effect.
+    let outcome = outcome.unwrap_or_else(|_| {
+        let why = "rekeyd itself broke down in this action; please report this".to_owned();
+        if matches!(task.action, Action::Create { .. }) { Outcome::Unknown(why) } else { Outcome::Failed(why) }
+    });
     let login = task.service.as_ref().filter(|_| matches!(task.action, Action::Create { .. })).and_then(Service::login);
     let account: AccountId = task.account.id;
     Acted { name: task.name, account, action: task.action, outcome, secrets, trouble, login }
+}
+
+async fn perform(task: &Task, secrets: &mut FoundSecrets, trouble: &mut Trouble, clock: fn() -> Timestamp) -> Outcome {
+    match &task.action {
+        Action::Create { token, valid_to } => create(task, token, *valid_to, secrets, trouble).await,
+        Action::Deliver { target, .. } => deliver(task, target, clock).await,
+        Action::Confirm { target, .. } => confirm(task, target).await,
+        Action::Revoke(it) => revoke(task, it, trouble).await,
+    }
 }
 
 async fn create(

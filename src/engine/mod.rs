@@ -30,8 +30,10 @@ use books::Books;
 use clockwatch::ClockWatch;
 use event::{Acted, Event, Trouble};
 use execute::{Task, execute};
+use futures_util::FutureExt;
 use observe::{Observed, Question, observe};
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,6 +152,7 @@ impl Engine {
             Event::Sweep => self.sweep(),
             Event::Due => {}
             Event::Observed(observed) => self.decide(*observed),
+            Event::LookBroke(name) => self.look_broke(&name),
             Event::Acted(acted) => self.record(*acted),
             Event::Sent(row, answer) => {
                 self.sent.push(row.id());
@@ -213,13 +216,22 @@ impl Engine {
         self.working.insert(name.clone(), Work { acting: 0, failed: false, moved: false, again: false });
         self.due_never(name);
         let (events, permits) = (self.events.clone(), Arc::clone(&self.permits));
+        let broken = name.clone();
         self.after_commit.push(Box::new(move || {
             tokio::spawn(async move {
                 let _permit = permits.acquire_owned().await;
-                let observed = observe(question).await;
-                let _ = events.send(Event::Observed(Box::new(observed))).await;
+                let looked = AssertUnwindSafe(observe(question)).catch_unwind().await;
+                let event = looked.map_or(Event::LookBroke(broken), |it| Event::Observed(Box::new(it)));
+                let _ = events.send(event).await;
             });
         }));
+    }
+
+    /// The panic itself is in the log. The key is looked at again after a while.
+    fn look_broke(&mut self, name: &KeyName) {
+        tracing::error!(key = %name, "a look at the world broke down; please report this");
+        self.working.remove(name);
+        self.due_at(name, clock::now().plus(LONGEST_SLEEP));
     }
 
     fn question(&mut self, name: &KeyName) -> Option<Question> {
