@@ -130,7 +130,7 @@ impl Pass<'_> {
         let fingerprints: Vec<_> = fresh.iter().filter_map(|it| it.fingerprint.clone()).collect();
         self.account.known.extend(fingerprints);
         if let Some(open) = self.account.open.get(token).cloned() {
-            self.tell_lost(token, &open, "it can't be told from the keys that were there before");
+            self.tell_lost(token, open.sent_at, "it can't be told from the keys that were there before");
         }
         self.close(token);
         if awaited && self.policy.on_ambiguous == OnAmbiguous::Halt {
@@ -150,7 +150,7 @@ impl Pass<'_> {
         if unrecoverable {
             open.reported_at = Some(now);
             let open = open.clone();
-            self.tell_lost(token, &open, "its answer was lost, and the provider can't be asked");
+            self.tell_lost(token, open.sent_at, "its answer was lost, and the provider can't be asked");
         }
         if !awaited {
             return;

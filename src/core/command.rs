@@ -80,6 +80,15 @@ pub fn leave_account(record: &Record, account: &Account, policy: &Policy, now: T
     Some(pass.change(record))
 }
 
+/// The answer to a create was found that these books don't know, because they were restored: it is reported.
+pub fn answer_without_books(record: &Record, account: &Account, token: &Token, now: Timestamp) -> Change {
+    let policy = Policy::unmanaged(account.id.clone());
+    let nobody = Incarnation { install: String::new(), epoch: String::new() };
+    let mut pass = Pass::new(record, account, &policy, &nobody, now);
+    pass.tell_lost(token, now, "its answer is newer than the restored state");
+    pass.change(record)
+}
+
 /// The config no longer names the key, and no rotation of it is under way: nothing is created, looked for or revoked for
 /// it any more. Its lost creates and old versions at this account are reported. `None` where there are none.
 pub fn unmanaged(record: &Record, account: &Account, now: Timestamp) -> Option<Change> {

@@ -1,6 +1,5 @@
 //! What the owners are told, and when. A notice is decided in the same pass as its cause, and its id is derived from the
 //! cause: none is told twice.
-use super::account::Open;
 use super::due;
 use super::facts::Facts;
 use super::gate;
@@ -285,7 +284,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_lost(&mut self, token: &Token, open: &Open, why: &str) {
+    pub(super) fn tell_lost(&mut self, token: &Token, sent_at: Timestamp, why: &str) {
         let name = self.record.name.clone();
         let cause = token.to_string();
         self.tell(Tell {
@@ -295,7 +294,7 @@ impl Pass<'_> {
             cause: &cause,
             summary: format!(
                 "{name}: the create {token} sent at {} may have left a key at account {}; {why}; if it is there, revoke it",
-                open.sent_at.whole_second(), self.account.id
+                sent_at.whole_second(), self.account.id
             ),
             actions: Vec::new(),
             about: None,

@@ -42,7 +42,7 @@ impl Pass<'_> {
         let superseded = self.record.current.as_ref().is_some_and(|it| it.obtained_at > lost_at);
         if self.policy.provider.recover.is_difference() {
             // It still counts in the next difference, but holds up nobody.
-            self.tell_lost(token, open, "it was looked for and not found");
+            self.tell_lost(token, open.sent_at, "it was looked for and not found");
             if let Some(open) = self.account.open.get_mut(token) {
                 open.reported_at = Some(self.now);
                 open.locks = false;
@@ -312,7 +312,7 @@ impl Pass<'_> {
     pub(super) fn report_lost(&mut self, token: &Token, why: &str) {
         let Some(open) = self.account.open.remove(token) else { return };
         if self.holds(Rule::ReportLost) {
-            self.tell_lost(token, &open, why);
+            self.tell_lost(token, open.sent_at, why);
         }
     }
 

@@ -5,7 +5,7 @@ use super::service::Service;
 use crate::config::settings::{Key, ProviderSection, Settings};
 use crate::core::account::Account;
 use crate::core::command::unmanaged;
-use crate::core::names::{AccountId, Incarnation, KeyName, TargetId};
+use crate::core::names::{AccountId, Incarnation, KeyName, TargetId, Token};
 use crate::core::plan::{Change, Notice};
 use crate::core::policy::{Capabilities, Policy};
 use crate::core::record::{Ended, Phase, Record, Version, VersionNo};
@@ -29,6 +29,10 @@ pub(super) struct Books {
     /// Keys that the config no longer names, and whose rotation is under way.
     leaving: BTreeSet<KeyName>,
     batch: Batch,
+    /// Creates that end with the batch: what they were answered need not be kept any longer.
+    pub(super) ended: Vec<Token>,
+    /// Grows with every reload: what was seen under another config is not decided on.
+    pub(super) generation: u64,
     /// Whether anything was entered since the last commit.
     dirty: bool,
 }
@@ -38,7 +42,8 @@ impl Books {
         let records = store.records()?.into_iter().map(|it| (it.name.clone(), it)).collect();
         let accounts = store.accounts()?.into_iter().map(|it| (it.id.clone(), it)).collect();
         let (leaving, batch) = (BTreeSet::new(), Batch::default());
-        Ok(Self { store, settings, by, records, accounts, leaving, batch, dirty: false })
+        let (ended, generation) = (Vec::new(), 0);
+        Ok(Self { store, settings, by, records, accounts, leaving, batch, ended, generation, dirty: false })
     }
 
     /// Opens an account in the books for each key of the config that has none yet, and a record likewise.
@@ -96,6 +101,7 @@ impl Books {
             }
         }
         self.settings = Arc::new(settings);
+        self.generation += 1;
     }
 
     fn is_rotating(&self, name: &KeyName) -> bool {
@@ -218,6 +224,10 @@ impl Books {
             }
         }
         log(&name, before, &change.record);
+        if let Some(account) = self.accounts.get(&change.account.id) {
+            let ended = account.open.keys().filter(|it| !change.account.open.contains_key(*it));
+            self.ended.extend(ended.cloned());
+        }
         for notice in change.notices {
             self.post(notice);
         }

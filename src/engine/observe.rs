@@ -36,6 +36,8 @@ pub struct Question {
     pub parcels: Vec<Parcel>,
     /// Whether the wall clock can be believed.
     pub clock_suspect: bool,
+    /// Under which config it is asked.
+    pub generation: u64,
     /// For the reserve.
     pub store: Arc<Store>,
 }
@@ -47,6 +49,8 @@ pub struct Observed {
     pub name: KeyName,
     /// The revision that it was asked for.
     pub revision: u64,
+    /// Under which config it was asked.
+    pub generation: u64,
     /// What was seen.
     pub facts: Facts,
     /// The secrets that were seen.
@@ -84,8 +88,8 @@ pub async fn observe(question: Question) -> Observed {
     if question.look.preflight {
         facts.preflight = Some(preflight(&question, &trouble).await);
     }
-    let (name, revision) = (question.record.name, question.record.revision);
-    Observed { name, revision, facts, secrets, trouble }
+    let (name, revision, generation) = (question.record.name, question.record.revision, question.generation);
+    Observed { name, revision, generation, facts, secrets, trouble }
 }
 
 /// What the targets hold.
