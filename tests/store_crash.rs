@@ -206,7 +206,7 @@ fn child_goes_on_after_a_failed_sync() {
 fn a_failed_sync_ends_all_writing_and_no_reading() {
     let guard = tempfile::tempdir().unwrap();
     let dir = guard.path().join("state");
-    // The first sync belongs to the opening.
+    // Calls are counted by thread, and one thread makes all commits: the first of them belongs to the opening.
     let strace =
         ["strace", "-f", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=4"];
     let done = child("child_goes_on_after_a_failed_sync", &dir, &strace).output().expect("strace is needed");

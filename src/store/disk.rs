@@ -4,16 +4,19 @@
 //!   acknowledged row. [`Disk::apply`] is the one place that flushes, and it calls `fdatasync` after it.
 //! - A leftover `snap.*.generating` makes every later open fail. It is deleted first, under our own lock.
 //! - It panics where it meets damage. Every call is caught.
+//! - After a failed write it may wait for ever, in a later write or when it is closed. A write has a limit, and a database
+//!   that failed is never closed: the process ends with it.
 //! - A value of more than 128 KiB goes to a file of its own that is never synced. Rows are kept far below that, see
 //!   [`super::rows::PART_BYTES`].
 use super::error::{StoreError, at};
 use super::rows::Row;
+use super::writer::{Writer, panic_text};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Sled's page cache, in bytes. Its own default is a gibibyte.
@@ -23,6 +26,9 @@ const OPEN_TRIES: u32 = 50;
 /// The wait between two tries.
 const OPEN_PAUSE: Duration = Duration::from_millis(20);
 
+/// A write that the disk does not confirm within this time has failed.
+pub(super) const WRITE_WITHIN: Duration = Duration::from_secs(30);
+
 /// Rows to write, by name; `None` removes.
 pub(super) type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
@@ -31,7 +37,8 @@ pub(super) struct Disk {
     db: sled::Db,
     /// The file that sled writes, opened once more to sync it. It stays open: the kernel reports a failed write only
     /// to handles that were open when it failed.
-    file: File,
+    file: Arc<File>,
+    writer: Writer,
     dir: PathBuf,
     /// What the first failed write said. From then on nothing is written.
     poison: Mutex<Option<String>>,
@@ -47,8 +54,9 @@ impl Disk {
             sync(path)?;
         }
         let path = dir.join("db");
-        let file = File::open(&path).map_err(at(&path))?;
-        Ok(Self { db, file, dir: dir.to_owned(), poison: Mutex::new(None) })
+        let file = Arc::new(File::open(&path).map_err(at(&path))?);
+        let writer = Writer::start().map_err(at(dir))?;
+        Ok(Self { db, file, writer, dir: dir.to_owned(), poison: Mutex::new(None) })
     }
 
     /// Writes all rows or none, and returns when the disk holds them.
@@ -61,15 +69,15 @@ impl Disk {
                 None => batch.remove(row.as_slice()),
             }
         }
-        let write = || -> Result<(), String> {
+        let (db, file) = (self.db.clone(), Arc::clone(&self.file));
+        let write = move || -> Result<(), String> {
             let one_transaction: Result<(), sled::transaction::TransactionError<sled::Error>> =
-                self.db.transaction(|tree| Ok(tree.apply_batch(&batch)?));
+                db.transaction(|tree| Ok(tree.apply_batch(&batch)?));
             one_transaction.map_err(|it| it.to_string())?;
-            self.db.flush().map_err(|it| it.to_string())?;
-            rustix::fs::fdatasync(&self.file).map_err(|it| format!("fdatasync: {it}"))
+            db.flush().map_err(|it| it.to_string())?;
+            rustix::fs::fdatasync(&file).map_err(|it| format!("fdatasync: {it}"))
         };
-        let written = catch_unwind(AssertUnwindSafe(write)).unwrap_or_else(|panic| Err(panic_text(panic.as_ref())));
-        written.map_err(|why| self.poison(why))
+        self.writer.write(WRITE_WITHIN, Box::new(write)).map_err(|why| self.poison(why))
     }
 
     /// Ends all writing: what the disk holds is not known any more.
@@ -104,6 +112,17 @@ impl Disk {
     /// Where it lies.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
+    }
+}
+
+/// A database that failed is not closed: that might never end. What it holds is on the disk, or is not.
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if self.check().is_err() {
+            std::mem::forget(self.db.clone());
+        } else {
+            self.writer.end();
+        }
     }
 }
 
@@ -184,9 +203,4 @@ fn caught<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, St
         Ok(Err(error)) => Err(corrupt(error.to_string())),
         Err(panic) => Err(corrupt(panic_text(panic.as_ref()))),
     }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("sled panicked: {}", text.unwrap_or("for no stated reason"))
 }

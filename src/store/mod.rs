@@ -24,6 +24,7 @@ mod reserve;
 mod rows;
 mod seal;
 mod sequence;
+mod writer;
 
 pub use batch::{Batch, HistoryRow, OutboxCounts, OutboxId, OutboxRow, OutboxState};
 pub use error::StoreError;
