@@ -8,15 +8,18 @@ use std::time::Duration;
 /// Something to be written; what it errs with is for people.
 pub(super) type Write = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
+/// A write, and where to say how it ended.
+type Job = (Write, Sender<Result<(), String>>);
+
 /// The thread, and the way to it.
 pub(super) struct Writer {
-    jobs: Option<Sender<(Write, Sender<Result<(), String>>)>>,
+    jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
     pub(super) fn start() -> std::io::Result<Self> {
-        let (jobs, todo) = mpsc::channel::<(Write, Sender<Result<(), String>>)>();
+        let (jobs, todo) = mpsc::channel::<Job>();
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || {
             for (write, done) in todo {
                 let written = catch_unwind(AssertUnwindSafe(write));
