@@ -155,3 +155,65 @@ async fn t6_removed_while_down() {
     eprintln!("T6 keys at 2fa {} notices since {} phase {:?}", live.len(), rig.sim.hook().requests().len() - told, rig.key("two-factor").await.phase);
     assert!(rig.sim.hook().requests().len() > told, "nobody was told of the lost create");
 }
+
+/// T7: a look that began before a reload is decided upon by the new config: a new target is overwritten unseen.
+#[tokio::test]
+async fn t7_stale_look_after_reload() {
+    let mut world = calm(&[Service::Infobip]);
+    world.overlap = Duration::from_secs(3);
+    let rig = Rig::start_created(world).await;
+    rig.rotate("billing-sms").await;
+    rig.until_phase("billing-sms", PhaseName::Overlap).await;
+    rig.sim.behave(Service::Infobip, |it| it.latency_ms = 3000);
+    pause(3600).await;
+    let other = rig.path("keys/other");
+    std::fs::write(&other, "somebody-elses-key-0001").unwrap();
+    rig.edit_config(|it| it + &format!("\n[[keys.billing-sms.deliver]]\nkind = \"file\"\npath = {other:?}\n"));
+    rig.ok(&["reload"]).await;
+    pause(9000).await;
+    let now = std::fs::read_to_string(&other).unwrap();
+    eprintln!("T7 target holds {} (current {})", now, rig.held("billing-sms").unwrap());
+    assert_eq!(now, "somebody-elses-key-0001");
+}
+
+/// T8: keys at a service that never answers hold all permits, and a cutover waits for them.
+#[tokio::test]
+async fn t8_permits_in_the_gap() {
+    let mut rig = Rig::prepare(calm(&[Service::Mobivate])).await;
+    rig.run().await;
+    rig.until_rest().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut all = Vec::new();
+        loop { all.push(listener.accept().await.unwrap()); }
+    });
+    rig.sim.fault(Service::Mobivate, Call::Create, Fault::Delay { ms: 3000 });
+    let secret = rig.path("secrets/infobip");
+    let mut more = format!("\n[providers.black]\nkind = \"infobip\"\nbase_url = \"http://127.0.0.1:{port}\"\nusername = \"u\"\npassword = {{ file = {secret:?} }}\n");
+    for n in 0..130 {
+        let path = rig.path(&format!("keys/k{n}"));
+        more += &format!("\n[keys.k{n}]\nprovider = \"black\"\nowners = [\"payments\"]\ninitial = \"create\"\nvalid_for = \"2h\"\noverlap = \"1m\"\ncreate = {{ name = \"k{n}\" }}\n[[keys.k{n}.deliver]]\nkind = \"file\"\npath = {path:?}\n");
+    }
+    rig.edit_config(|it| it + &more);
+    let campaign = rig.held("campaign-sms").unwrap();
+    rig.rotate("campaign-sms").await;
+    rig.until_true("create", || rig.sim.truth().calls(Service::Mobivate, Call::Create) == 2).await;
+    eprintln!("T8 {:?}", rig.cli(&["reload"]).await);
+    let at = Instant::now();
+    while rig.held("campaign-sms").unwrap() == campaign && at.elapsed() < Duration::from_secs(80) { pause(100).await; }
+    eprintln!("T8 the consumer held a dead key for {:?}", at.elapsed());
+    assert!(at.elapsed() < Duration::from_secs(10));
+}
+
+/// T7b: the control: without a look in flight, the stranger's content stays.
+#[tokio::test]
+async fn t7b_control() {
+    let rig = Rig::start_created(calm(&[Service::Infobip])).await;
+    let other = rig.path("keys/other");
+    std::fs::write(&other, "somebody-elses-key-0001").unwrap();
+    rig.edit_config(|it| it + &format!("\n[[keys.billing-sms.deliver]]\nkind = \"file\"\npath = {other:?}\n"));
+    rig.ok(&["reload"]).await;
+    pause(4000).await;
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), "somebody-elses-key-0001");
+}
