@@ -1,4 +1,6 @@
 //! What is written for users is true: every field that the parser accepts is in `docs/config.md`, and nothing else is.
+// A helper of a test may fail it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 use rekeyd::config::{self, Source};
 use rekeyd::{control, notifiers, providers, targets};
 use std::collections::BTreeSet;

@@ -304,7 +304,7 @@ async fn no_secret_gets_out_whatever_goes_wrong() {
     rotate(&daemon, evidence).await;
     ask_everything(&daemon, evidence).await;
     daemon.process(evidence);
-    daemon.kill().await;
+    daemon.stop().await;
 
     daemon.leavings(evidence);
     evidence.folder(&dir.join("children"));

@@ -51,6 +51,8 @@ async fn check_calls(situation: &str, world: &World, ends: Ends) {
                 End::Probed(Probe::Alive)
             }
             Call::Probe => End::Probed(ends.probe),
+            // An account that has no key yet says so.
+            Call::Read if situation.contains("404") && world.folder == "mobivate" => End::Done,
             // What the provider does not have needs no revoking.
             Call::Revoke if situation.contains("404") => End::Done,
             _ => ends.other,

@@ -43,9 +43,17 @@ async fn serve(settings: Settings, load: Load) -> Result<Exit, Failure> {
     service::stopping();
     stop.cancel();
     ended?;
-    tokio::select! {
-        _ = tokio::time::timeout(STOP_WITHIN, async { (worker.await, desk.await) }) => tracing::info!("stopped"),
-        () = asked_to_stop(&mut signals) => tracing::warn!("stopped at once"),
+    let stopped = tokio::select! {
+        stopped = tokio::time::timeout(STOP_WITHIN, async { (worker.await, desk.await).0 }) => stopped,
+        () = asked_to_stop(&mut signals) => {
+            tracing::warn!("stopped at once");
+            return Ok(Exit::Ok);
+        }
+    };
+    match stopped {
+        Ok(Ok(Ok(()))) => tracing::info!("stopped"),
+        Ok(failed) => return Err(broken(failed)),
+        Err(_) => tracing::warn!("not everything ended in time; the next start goes on from what is durable"),
     }
     Ok(Exit::Ok)
 }

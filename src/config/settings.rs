@@ -106,6 +106,22 @@ pub struct Key {
     pub targets: Vec<Arc<dyn Target>>,
 }
 
+impl Daemon {
+    /// The first field that differs and that only a start reads.
+    pub fn needs_restart(&self, new: &Self) -> Option<&'static str> {
+        [
+            ("state_dir", self.state_dir != new.state_dir),
+            ("control_socket", self.control_socket != new.control_socket),
+            ("master_key", self.master_key != new.master_key),
+            ("reserve", self.reserve != new.reserve),
+            ("sweep", self.sweep.pattern.to_string() != new.sweep.pattern.to_string()),
+            ("max_concurrent_rotations", self.max_concurrent_rotations != new.max_concurrent_rotations),
+        ]
+        .into_iter()
+        .find_map(|(field, differs)| differs.then_some(field))
+    }
+}
+
 impl Settings {
     /// The provider section that speaks for an account: the first by name, where several do.
     pub fn account(&self, id: &AccountId) -> Option<&ProviderSection> {

@@ -25,6 +25,10 @@ use tokio_util::sync::CancellationToken;
 pub const BODY_BYTES: usize = 2 * SECRET_BYTES as usize;
 /// How long the engine may take for an answer. An adoption asks the provider first.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+static RELOADING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// How long a request may take from its head to its answer, its body included.
+pub const REQUEST_WITHIN: Duration = Duration::from_secs(75);
 /// How many requests are worked on at once.
 pub const REQUESTS_AT_ONCE: usize = 64;
 /// Who may connect: the service's user and the socket's group.
@@ -116,6 +120,8 @@ impl Server {
 /// # Errors
 /// The faults of the config, or why the engine refused it. The config in use stays.
 pub async fn reload(engine: &Handle, load: &Load) -> Result<(), Problem> {
+    // Of two reloads at once, the later one must not be overtaken by what the earlier one read.
+    let _one_at_a_time = RELOADING.lock().await;
     let load = load.clone();
     let loaded = tokio::task::spawn_blocking(move || load()).await;
     let loaded = loaded.map_err(|_| Problem::new(Kind::Internal, "reading the config failed"))?;
@@ -180,7 +186,14 @@ fn router(desk: Desk) -> Router {
 
 async fn bounded(State(desk): State<Desk>, request: axum::extract::Request, next: Next) -> Response {
     match desk.permits.try_acquire() {
-        Ok(_permit) => next.run(request).await,
+        // A body that never ends must not hold a place for ever.
+        Ok(_permit) => match tokio::time::timeout(REQUEST_WITHIN, next.run(request)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let detail = format!("the request was not whole and answered within {} s", REQUEST_WITHIN.as_secs());
+                Problem::new(Kind::NoAnswer, detail).remedy("try again").into_response()
+            }
+        },
         Err(_) => {
             let detail = format!("{REQUESTS_AT_ONCE} requests are being answered already");
             Problem::new(Kind::Busy, detail).remedy("try again").into_response()

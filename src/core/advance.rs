@@ -1,10 +1,11 @@
 //! The transitions that time and facts alone cause: the drawing in [`Phase`], as code.
 use super::backoff;
 use super::due;
-use super::facts::{Content, Facts, Found, Probe};
+use super::facts::{Blocked, Facts, Preflight, Probe};
+use super::names::TargetId;
 use super::pass::Pass;
-use super::policy::{OnCreate, OnDrift, Reach, Recover};
-use super::record::{Creating, Phase, Reason, RotationResult, Trigger, Version, Wish};
+use super::policy::{OnCreate, Reach};
+use super::record::{Creating, Phase, Reason, RotationResult, Version, VersionNo};
 use super::rules::Rule;
 use super::time::Timestamp;
 use std::time::Duration;
@@ -73,7 +74,7 @@ impl Pass<'_> {
     }
 
     /// The old key is dead, or may be: the new one is promoted before it is delivered.
-    fn cut_over_to(&mut self, version: Version, cut_at: Timestamp, again: u32) {
+    pub(super) fn cut_over_to(&mut self, version: Version, cut_at: Timestamp, again: u32) {
         let since = self.now;
         self.promote(version);
         if self.on_create() == OnCreate::Revokes || self.record.retired.iter().any(|it| it.version.dead_since.is_some())
@@ -205,154 +206,28 @@ impl Pass<'_> {
         }
     }
 
-    /// Steady: has somebody else changed the key?
-    fn note_drift(&mut self, facts: &Facts) {
-        if self.record.current.is_none() {
-            return;
-        }
-        if self.policy.provider.recover == Recover::ReadCurrent
-            && let Some(found) = self.believable(facts.read.as_ref())
-        {
-            // A create of ours whose answer was lost has its effect late: that is no drift.
-            let name = self.record.name.clone();
-            let lost = self.account.open.iter().filter(|(token, open)| token.name == name && open.lost_at.is_some());
-            let lost = lost.map(|(token, open)| (open.sent_at, token.clone())).min();
-            if let Some((_, token)) = lost {
-                self.account.open.remove(&token);
-                return self.take_over(&found);
-            }
-            self.tell_drifted(found.fingerprint.as_ref(), "somebody else changed the key at the provider");
-            return match self.policy.on_drift {
-                OnDrift::Adopt => self.take_over(&found),
-                OnDrift::Rotate => self.rotate_after_drift(),
-                OnDrift::Halt => self.halt(Reason::Drifted, "somebody else changed the key at the provider"),
-            };
-        }
-        let Some(current) = &self.record.current else { return };
-        let expired = current.valid_to.is_some_and(|it| it <= self.now);
-        let lasting = current.dead_since.is_some_and(|it| it.plus(self.policy.settle) <= self.now);
-        let refused_now = facts.probes.get(&current.number) == Some(&Probe::Dead);
-        if let Some(since) = current.dead_since.filter(|_| !expired) {
-            if !lasting {
-                self.wake(since.plus(self.policy.settle));
-            }
-            self.poll(since);
-            self.tell_refused();
-            if lasting && refused_now && self.record.wish.is_none() {
-                match self.policy.on_drift {
-                    OnDrift::Halt => self.halt(Reason::Drifted, "the provider refuses the key; nobody here revoked it"),
-                    _ => self.rotate_after_drift(),
-                }
-            }
-        }
-    }
-
-    /// Creates once because of somebody else's change; again without a lasting success between means that somebody else
-    /// rotates, and two that rotate against each other never end.
-    fn rotate_after_drift(&mut self) {
-        if self.record.drifts > 0 && self.holds(Rule::DriftLimit) {
-            return self.halt(Reason::SomebodyElseRotates, "somebody else changes the key again and again");
-        }
-        self.record.drifts += 1;
-        self.record.wish =
-            Some(Wish { trigger: Trigger::Drift, actor: None, reason: None, now: true, compromised: false });
-    }
-
-    /// Takes a found key over as current, and brings it to the targets.
-    pub(super) fn take_over(&mut self, found: &Found) {
-        let Some(version) = self.new_version(found, None) else { return };
-        if self.record.rotation.is_none() {
-            self.begin_rotation(Trigger::Drift);
-        }
-        let cut_at = self.record.current.as_ref().and_then(|it| it.dead_since);
-        self.cut_over_to(version, cut_at.unwrap_or(self.now), 0);
-    }
-
-    /// After a restore: read what the provider and the targets hold before anything is delivered, created or revoked.
-    fn reobserve(&mut self, facts: &Facts, since: Timestamp) {
-        self.disown_old_tokens();
-        let Some(current) = self.record.current.clone() else { return self.enter(Phase::Unadopted) };
-        if facts.clock_suspect {
-            return;
-        }
-        self.poll(since);
-        if self.policy.provider.recover == Recover::ReadCurrent {
-            let Some(read) = facts.read.as_ref().and_then(|it| it.fingerprint.clone()) else { return };
-            if read == current.fingerprint {
-                return self.enter(Phase::Steady);
-            }
-            if let Some(found) = self.believable(facts.read.as_ref()) {
-                return self.take_over(&found);
-            }
-            if since.plus(self.policy.accept_within) <= self.now {
-                self.halt(Reason::Restored, "the provider's key is not the one in the restored state");
-            }
-            return;
-        }
-        if self.policy.provider.recover == Recover::ListByName && facts.listed.is_none() {
-            return;
-        }
-        let seen_all = self.policy.targets.iter().all(|it| {
-            let readable = it.reach == Reach::Push { readable: true };
-            !readable || facts.targets.get(&it.id).is_some_and(|it| !matches!(it, Content::Unreadable(_)))
-        });
-        if !seen_all {
-            return;
-        }
-        for (id, content) in &facts.targets {
-            let (Content::Holds(fp) | Content::Askew(fp)) = content else { continue };
-            let held = self.record.held.entry(id.clone()).or_default();
-            held.maybe.clear();
-            match self.record.seen.get(fp) {
-                Some(number) => held.settled = Some(*number),
-                None => held.foreign = Some(fp.clone()),
-            }
-        }
-        let newer = facts.targets.values().any(|it| match it {
-            Content::Holds(it) | Content::Askew(it) => *it != current.fingerprint,
-            _ => false,
-        });
-        let issued_since = facts.listed.iter().flat_map(|it| &it.keys).any(|it| {
-            let token = it.token.as_ref().filter(|it| it.name == self.record.name && it.by.install == self.by.install);
-            token.is_some_and(|it| !self.record.live_versions().any(|own| own.token.as_ref() == Some(it)))
-        });
-        if !newer && !issued_since && !self.current_is_dead() {
-            return self.enter(Phase::Steady);
-        }
-        let blind = self.policy.targets.iter().filter(|it| it.reach == Reach::Push { readable: false });
-        for id in blind.map(|it| it.id.clone()).collect::<Vec<_>>() {
-            let held = self.record.held.entry(id).or_default();
-            held.maybe.clear();
-            held.foreign = Some("unknown".into());
-        }
-        self.tell_drifted(None, "the restored state is older than what the provider or the targets hold");
-        if self.on_create() != OnCreate::Keeps {
-            return self.halt(Reason::Restored, "the restored state is older than what the targets hold");
-        }
-        // What the targets hold is newer than we know: it stays until a fresh key replaces it.
-        self.enter(Phase::Steady);
-        self.record.wish =
-            Some(Wish { trigger: Trigger::Drift, actor: None, reason: None, now: true, compromised: false });
-    }
-
+    /// Whether nobody can be asked for a new key any more: the calls are refused, and the key that authorised them is dead.
     fn login_is_lost(&self, facts: &Facts) -> bool {
-        use super::facts::{Blocked, Preflight};
         let refused = facts.preflight == Some(Preflight::Blocked(Blocked::Login));
-        let lost = self.account.open.iter().filter(|(token, _)| token.name == self.record.name);
-        let long = lost.filter_map(|(_, it)| it.lost_at).any(|at| at.plus(self.policy.accept_within) <= self.now);
-        let before = matches!(&self.record.phase, Phase::Create(it) if it.lost > 0);
-        let since = self.record.rotation.as_ref().map_or(self.now, |it| it.started_at);
-        let long = long || before && since.plus(self.policy.accept_within) <= self.now;
-        refused
-            && (self.current_is_dead() || (long && !self.policy.provider.probes))
-            && self.policy.targets.iter().any(|it| it.reach == Reach::Pull)
+        let authorises = self.policy.targets.iter().any(|it| it.reach == Reach::Pull);
+        // Without a probe no key is ever known to be dead: a lost create and a long refusal say as much.
+        let blind = !self.policy.provider.probes;
+        refused && authorises && (self.current_is_dead() || (blind && self.lost_one_long_ago()))
     }
 
-    fn is_settled(&self, target: &super::names::TargetId, version: u32) -> bool {
+    fn lost_one_long_ago(&self) -> bool {
+        let lost = self.my_lost_tokens().into_iter().filter_map(|(_, open)| open.lost_at).min();
+        let before = matches!(&self.record.phase, Phase::Create(it) if it.lost > 0);
+        let begun = self.record.rotation.as_ref().map(|it| it.started_at).filter(|_| before);
+        let patience = self.policy.accept_within;
+        lost.into_iter().chain(begun).any(|at| at.plus(patience) <= self.now)
+    }
+
+    fn is_settled(&self, target: &TargetId, version: VersionNo) -> bool {
         self.record.held.get(target).is_some_and(|it| it.is_settled_at(version))
     }
 
-    pub(super) fn push_targets(&self) -> impl Iterator<Item = &super::names::TargetId> {
+    pub(super) fn push_targets(&self) -> impl Iterator<Item = &TargetId> {
         self.policy.targets.iter().filter(|it| matches!(it.reach, Reach::Push { .. })).map(|it| &it.id)
     }
 

@@ -105,10 +105,9 @@ impl Pass<'_> {
     fn keep_difference(&mut self, token: &Token, after: &[Found], sent_at: Timestamp, awaited: bool) {
         let fresh = self.unknown_of(after);
         if !self.account.baseline {
-            let lost = self.lost_tokens().len();
             self.account.baseline = true;
-            let strangers = fresh.len() > 1 + lost;
-            if strangers && self.holds(Rule::Difference) {
+            // Lost creates may account for some of them, but so may strangers.
+            if fresh.len() > 1 && self.holds(Rule::Difference) {
                 return self.take_as_baseline(token, &fresh, awaited);
             }
         }
@@ -131,7 +130,7 @@ impl Pass<'_> {
         let fingerprints: Vec<_> = fresh.iter().filter_map(|it| it.fingerprint.clone()).collect();
         self.account.known.extend(fingerprints);
         if let Some(open) = self.account.open.get(token).cloned() {
-            self.tell_lost(token, &open, "it can't be told from the keys that were there before");
+            self.tell_lost(token, open.sent_at, "it can't be told from the keys that were there before");
         }
         self.close(token);
         if awaited && self.policy.on_ambiguous == OnAmbiguous::Halt {
@@ -144,12 +143,14 @@ impl Pass<'_> {
     fn lose(&mut self, token: &Token, awaited: bool, reason: &str, why: &str) {
         let now = self.now;
         let Some(open) = self.account.open.get_mut(token) else { return };
+        // An answer in escrow that can't be read is seen again at each start: it was lost once.
+        let awaited = awaited && open.lost_at.is_none();
         open.lost_at = open.lost_at.or(Some(now));
         let unrecoverable = self.policy.provider.recover == Recover::None && open.reported_at.is_none();
         if unrecoverable {
             open.reported_at = Some(now);
             let open = open.clone();
-            self.tell_lost(token, &open, "its answer was lost, and the provider can't be asked");
+            self.tell_lost(token, open.sent_at, "its answer was lost, and the provider can't be asked");
         }
         if !awaited {
             return;

@@ -29,6 +29,11 @@ pub fn poll(waited: Duration) -> Duration {
     (waited / 4).clamp(SHORTEST, LONGEST_POLL)
 }
 
+/// The wait before looking again for something that may never come: a quarter of the time for which it was looked for.
+pub fn look(waited: Duration) -> Duration {
+    (waited / 4).clamp(SHORTEST, LONGEST)
+}
+
 /// A number from 0 to 1 that is the same whenever it is asked for.
 pub fn spread(name: &KeyName, salt: u32) -> f64 {
     let mut hash = Sha256::new();

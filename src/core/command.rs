@@ -6,7 +6,7 @@ use super::names::{Incarnation, Token};
 use super::pass::Pass;
 use super::plan::{Adopt, Change, Command, CommandRefused};
 use super::policy::{Initial, OnCreate, Policy, Reach};
-use super::record::{Creating, Expiry, Held, Phase, Record, Retired, RotationResult, Trigger, Version, Wish};
+use super::record::{Creating, Ended, Expiry, Held, Phase, Record, Retired, RotationResult, Trigger, Version, Wish};
 use super::rules::Rule;
 use super::time::Timestamp;
 use super::window;
@@ -78,6 +78,36 @@ pub fn leave_account(record: &Record, account: &Account, policy: &Policy, now: T
         pass.report_lost(token, "the key has moved to another account");
     }
     Some(pass.change(record))
+}
+
+/// The answer to a create was found that these books don't know, because they were restored: it is reported.
+pub fn answer_without_books(record: &Record, account: &Account, token: &Token, now: Timestamp) -> Change {
+    let policy = Policy::unmanaged(account.id.clone());
+    let nobody = Incarnation { install: String::new(), epoch: String::new() };
+    let mut pass = Pass::new(record, account, &policy, &nobody, now);
+    pass.tell_lost(token, now, "its answer is newer than the restored state");
+    pass.change(record)
+}
+
+/// The config no longer names the key, and no rotation of it is under way: nothing is created, looked for or revoked for
+/// it any more. Its lost creates and old versions at this account are reported. `None` where there are none.
+pub fn unmanaged(record: &Record, account: &Account, now: Timestamp) -> Option<Change> {
+    let policy = Policy::unmanaged(account.id.clone());
+    let nobody = Incarnation { install: String::new(), epoch: String::new() };
+    let mut pass = Pass::new(record, account, &policy, &nobody, now);
+    let why = "the config no longer names the key";
+    for token in account.open.keys().filter(|it| it.name == record.name) {
+        pass.report_lost(token, why);
+    }
+    for n in 0..pass.record.retired.len() {
+        let it = &mut pass.record.retired[n];
+        if it.ended.is_none() && it.version.account == account.id {
+            it.ended = Some(Ended::Reported);
+            let version = it.version.clone();
+            pass.tell_revoke_needed(&version, why);
+        }
+    }
+    (pass.record != *record || pass.account != *account).then(|| pass.change(record))
 }
 
 impl Pass<'_> {
@@ -160,6 +190,27 @@ impl Pass<'_> {
     }
 
     fn adopt(&mut self, it: &Adopt) -> Result<(), CommandRefused> {
+        self.check_adoptable(it)?;
+        if self.adopt_again(it) {
+            return Ok(());
+        }
+        self.check_not_ending(it)?;
+        let first = self.record.current.is_none();
+        let mut version = self.adopted_version(it);
+        self.give_up_what_is_under_way();
+        self.bring_back(&mut version);
+        self.tell_adopted(&version);
+        self.promote(version);
+        if !first {
+            let (trigger, actor) = (Trigger::Operator, it.actor.clone());
+            self.record.wish = Some(Wish { trigger, actor, reason: None, now: true, compromised: false });
+            self.begin_rotation(trigger);
+        }
+        self.enter(Phase::Cutover { since: self.now, delivered_at: None, again: 1 });
+        Ok(())
+    }
+
+    fn check_adoptable(&self, it: &Adopt) -> Result<(), CommandRefused> {
         if !matches!(self.record.phase, Phase::Unadopted | Phase::Steady | Phase::Halted { .. }) {
             return Err(CommandRefused::Phase);
         }
@@ -176,27 +227,28 @@ impl Pass<'_> {
             }
             _ => false,
         });
-        if let Some((target, _)) = holds_other.filter(|_| !it.deliver) {
-            return Err(CommandRefused::TargetHolds(target.clone()));
+        match holds_other.filter(|_| !it.deliver) {
+            Some((target, _)) => Err(CommandRefused::TargetHolds(target.clone())),
+            None => Ok(()),
         }
-        if self.adopt_again(it) {
-            return Ok(());
-        }
-        let ends =
-            self.record.retired.iter().filter(|own| own.version.fingerprint == it.fingerprint && own.ended.is_none());
-        // Its revoke may be on the wire already.
-        if ends.into_iter().any(|own| own.after <= self.now || !own.version.delivered) {
-            return Err(CommandRefused::OldKeyEnding);
-        }
-        let first = self.record.current.is_none();
-        let mut version = self.adopted_version(it);
+    }
+
+    /// An old key may come back, but not while its revoke may be on the wire already.
+    fn check_not_ending(&self, it: &Adopt) -> Result<(), CommandRefused> {
+        let own = self.record.retired.iter().filter(|own| own.ended.is_none());
+        let mut same = own.filter(|own| own.version.fingerprint == it.fingerprint);
+        let ending = same.any(|own| own.after <= self.now || !own.version.delivered);
+        if ending { Err(CommandRefused::OldKeyEnding) } else { Ok(()) }
+    }
+
+    /// The operator's key ends whatever was tried before.
+    fn give_up_what_is_under_way(&mut self) {
         self.resolve("halted");
         self.resolve("refused");
         if let Some(pending) = self.record.pending().cloned() {
             let after = if pending.delivered { self.now.plus(self.overlap()) } else { self.now };
             self.retire_version(pending, after);
         }
-        self.bring_back(&mut version);
         for (token, open) in &mut self.account.open {
             open.locks &= token.name != self.record.name;
         }
@@ -207,16 +259,6 @@ impl Pass<'_> {
         if self.record.rotation.is_some() {
             self.finish_rotation(RotationResult::Failed);
         }
-        self.tell_adopted(&version);
-        self.promote(version);
-        if !first {
-            let actor = it.actor.clone();
-            let trigger = Trigger::Operator;
-            self.record.wish = Some(Wish { trigger, actor, reason: None, now: true, compromised: false });
-            self.begin_rotation(trigger);
-        }
-        self.enter(Phase::Cutover { since: self.now, delivered_at: None, again: 1 });
-        Ok(())
     }
 
     /// A key that was pending, or on its way out, is current again: what would have ended it is forgotten.

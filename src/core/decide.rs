@@ -8,7 +8,8 @@ use super::names::{Fingerprint, Incarnation};
 use super::pass::Pass;
 use super::plan::Plan;
 use super::policy::{OnCreate, Policy, Recover};
-use super::record::{Phase, Record, Retired, VersionNo};
+use super::record::{Phase, Record, Retired, Version, VersionNo};
+use super::rules::Rule;
 use super::time::Timestamp;
 use super::{gate, retire};
 
@@ -34,7 +35,7 @@ pub fn look(record: &Record, account: &Account, policy: &Policy, now: Timestamp)
     let creating = gate::may_create_soon(record, policy, now);
     let reobserving = matches!(phase, Phase::Reobserve { .. });
     let watching = account.open.iter().any(|(token, open)| token.name == record.name && open.lost_at.is_some());
-    let retiring: Vec<&Retired> = retire::due(record, policy, now).collect();
+    let retiring: Vec<&Retired> = retire::due(record, now).collect();
     let anonymous = retiring.iter().any(|it| it.version.id.is_none());
     let resting = matches!(phase, Phase::Steady | Phase::Announce { .. } | Phase::Unadopted) || halted;
     let probe_due = record.probed_at.is_none_or(|at| at.plus(policy.probe_every) <= now || now < at);
@@ -44,13 +45,15 @@ pub fn look(record: &Record, account: &Account, policy: &Policy, now: Timestamp)
         matches!(phase, Phase::Cutover { since, delivered_at: None, .. } if now < since.plus(backoff::SHORTEST));
     let curious = creating || reobserving || !resting || doubtful || (probe_due && record.current.is_some());
     let curious = curious && !in_gap;
+    // A version is shown to nobody but the account that issued it.
+    let here = |it: &&Version| it.account == policy.account;
     let mut probe = Vec::new();
     if policy.provider.probes {
         if curious || (!retiring.is_empty() && !in_gap) {
-            probe.extend(record.current.iter().chain(record.pending()).map(|it| it.number));
+            probe.extend(record.current.iter().chain(record.pending()).filter(here).map(|it| it.number));
         }
         if account.learned.is_none() && policy.provider.on_create == OnCreate::Unknown {
-            probe.extend(retiring.iter().map(|it| it.version.number));
+            probe.extend(retiring.iter().map(|it| &it.version).filter(here).map(|it| it.number));
         }
     }
     Look {
@@ -93,7 +96,9 @@ pub fn decide(
     now: Timestamp,
 ) -> Plan {
     let mut pass = Pass::new(record, account, policy, by, now);
-    pass.clamp_deadlines();
+    if !facts.clock_suspect {
+        pass.clamp_moments();
+    }
     pass.note_probes(facts);
     pass.watch_open_tokens(facts);
     pass.advance(facts);
@@ -104,40 +109,6 @@ pub fn decide(
 }
 
 impl Pass<'_> {
-    /// Brings stored moments back to where they can be: what lies in the past does not lie after `now`, and what lies
-    /// ahead lies within its length, so that a clock that was wrong once does no harm for ever.
-    fn clamp_deadlines(&mut self) {
-        let now = self.now;
-        let longest = now.plus(super::backoff::LONGEST * 2);
-        let retries = self.record.held.values_mut().map(|it| &mut it.retry_at);
-        let retries = retries.chain(self.record.retired.iter_mut().map(|it| &mut it.retry_at));
-        for at in retries.flatten() {
-            *at = (*at).min(longest);
-        }
-        let overlap = self.overlap();
-        for it in &mut self.record.retired {
-            it.after = it.after.min(now.plus(overlap));
-            it.since = it.since.min(now);
-        }
-        if let Some((_, since)) = &mut self.record.sighting {
-            *since = (*since).min(now);
-        }
-        clamp_phase(&mut self.record.phase, now);
-        self.clamp_account(now);
-    }
-
-    fn clamp_account(&mut self, now: Timestamp) {
-        if let Some(at) = &mut self.account.held_until {
-            *at = (*at).min(now.plus(super::account::BUDGET_PERIOD));
-        }
-        for open in self.account.open.values_mut() {
-            open.lost_at = open.lost_at.map(|at| at.min(now));
-        }
-        for at in &mut self.account.creates {
-            *at = (*at).min(now);
-        }
-    }
-
     /// Notes what the provider said to our versions. An answer only counts where it proves something.
     fn note_probes(&mut self, facts: &Facts) {
         for (number, probe) in &facts.probes {
@@ -177,27 +148,15 @@ impl Pass<'_> {
         let Some(version) = self.version_mut(number) else { return };
         let control = controls.contains(version.restriction.as_deref().unwrap_or_default());
         let patient = version.obtained_at.plus(patience) <= now;
-        if self.holds(super::rules::Rule::Control) && !control {
+        if self.holds(Rule::Control) && !control {
             return;
         }
-        if self.holds(super::rules::Rule::AcceptWithin) && !patient {
+        if self.holds(Rule::AcceptWithin) && !patient {
             return;
         }
         if let Some(version) = self.version_mut(number) {
             version.dead_since = version.dead_since.or(Some(now));
         }
-    }
-}
-
-fn clamp_phase(phase: &mut Phase, now: Timestamp) {
-    match phase {
-        Phase::Judge { since, pending } | Phase::Verify { since, pending } | Phase::Deliver { since, pending } => {
-            *since = (*since).min(now);
-            pending.obtained_at = pending.obtained_at.min(now);
-        }
-        Phase::Cutover { since, .. } | Phase::Reobserve { since } => *since = (*since).min(now),
-        Phase::Halted { resume, .. } => clamp_phase(resume, now),
-        Phase::Unadopted | Phase::Steady | Phase::Announce { .. } | Phase::Create(_) => {}
     }
 }
 

@@ -2,7 +2,7 @@
 //! unless it holds what is none of ours.
 use super::backoff;
 use super::facts::{Action, Content, Facts};
-use super::names::TargetId;
+use super::names::{Fingerprint, TargetId};
 use super::pass::Pass;
 use super::record::{Held, Phase, Version};
 use super::rules::Rule;
@@ -11,7 +11,7 @@ use super::rules::Rule;
 enum Need {
     Nothing,
     Delivery,
-    Foreign(super::names::Fingerprint),
+    Foreign(Fingerprint),
 }
 
 impl Pass<'_> {
@@ -82,7 +82,7 @@ impl Pass<'_> {
     }
 
     /// Somebody else's content stays, and is told; only a newly created or adopted key may overwrite it.
-    fn leave_foreign(&mut self, target: &TargetId, seen: super::names::Fingerprint) {
+    fn leave_foreign(&mut self, target: &TargetId, seen: Fingerprint) {
         let held = self.record.held.entry(target.clone()).or_default();
         if held.foreign.as_ref() == Some(&seen) {
             return;

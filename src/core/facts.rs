@@ -1,5 +1,5 @@
 //! What the edges saw, and what came of what they did: the only two things that reach the core from outside.
-use super::names::{Fingerprint, TargetId, Token};
+use super::names::{AccountId, Fingerprint, TargetId, Token};
 use super::record::VersionNo;
 use super::time::Timestamp;
 use std::collections::BTreeMap;
@@ -162,7 +162,7 @@ pub enum Action {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Revoke {
     /// The only account where it may be done.
-    pub account: super::names::AccountId,
+    pub account: AccountId,
     /// The provider's handle; never empty.
     pub id: String,
     /// Whether it is a version of ours, or a lost one that we found.

@@ -2,11 +2,11 @@
 //! account's lock and its budget. The token is committed last, directly before the bytes.
 use super::account::Open;
 use super::due;
-use super::facts::{Action, Blocked, Facts, Preflight};
+use super::facts::{Action, Blocked, Content, Facts, Found, Preflight};
 use super::names::Token;
 use super::pass::{Pass, on_create};
 use super::policy::{Initial, OnCreate, OutsideWindow, Policy, Reach, Recover};
-use super::record::{Creating, Phase, Reason, Record, Trigger};
+use super::record::{Creating, Ended, Phase, Reason, Record, RotationResult, Trigger};
 use super::rules::Rule;
 use super::time::Timestamp;
 use super::window;
@@ -125,7 +125,6 @@ impl Pass<'_> {
 
     /// Unadopted, `initial = "create"`: only while every readable target is absent or empty.
     pub(super) fn begin_initial(&mut self, facts: &Facts) {
-        use super::facts::Content;
         if self.policy.initial != Initial::Create || self.must_wait_to_retry() {
             return;
         }
@@ -234,25 +233,28 @@ impl Pass<'_> {
         match self.policy.provider.recover {
             Recover::ListByName => facts.listed.as_ref().map(|_| ()).ok_or_else(unanswered),
             Recover::DiffList => facts.listed.as_ref().filter(|it| !it.truncated).map(|_| ()).ok_or_else(unanswered),
-            Recover::ReadCurrent => {
-                let Some(read) = facts.read.as_ref().ok_or_else(unanswered)?.fingerprint.as_ref() else {
-                    return Ok(());
-                };
-                let current = self.record.current.as_ref().filter(|it| it.account == self.policy.account);
-                let current = current.map(|it| &it.fingerprint);
-                // An old key of ours is a stale answer. A stranger's is drift, which is dealt with in Steady.
-                let stale =
-                    current.is_some_and(|it| it != read)
-                        && self.record.seen.contains_key(read)
-                        && !self.record.retired.iter().any(|it| {
-                            it.version.fingerprint == *read && it.ended != Some(super::record::Ended::Revoked)
-                        });
-                let since = self.record.rotation.as_ref().map_or(self.now, |it| it.started_at);
-                let stale = stale && since.plus(self.policy.accept_within) > self.now;
-                if stale { Err(Blocked::Provider("the provider's answer is out of date".into())) } else { Ok(()) }
-            }
+            Recover::ReadCurrent => match &facts.read {
+                None => Err(unanswered()),
+                Some(read) if self.is_stale(read) => {
+                    Err(Blocked::Provider("the provider's answer is out of date".into()))
+                }
+                Some(_) => Ok(()),
+            },
             Recover::DiffAnswer | Recover::None => Ok(()),
         }
+    }
+
+    /// Whether a read shows what can't be true any more: an old key of ours, while it is known to be replaced. A
+    /// stranger's key is drift, which is dealt with in Steady. And no wait is for ever: what is read for long is true.
+    fn is_stale(&self, read: &Found) -> bool {
+        let Some(fingerprint) = &read.fingerprint else { return false };
+        let current = self.record.current.as_ref().filter(|it| it.account == self.policy.account);
+        let other = current.is_some_and(|it| it.fingerprint != *fingerprint);
+        let mut retired = self.record.retired.iter().filter(|it| it.version.fingerprint == *fingerprint);
+        let may_live = retired.any(|it| it.ended != Some(Ended::Revoked));
+        let since = self.record.rotation.as_ref().map_or(self.now, |it| it.started_at);
+        let patient = since.plus(self.policy.accept_within) > self.now;
+        other && self.record.seen.contains_key(fingerprint) && !may_live && patient
     }
 
     fn halts_before_create(&mut self, facts: &Facts) -> bool {
@@ -269,7 +271,7 @@ impl Pass<'_> {
         }
         if unissued && self.holds(Rule::Reobserve) {
             self.rolled_back = true;
-            self.finish_rotation(super::record::RotationResult::Failed);
+            self.finish_rotation(RotationResult::Failed);
             self.enter(Phase::Reobserve { since: self.now });
             return true;
         }

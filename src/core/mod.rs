@@ -3,15 +3,17 @@
 //! Read in this order: the words ([`names`], [`time`]), the state ([`record`], [`account`]), what binds a decision
 //! ([`policy`], [`facts`]), what it comes to ([`plan`]), and then the decision itself: [`decide`](mod@decide) is the list
 //! of its steps, `pass` the state they share, `gate` what stands before a create, `advance` the transitions, `recover` the
-//! lost answers, `deliver` the targets, `retire` the old keys, [`notices`] what is told. [`apply`](mod@apply) folds in what
+//! lost answers, `drift` somebody else's changes, `reobserve` a restored state, `deliver` the targets, `retire` the old keys, [`notices`] what is told. [`apply`](mod@apply) folds in what
 //! came of an action, [`command`](mod@command) what an operator says.
 pub mod account;
 pub mod advance;
 pub mod apply;
 pub mod backoff;
+mod clamp;
 pub mod command;
 pub mod decide;
 mod deliver;
+mod drift;
 pub mod due;
 pub mod facts;
 pub mod gate;
@@ -22,6 +24,7 @@ pub mod plan;
 pub mod policy;
 pub mod record;
 mod recover;
+mod reobserve;
 mod retire;
 pub mod rules;
 pub mod time;

@@ -1,7 +1,7 @@
 //! What the owners are told, and when. A notice is decided in the same pass as its cause, and its id is derived from the
 //! cause: none is told twice.
-use super::account::Open;
 use super::due;
+use super::facts::Facts;
 use super::gate;
 use super::names::{Fingerprint, NoticeId, TargetId, Token};
 use super::pass::Pass;
@@ -104,7 +104,10 @@ impl Pass<'_> {
             severity: Severity::Info,
             incident: None,
             cause: &cause,
-            summary: format!("{name} will be replaced at {until}; the old key stops working in that moment"),
+            summary: format!(
+                "{name} will be replaced at {}; the old key stops working in that moment",
+                until.whole_second()
+            ),
             actions: vec![format!("rekeyd status {name}")],
             about: None,
         });
@@ -114,13 +117,15 @@ impl Pass<'_> {
         self.resolve("halted");
         self.resolve("expiring");
         let name = self.record.name.clone();
+        let replaced = self.record.retired.iter().any(|it| it.version.delivered);
+        let done = if replaced { "replaced" } else { "created" };
         let gap = rotation.cutover_gap_ms.map(|it| format!("; for {it} ms consumers may have held a dead key"));
         self.tell(Tell {
             kind: NoticeKind::RotationSucceeded,
             severity: Severity::Info,
             incident: None,
             cause: "succeeded",
-            summary: format!("{name} was replaced, the new key is delivered{}", gap.unwrap_or_default()),
+            summary: format!("{name} was {done}, the new key is delivered{}", gap.unwrap_or_default()),
             actions: Vec::new(),
             about: None,
         });
@@ -279,7 +284,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_lost(&mut self, token: &Token, open: &Open, why: &str) {
+    pub(super) fn tell_lost(&mut self, token: &Token, sent_at: Timestamp, why: &str) {
         let name = self.record.name.clone();
         let cause = token.to_string();
         self.tell(Tell {
@@ -289,7 +294,7 @@ impl Pass<'_> {
             cause: &cause,
             summary: format!(
                 "{name}: the create {token} sent at {} may have left a key at account {}; {why}; if it is there, revoke it",
-                open.sent_at, self.account.id
+                sent_at.whole_second(), self.account.id
             ),
             actions: Vec::new(),
             about: None,
@@ -313,7 +318,7 @@ impl Pass<'_> {
 
     /// A key that will not be replaced on time, or was not: the tightest threshold that has passed is told, the wider
     /// ones count as told.
-    pub(super) fn tell_expiry(&mut self, facts: &super::facts::Facts) {
+    pub(super) fn tell_expiry(&mut self, facts: &Facts) {
         if facts.clock_suspect {
             return;
         }
@@ -321,7 +326,7 @@ impl Pass<'_> {
         let (Some(end), Some(life)) = (current.valid_to, due::lifetime(&current)) else { return };
         let name = self.record.name.clone();
         if end <= self.now {
-            let summary = format!("{name} expired at {end} and was not replaced");
+            let summary = format!("{name} expired at {} and was not replaced", end.whole_second());
             return self.tell(Tell {
                 kind: NoticeKind::KeyExpired,
                 severity: Severity::Critical,
@@ -349,7 +354,7 @@ impl Pass<'_> {
             severity,
             incident: Some("expiring".into()),
             cause: &cause,
-            summary: format!("{name} expires at {end}, in {hours} hours, and is not replaced yet"),
+            summary: format!("{name} expires at {}, in {hours} hours, and is not replaced yet", end.whole_second()),
             actions: vec![format!("rekeyd status {name}")],
             about: Some(&current),
         });

@@ -1,8 +1,8 @@
 //! What a decision comes to: what to make durable, what to do then, and when to look again.
 use super::account::Account;
-use super::facts::{Action, Blocked, Content};
+use super::facts::{Action, Blocked, Content, Probe};
 use super::names::{Fingerprint, KeyName, NoticeId, TargetId};
-use super::record::{Actor, Record, Rotation, VersionNo, Wish};
+use super::record::{Actor, Expiry, Record, Rotation, VersionNo, Wish};
 use super::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -186,9 +186,9 @@ pub struct Adopt {
     /// Until when it is valid, where known.
     pub valid_to: Option<Timestamp>,
     /// Where `valid_to` comes from.
-    pub expiry: super::record::Expiry,
+    pub expiry: Expiry,
     /// What the provider said to it.
-    pub probe: super::facts::Probe,
+    pub probe: Probe,
     /// Whether the operator insists although it could not be verified.
     pub unverified: bool,
     /// What the targets hold now.

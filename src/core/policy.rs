@@ -182,6 +182,42 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Of a key that the config no longer names: nothing can be done for it, and nothing is asked.
+    pub fn unmanaged(account: AccountId) -> Self {
+        Self {
+            account,
+            provider: Capabilities {
+                on_create: OnCreate::Unknown,
+                recover: Recover::None,
+                revokes_by_id: false,
+                reports_expiry: false,
+                probes: false,
+            },
+            former: BTreeMap::new(),
+            package: None,
+            restriction: None,
+            rotate_before: RotateBefore::Lead(Duration::ZERO),
+            valid_for: None,
+            max_age: None,
+            overlap: Duration::ZERO,
+            windows: Vec::new(),
+            announce: Duration::ZERO,
+            outside_window: OutsideWindow::Never,
+            on_ambiguous: OnAmbiguous::Halt,
+            on_drift: OnDrift::Halt,
+            initial: Initial::Adopt,
+            targets: Vec::new(),
+            accept_within: Duration::ZERO,
+            settle: Duration::ZERO,
+            watch: Duration::ZERO,
+            creates_per_day: 0,
+            notify_before: Vec::new(),
+            escalate_before: Duration::ZERO,
+            stuck_after: Duration::ZERO,
+            probe_every: Duration::MAX,
+        }
+    }
+
     /// The policy by which a key is worked on: a rotation stays at the account that it began at, whatever the config
     /// says meanwhile.
     pub fn working(&self, record: &Record) -> Cow<'_, Self> {

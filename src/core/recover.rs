@@ -3,6 +3,8 @@
 //! An open token is looked for in every pass until it ended, or was reported. What may be believed of an answer is the
 //! same wherever it comes from: see [`Pass::believable`].
 use super::account::Open;
+use super::backoff;
+use super::due;
 use super::facts::{Action, Facts, Found, Probe, Revoke, Revokee};
 use super::names::{Fingerprint, Token};
 use super::pass::Pass;
@@ -17,71 +19,62 @@ const MOST_LOST: u32 = 2;
 impl Pass<'_> {
     /// Looks for lost creates: adopts or revokes what is found, and reports what is not found for too long.
     pub(super) fn watch_open_tokens(&mut self, facts: &Facts) {
-        let name = self.record.name.clone();
-        let open = self.account.open.iter().filter(|(token, open)| token.name == name && open.lost_at.is_some());
-        let open: Vec<(Token, Open)> = open.map(|(token, open)| (token.clone(), open.clone())).collect();
-        for (token, it) in open {
-            let Some(lost_at) = it.lost_at else { continue };
+        for (token, open) in self.my_lost_tokens() {
+            let Some(lost_at) = open.lost_at else { continue };
             let ends = lost_at.plus(self.policy.watch);
             if token.by != *self.by && self.holds(Rule::Epoch) {
                 self.report_lost(&token, "it was sent before the state was restored");
-            } else if it.reported_at.is_some() {
+            } else if open.reported_at.is_some() {
                 continue;
-            } else if ends <= self.now && self.policy.provider.recover.is_difference() {
-                // It still counts in the next difference, but holds up nobody.
-                self.tell_lost(&token, &it, "it was looked for and not found");
-                if let Some(open) = self.account.open.get_mut(&token) {
-                    open.reported_at = Some(self.now);
-                    open.locks = false;
-                }
-            } else if ends <= self.now
-                && self.policy.provider.recover == Recover::ReadCurrent
-                && self.on_create() == OnCreate::Revokes
-                && self.record.current.as_ref().is_some_and(|it| it.obtained_at > lost_at)
-            {
-                // Whatever it made was ended by the create that followed, or was read and taken over.
-                self.account.open.remove(&token);
-            } else if ends <= self.now {
-                self.report_lost(&token, "it was looked for and not found");
+            } else if ends <= self.now && !facts.clock_suspect {
+                self.end_watch(&token, &open, lost_at);
             } else if let Some(found) = listed_under(facts, &token).filter(|_| self.holds(Rule::Watch)) {
-                self.end_found(token, &it, &found.clone());
+                self.end_found(facts, token, &open, found);
             } else {
-                self.wake(ends);
-                if matches!(self.policy.provider.recover, Recover::ListByName | Recover::ReadCurrent) {
-                    let wait = (self.now.since(lost_at) / 4).clamp(super::backoff::SHORTEST, super::backoff::LONGEST);
-                    self.wake(self.now.plus(wait));
-                }
+                self.look_again(lost_at, ends);
             }
         }
     }
 
-    /// A lost create took effect: its key is ours, by its name.
-    fn end_found(&mut self, token: Token, open: &Open, found: &Found) {
-        let wanted = matches!(&self.record.phase, Phase::Create(_)) && !open.ending;
-        let believed = if wanted { self.believable(Some(found)) } else { None };
-        if wanted && let Some(found) = believed {
-            if let Some(version) = self.new_version(&found, Some(&token)) {
-                self.account.open.remove(&token);
-                self.unlock();
-                return self.created(version, open.sent_at);
+    /// It was looked for long enough.
+    fn end_watch(&mut self, token: &Token, open: &Open, lost_at: Timestamp) {
+        let read = self.policy.provider.recover == Recover::ReadCurrent;
+        let superseded = self.record.current.as_ref().is_some_and(|it| it.obtained_at > lost_at);
+        if self.policy.provider.recover.is_difference() {
+            // It still counts in the next difference, but holds up nobody.
+            self.tell_lost(token, open.sent_at, "it was looked for and not found");
+            if let Some(open) = self.account.open.get_mut(token) {
+                open.reported_at = Some(self.now);
+                open.locks = false;
             }
+        } else if read && superseded && self.on_create() == OnCreate::Revokes {
+            // Whatever it made was ended by the create that followed, or was read and taken over.
+            self.account.open.remove(token);
+        } else {
+            self.report_lost(token, "it was looked for and not found");
+        }
+    }
+
+    fn look_again(&mut self, lost_at: Timestamp, ends: Timestamp) {
+        self.wake(ends);
+        if matches!(self.policy.provider.recover, Recover::ListByName | Recover::ReadCurrent) {
+            self.wake(self.now.plus(backoff::look(self.now.since(lost_at))));
+        }
+    }
+
+    /// A lost create took effect: its key is ours, by its name.
+    fn end_found(&mut self, facts: &Facts, token: Token, open: &Open, found: &Found) {
+        // A revoke call may be under way already: such a key is never adopted.
+        let wanted = matches!(&self.record.phase, Phase::Create(_)) && !open.ending;
+        if wanted && let Some(found) = self.believable(Some(found)) {
+            return self.adopt_lost(&found, &token, open);
         }
         // Without a probe it takes two looks to believe in it.
         if wanted && !self.policy.provider.probes && self.record.sighting.is_some() {
             return;
         }
         let id = found.id.clone().filter(|it| !it.is_empty() && self.policy.provider.revokes_by_id);
-        let own = |it: &&Version| {
-            let same_id = id.is_some() && it.id == id;
-            same_id || it.token.as_ref() == Some(&token) || Some(&it.fingerprint) == found.fingerprint.as_ref()
-        };
-        let own = self.record.live_versions().find(own).map(|it| it.number);
-        if let Some(number) = own {
-            // It came to us by another way (adopted from the portal): its handle is welcome.
-            if let Some(version) = self.version_mut(number) {
-                version.id = version.id.take().or(id);
-            }
-            self.account.open.remove(&token);
+        if self.is_booked(&token, found, id.as_ref()) || facts.clock_suspect {
             return;
         }
         if matches!(&self.record.phase, Phase::Create(it) if it.token.as_ref() == Some(&token)) {
@@ -90,11 +83,44 @@ impl Pass<'_> {
         let Some(id) = id else {
             return self.report_lost(&token, "it was found, and can't be revoked from here");
         };
-        let account = self.policy.account.clone();
         if let Some(open) = self.account.open.get_mut(&token) {
             open.ending = true;
         }
+        let account = self.policy.account.clone();
         self.actions.push(Action::Revoke(Revoke { account, id, what: Revokee::Orphan(token) }));
+    }
+
+    /// The key of a lost create came to us by another way (adopted from the portal): its handle is welcome.
+    fn is_booked(&mut self, token: &Token, found: &Found, id: Option<&String>) -> bool {
+        let own = |it: &&Version| {
+            let same_id = id.is_some() && it.id.as_ref() == id;
+            same_id || it.token.as_ref() == Some(token) || Some(&it.fingerprint) == found.fingerprint.as_ref()
+        };
+        let Some(number) = self.record.live_versions().find(own).map(|it| it.number) else { return false };
+        if let Some(version) = self.version_mut(number) {
+            version.id = version.id.take().or(id.cloned());
+        }
+        self.account.open.remove(token);
+        true
+    }
+
+    /// What was found is the key of this lost create: it goes its way as if the answer had come.
+    fn adopt_lost(&mut self, found: &Found, token: &Token, open: &Open) {
+        let Some(version) = self.new_version(found, Some(token)) else { return };
+        match self.policy.provider.recover {
+            Recover::ReadCurrent => self.close_read(token),
+            _ => drop(self.account.open.remove(token)),
+        }
+        self.unlock();
+        self.created(version, open.sent_at);
+    }
+
+    /// A read shows one key, without a name. Where several creates were lost, nobody knows which of them made it, and
+    /// whether its key hides another's: then all of them stay watched, and are reported in the end.
+    pub(super) fn close_read(&mut self, token: &Token) {
+        if self.my_lost_tokens().len() == 1 {
+            self.account.open.remove(token);
+        }
     }
 
     /// Create, in doubt: what came of the last attempt?
@@ -139,12 +165,7 @@ impl Pass<'_> {
             return;
         }
         if let Some(found) = self.believable(Some(&read)) {
-            if let Some(version) = self.new_version(&found, Some(token)) {
-                self.account.open.remove(token);
-                self.unlock();
-                self.created(version, open.sent_at);
-            }
-            return;
+            return self.adopt_lost(&found, token, open);
         }
         let patience_ends = lost_at.plus(self.policy.accept_within).plus(self.policy.settle);
         if patience_ends <= self.now {
@@ -202,7 +223,7 @@ impl Pass<'_> {
         sent_at: Timestamp,
     ) {
         let fingerprints = |it: &[Found]| it.iter().filter_map(|it| it.fingerprint.clone()).collect::<Vec<_>>();
-        let answered = token.is_some_and(|it| !self.account.open.get(it).is_some_and(|it| it.lost_at.is_some()));
+        let answered = token.is_some_and(|it| self.account.open.get(it).is_none_or(|it| it.lost_at.is_none()));
         let most = lost + usize::from(answered);
         if fresh.is_empty() || (fresh.len() > most && self.holds(Rule::Difference)) {
             self.account.known.extend(fingerprints(&fresh));
@@ -242,6 +263,13 @@ impl Pass<'_> {
     pub(super) fn unknown_of(&self, keys: &[Found]) -> Vec<Found> {
         let unknown = |it: &&Found| it.fingerprint.as_ref().is_some_and(|it| !self.account.known.contains(it));
         keys.iter().filter(unknown).cloned().collect()
+    }
+
+    /// This key's creates whose answers were lost.
+    pub(super) fn my_lost_tokens(&self) -> Vec<(Token, Open)> {
+        let mine = |token: &Token, open: &Open| token.name == self.record.name && open.lost_at.is_some();
+        let lost = self.account.open.iter().filter(|(token, open)| mine(token, open));
+        lost.map(|(token, open)| (token.clone(), open.clone())).collect()
     }
 
     /// The creates at this account whose answers were lost.
@@ -284,12 +312,12 @@ impl Pass<'_> {
     pub(super) fn report_lost(&mut self, token: &Token, why: &str) {
         let Some(open) = self.account.open.remove(token) else { return };
         if self.holds(Rule::ReportLost) {
-            self.tell_lost(token, &open, why);
+            self.tell_lost(token, open.sent_at, why);
         }
     }
 
     fn last_safe_moment_passed(&self) -> bool {
-        let last = self.record.current.as_ref().and_then(|it| super::due::last_safe_moment(it, self.policy));
+        let last = self.record.current.as_ref().and_then(|it| due::last_safe_moment(it, self.policy));
         last.is_some_and(|it| it <= self.now)
     }
 

@@ -2,16 +2,16 @@
 //! stops the next rotation.
 use super::backoff;
 use super::facts::{Action, Facts, Probe, Revoke, Revokee};
+use super::notices::TELL_AFTER;
 use super::pass::Pass;
-use super::policy::{OnCreate, Policy};
+use super::policy::{OnCreate, Recover};
 use super::record::{Ended, Expiry, Record, Retired};
 use super::rules::Rule;
 use super::time::Timestamp;
 use super::window;
 
 /// Old keys whose overlap has passed, or that nobody ever held.
-pub(super) fn due<'a>(record: &'a Record, policy: &'a Policy, now: Timestamp) -> impl Iterator<Item = &'a Retired> {
-    let _ = policy;
+pub(super) fn due(record: &Record, now: Timestamp) -> impl Iterator<Item = &Retired> {
     record.retired.iter().filter(move |it| {
         let waits = it.retry_at.is_some_and(|at| at > now);
         it.ended.is_none() && !waits && (it.after <= now || !it.version.delivered)
@@ -52,7 +52,7 @@ impl Pass<'_> {
 
     fn fate(&mut self, it: &Retired, facts: &Facts) -> Fate {
         let now = self.now;
-        if facts.clock_suspect {
+        if facts.clock_suspect && self.holds(Rule::Clock) {
             return Fate::Wait;
         }
         // An expiry that was only assumed proves nothing.
@@ -76,9 +76,6 @@ impl Pass<'_> {
         }
         if it.retry_at.is_some_and(|at| at > now) {
             self.wake(it.retry_at.unwrap_or(now));
-            return Fate::Wait;
-        }
-        if facts.clock_suspect && self.holds(Rule::Clock) {
             return Fate::Wait;
         }
         let can = self.capabilities(&it.version.account).is_some_and(|it| it.revokes_by_id);
@@ -130,7 +127,7 @@ impl Pass<'_> {
                 "the current key can't be seen to work, so the old one is not revoked by rekeyd",
             ));
         }
-        self.wake(now_plus(self.now, it.after));
+        self.wake(self.now.plus(backoff::look(self.now.since(it.after))));
         Some(Fate::Wait)
     }
 
@@ -146,7 +143,6 @@ impl Pass<'_> {
     }
 
     fn can_list(&self) -> bool {
-        use super::policy::Recover;
         matches!(self.policy.provider.recover, Recover::ListByName | Recover::DiffList)
     }
 
@@ -167,12 +163,8 @@ impl Pass<'_> {
         it.retry_at = Some(now.plus(backoff::after(it.failures, &name, None)));
         let (failures, version) = (it.failures, it.version.clone());
         self.note_error("revoke_failed", why);
-        if failures == super::notices::TELL_AFTER {
+        if failures == TELL_AFTER {
             self.tell_revoke_refused(&version, why);
         }
     }
-}
-
-fn now_plus(now: Timestamp, since: Timestamp) -> Timestamp {
-    now.plus((now.since(since) / 4).clamp(backoff::SHORTEST, std::time::Duration::from_secs(600)))
 }

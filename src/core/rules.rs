@@ -1,5 +1,5 @@
 //! The rules that the tests must be able to miss. In a normal build every rule holds and this file costs nothing; with the
-//! feature `mutations` a test can switch one off and see that the simulation notices.
+//! feature `mutations` a test can switch one off and see that its scene notices.
 
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {

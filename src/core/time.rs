@@ -28,6 +28,11 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// The whole second that it lies in: enough for people.
+    pub fn whole_second(self) -> Self {
+        Self(self.0.saturating_sub(self.0.rem_euclid(1000)))
+    }
+
     /// The calendar's view of it; `None` beyond the calendar's years.
     pub fn datetime(self) -> Option<DateTime<Utc>> {
         DateTime::from_timestamp_millis(self.0)

@@ -4,7 +4,8 @@ use super::event::FoundSecrets;
 use super::service::Service;
 use crate::config::settings::{Key, ProviderSection, Settings};
 use crate::core::account::Account;
-use crate::core::names::{AccountId, Incarnation, KeyName, TargetId};
+use crate::core::command::unmanaged;
+use crate::core::names::{AccountId, Incarnation, KeyName, TargetId, Token};
 use crate::core::plan::{Change, Notice};
 use crate::core::policy::{Capabilities, Policy};
 use crate::core::record::{Ended, Phase, Record, Version, VersionNo};
@@ -28,6 +29,10 @@ pub(super) struct Books {
     /// Keys that the config no longer names, and whose rotation is under way.
     leaving: BTreeSet<KeyName>,
     batch: Batch,
+    /// Creates that end with the batch: what they were answered need not be kept any longer.
+    pub(super) ended: Vec<Token>,
+    /// Grows with every reload: what was seen under another config is not decided on.
+    pub(super) generation: u64,
     /// Whether anything was entered since the last commit.
     dirty: bool,
 }
@@ -37,7 +42,8 @@ impl Books {
         let records = store.records()?.into_iter().map(|it| (it.name.clone(), it)).collect();
         let accounts = store.accounts()?.into_iter().map(|it| (it.id.clone(), it)).collect();
         let (leaving, batch) = (BTreeSet::new(), Batch::default());
-        Ok(Self { store, settings, by, records, accounts, leaving, batch, dirty: false })
+        let (ended, generation) = (Vec::new(), 0);
+        Ok(Self { store, settings, by, records, accounts, leaving, batch, ended, generation, dirty: false })
     }
 
     /// Opens an account in the books for each key of the config that has none yet, and a record likewise.
@@ -75,22 +81,31 @@ impl Books {
 
     /// Takes a new config into use. A key that it no longer names, but whose rotation is under way, stays until that has
     /// ended; so does a provider whose account is still needed.
-    pub(super) fn reload(&mut self, mut settings: Settings) {
+    pub(super) fn reload(&mut self, mut settings: Settings, now: Timestamp) {
         let old = Arc::clone(&self.settings);
         self.leaving.clear();
-        let busy = |name: &KeyName| self.records.get(name).is_some_and(|it| it.rotation.is_some());
-        for (name, key) in old.keys.iter().filter(|(name, _)| busy(name)) {
-            if !settings.keys.contains_key(name) {
+        for (name, key) in old.keys.iter().filter(|(name, _)| !settings.keys.contains_key(*name)).collect::<Vec<_>>() {
+            if self.is_rotating(name) {
                 settings.keys.insert(name.clone(), key.clone());
                 self.leaving.insert(name.clone());
+            } else {
+                self.rest(name, now);
             }
         }
         for section in old.providers.values().filter(|it| self.needs_account(&it.account)) {
             if settings.account(&section.account).is_none() {
-                settings.providers.entry(section.name.clone()).or_insert_with(|| section.clone());
+                // A name that no config can have: the new config may use the old one for another account.
+                let name = format!("{} (leaving)", section.account);
+                let section = ProviderSection { name: name.clone(), ..section.clone() };
+                settings.providers.insert(name, section);
             }
         }
         self.settings = Arc::new(settings);
+        self.generation += 1;
+    }
+
+    fn is_rotating(&self, name: &KeyName) -> bool {
+        self.records.get(name).is_some_and(|it| it.rotation.is_some())
     }
 
     /// Whether something is still to be done at an account, whatever the config says.
@@ -101,13 +116,31 @@ impl Books {
     }
 
     /// A key that was to leave with the end of its rotation leaves now, if that has ended.
-    pub(super) fn let_go(&mut self, name: &KeyName) {
-        let busy = self.records.get(name).is_some_and(|it| it.rotation.is_some());
-        if !busy && self.leaving.remove(name) {
+    pub(super) fn let_go(&mut self, name: &KeyName, now: Timestamp) {
+        if !self.is_rotating(name) && self.leaving.remove(name) {
+            self.rest(name, now);
             let mut settings = (*self.settings).clone();
             settings.keys.remove(name);
             self.settings = Arc::new(settings);
             tracing::info!(key = %name, "no longer managed: the config does not name it");
+        }
+    }
+
+    /// Keys that left the config while the daemon was down.
+    pub(super) fn rest_unmanaged(&mut self, now: Timestamp) {
+        let gone = self.records.keys().filter(|it| !self.settings.keys.contains_key(*it));
+        for name in gone.cloned().collect::<Vec<_>>() {
+            self.rest(&name, now);
+        }
+    }
+
+    /// Nothing is done for the key any more: what is still out there is reported.
+    fn rest(&mut self, name: &KeyName, now: Timestamp) {
+        for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
+            let (Some(record), Some(account)) = (self.records.get(name), self.accounts.get(&account)) else { return };
+            if let Some(change) = unmanaged(record, account, now) {
+                self.enter(change, &FoundSecrets::new());
+            }
         }
     }
 
@@ -191,6 +224,10 @@ impl Books {
             }
         }
         log(&name, before, &change.record);
+        if let Some(account) = self.accounts.get(&change.account.id) {
+            let ended = account.open.keys().filter(|it| !change.account.open.contains_key(*it));
+            self.ended.extend(ended.cloned());
+        }
         for notice in change.notices {
             self.post(notice);
         }

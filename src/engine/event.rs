@@ -22,6 +22,8 @@ pub enum Event {
     Due,
     /// A look at the world has come back.
     Observed(Box<Observed>),
+    /// A look at the world broke down: a fault of ours, which must not wedge the key.
+    LookBroke(KeyName),
     /// An effect has come back.
     Acted(Box<Acted>),
     /// A notifier has answered.

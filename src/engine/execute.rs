@@ -9,8 +9,15 @@ use crate::core::record::Version;
 use crate::core::time::Timestamp;
 use crate::providers::{CreateError, Created, Raw};
 use crate::store::{Escrow, Store, StoreError};
-use crate::targets::{Parcel, Target};
+use crate::targets::{DeliveryError, Parcel, Target};
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// A delivery with its hooks, each of which has a limit of its own, takes at most this long.
+pub const DELIVERY_WITHIN: Duration = Duration::from_secs(60 * 60);
 
 /// One action with all that it needs.
 pub struct Task {
@@ -32,19 +39,34 @@ pub struct Task {
     pub store: Arc<Store>,
 }
 
-/// Performs the action.
-pub async fn execute(task: Task, clock: fn() -> Timestamp) -> Acted {
+/// Performs the action; a create that has not begun when the daemon stops does not begin.
+pub async fn execute(task: Task, stop: &CancellationToken, clock: fn() -> Timestamp) -> Acted {
     let mut secrets = FoundSecrets::new();
     let mut trouble = Trouble::Unasked;
-    let outcome = match &task.action {
-        Action::Create { token, valid_to } => create(&task, token, *valid_to, &mut secrets, &mut trouble).await,
-        Action::Deliver { target, .. } => deliver(&task, target, clock).await,
-        Action::Confirm { target, .. } => confirm(&task, target).await,
-        Action::Revoke(it) => revoke(&task, it, &mut trouble).await,
-    };
-    let login = task.service.as_ref().filter(|_| matches!(task.action, Action::Create { .. })).and_then(Service::login);
+    let create = matches!(task.action, Action::Create { .. });
+    if create && stop.is_cancelled() {
+        let outcome = Outcome::NotSent("the daemon is stopping".into());
+        let (name, account, action) = (task.name, task.account.id, task.action);
+        return Acted { name, account, action, outcome, secrets, trouble, login: None };
+    }
+    let outcome = AssertUnwindSafe(perform(&task, &mut secrets, &mut trouble, clock)).catch_unwind().await;
+    // A fault of ours must not wedge the key. A create may have taken effect.
+    let outcome = outcome.unwrap_or_else(|_| {
+        let why = "rekeyd itself broke down in this action; please report this".to_owned();
+        if create { Outcome::Unknown(why) } else { Outcome::Failed(why) }
+    });
+    let login = task.service.as_ref().filter(|_| create).and_then(Service::login);
     let account: AccountId = task.account.id;
     Acted { name: task.name, account, action: task.action, outcome, secrets, trouble, login }
+}
+
+async fn perform(task: &Task, secrets: &mut FoundSecrets, trouble: &mut Trouble, clock: fn() -> Timestamp) -> Outcome {
+    match &task.action {
+        Action::Create { token, valid_to } => create(task, token, *valid_to, secrets, trouble).await,
+        Action::Deliver { target, .. } => deliver(task, target, clock).await,
+        Action::Confirm { target, .. } => confirm(task, target).await,
+        Action::Revoke(it) => revoke(task, it, trouble).await,
+    }
 }
 
 async fn create(
@@ -130,7 +152,8 @@ async fn probe_unknown(service: &Service, account: &Account, after: &mut [Found]
 async fn deliver(task: &Task, target: &TargetId, clock: fn() -> Timestamp) -> Outcome {
     let (Some(to), Some(parcel)) = (&task.target, parcel(task).await) else { return gone(target) };
     let began = clock();
-    match to.deliver(&parcel).await {
+    let delivered = tokio::time::timeout(DELIVERY_WITHIN, to.deliver(&parcel)).await;
+    match delivered.unwrap_or_else(|_| Err(late())) {
         Ok(()) => Outcome::Delivered { ms: u64::try_from(clock().since(began).as_millis()).unwrap_or(u64::MAX) },
         Err(why) => Outcome::Failed(why.to_string()),
     }
@@ -138,10 +161,15 @@ async fn deliver(task: &Task, target: &TargetId, clock: fn() -> Timestamp) -> Ou
 
 async fn confirm(task: &Task, target: &TargetId) -> Outcome {
     let (Some(at), Some(parcel)) = (&task.target, parcel(task).await) else { return gone(target) };
-    match at.confirm(&parcel).await {
+    let confirmed = tokio::time::timeout(DELIVERY_WITHIN, at.confirm(&parcel)).await;
+    match confirmed.unwrap_or_else(|_| Err(late())) {
         Ok(()) => Outcome::Confirmed,
         Err(why) => Outcome::Failed(why.to_string()),
     }
+}
+
+fn late() -> DeliveryError {
+    DeliveryError(format!("no end within {} s; is its folder on a mount that hangs?", DELIVERY_WITHIN.as_secs()))
 }
 
 async fn parcel(task: &Task) -> Option<Parcel> {

@@ -21,17 +21,20 @@ use crate::core::apply::apply;
 use crate::core::command::leave_account;
 use crate::core::decide::{decide, look};
 use crate::core::facts::{Action, Blocked, Outcome};
-use crate::core::names::{AccountId, KeyName, Token};
+use crate::core::names::{AccountId, KeyName};
 use crate::core::pass::phase_name;
 use crate::core::plan::Plan;
+use crate::core::record::Phase;
 use crate::core::time::Timestamp;
 use crate::store::{Batch, OutboxId, Store, StoreError};
 use books::Books;
 use clockwatch::ClockWatch;
 use event::{Acted, Event, Trouble};
 use execute::{Task, execute};
+use futures_util::FutureExt;
 use observe::{Observed, Question, observe};
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +71,10 @@ struct Work {
 struct Engine {
     books: Books,
     events: mpsc::Sender<Event>,
+    /// How many keys are looked at, created or revoked at once.
     permits: Arc<Semaphore>,
+    /// The same for keys on their way to consumers: a service that does not answer must not hold these up.
+    delivery_permits: Arc<Semaphore>,
     /// The actions in flight.
     calls: TaskTracker,
     clock: ClockWatch,
@@ -82,8 +88,8 @@ struct Engine {
     sent: Vec<OutboxId>,
     /// What is done once the batch is durable.
     after_commit: Vec<Box<dyn FnOnce() + Send>>,
-    /// Answers in escrow whose outcome becomes durable with the batch.
-    escrow_done: Vec<Token>,
+    /// Cancelled when the daemon stops: what has not begun then does not begin.
+    stop: CancellationToken,
     /// When old history is to be forgotten next.
     prune_at: Timestamp,
     started_at: Timestamp,
@@ -122,7 +128,8 @@ impl Engine {
         }
         self.stopping = true;
         let mut end = pin!(tokio::time::sleep(STOP_WITHIN));
-        while self.working.values().any(|it| it.acting > 0) {
+        // A notice in flight is waited for too: else its receipt is lost, and the next start sends it again.
+        while self.working.values().any(|it| it.acting > 0) || !self.sending.is_empty() {
             tokio::select! {
                 _ = inbox.recv_many(&mut events, EVENTS_AT_ONCE) => {}
                 () = &mut end => break,
@@ -149,10 +156,11 @@ impl Engine {
             Event::Sweep => self.sweep(),
             Event::Due => {}
             Event::Observed(observed) => self.decide(*observed),
+            Event::LookBroke(name) => self.look_broke(&name),
             Event::Acted(acted) => self.record(*acted),
             Event::Sent(row, answer) => {
                 self.sent.push(row.id());
-                let row = outbox::after(*row, answer, clock::now());
+                let row = outbox::after(*row, answer, clock::now(), self.clock.is_suspect());
                 self.books.edit(|it| it.outbox_put.push(row));
             }
         }
@@ -170,7 +178,8 @@ impl Engine {
     /// Forgets history that is older than it is to be kept, once a day.
     fn prune(&mut self) {
         let now = clock::now();
-        if now < self.prune_at {
+        // A clock that is years ahead must not make the history old.
+        if now < self.prune_at || self.clock.is_suspect() {
             return;
         }
         self.prune_at = now.plus(PRUNE_EVERY);
@@ -211,14 +220,24 @@ impl Engine {
         };
         self.working.insert(name.clone(), Work { acting: 0, failed: false, moved: false, again: false });
         self.due_never(name);
-        let (events, permits) = (self.events.clone(), Arc::clone(&self.permits));
+        let delivering = matches!(question.record.phase, Phase::Deliver { .. } | Phase::Cutover { .. });
+        let (events, permits) = (self.events.clone(), self.permits(delivering));
+        let broken = name.clone();
         self.after_commit.push(Box::new(move || {
             tokio::spawn(async move {
                 let _permit = permits.acquire_owned().await;
-                let observed = observe(question).await;
-                let _ = events.send(Event::Observed(Box::new(observed))).await;
+                let looked = AssertUnwindSafe(observe(question)).catch_unwind().await;
+                let event = looked.map_or(Event::LookBroke(broken), |it| Event::Observed(Box::new(it)));
+                let _ = events.send(event).await;
             });
         }));
+    }
+
+    /// The panic itself is in the log. The key is looked at again after a while.
+    fn look_broke(&mut self, name: &KeyName) {
+        tracing::error!(key = %name, "a look at the world broke down; please report this");
+        self.working.remove(name);
+        self.due_at(name, clock::now().plus(LONGEST_SLEEP));
     }
 
     fn question(&mut self, name: &KeyName) -> Option<Question> {
@@ -232,6 +251,7 @@ impl Engine {
             parcels: self.books.parcels(name),
             targets: key.targets,
             clock_suspect: self.clock.is_suspect(),
+            generation: self.books.generation,
             store: Arc::clone(&self.books.store),
             record,
             account,
@@ -244,7 +264,8 @@ impl Engine {
     fn decide(&mut self, observed: Observed) {
         let name = observed.name.clone();
         let now = clock::now();
-        let fresh = self.books.records.get(&name).is_some_and(|it| it.revision == observed.revision);
+        let same_config = self.books.generation == observed.generation;
+        let fresh = same_config && self.books.records.get(&name).is_some_and(|it| it.revision == observed.revision);
         let (Some(policy), true) = (self.books.policy(&name), fresh && !self.stopping) else {
             return self.end_pass(&name, true);
         };
@@ -257,7 +278,9 @@ impl Engine {
         let rolled_back = change.rolled_back;
         let moved = phase_name(&before.phase) != phase_name(&change.record.phase);
         self.books.enter(change, &observed.secrets);
-        self.books.let_go(&name);
+        if actions.is_empty() {
+            self.books.let_go(&name, now);
+        }
         self.leave_accounts(&name, &policy.account, now);
         match blocked {
             Some(it) => self.blocked.insert(name.clone(), it),
@@ -268,12 +291,11 @@ impl Engine {
             self.begin_new_epoch(now);
             return self.end_pass(&name, true);
         }
+        let moved = moved || !actions.is_empty();
+        let begun = actions.into_iter().filter(|it| self.act(&name, &policy.account, it.clone())).count();
         if let Some(work) = self.working.get_mut(&name) {
-            work.acting = actions.len();
-            work.moved = moved || !actions.is_empty();
-        }
-        for action in actions {
-            self.act(&name, &policy.account, action);
+            work.acting = begun;
+            work.moved = moved;
         }
         if self.working.get(&name).is_some_and(|it| it.acting == 0) {
             self.end_pass(&name, false);
@@ -292,9 +314,9 @@ impl Engine {
         }
     }
 
-    /// Act: begins once the plan is durable.
-    fn act(&mut self, name: &KeyName, account: &AccountId, action: Action) {
-        let Some(key) = self.books.key(name) else { return };
+    /// Act: begins once the plan is durable. Says whether it will.
+    fn act(&mut self, name: &KeyName, account: &AccountId, action: Action) -> bool {
+        let Some(key) = self.books.key(name) else { return false };
         let account = match &action {
             Action::Revoke(it) => it.account.clone(),
             _ => account.clone(),
@@ -314,15 +336,21 @@ impl Engine {
             store: Arc::clone(&self.books.store),
             action,
         };
-        let (events, permits) = (self.events.clone(), Arc::clone(&self.permits));
-        let calls = self.calls.clone();
+        let delivering = matches!(task.action, Action::Deliver { .. } | Action::Confirm { .. });
+        let (events, permits) = (self.events.clone(), self.permits(delivering));
+        let (calls, stop) = (self.calls.clone(), self.stop.clone());
         self.after_commit.push(Box::new(move || {
             calls.spawn(async move {
                 let _permit = permits.acquire_owned().await;
-                let acted = execute(task, clock::now).await;
+                let acted = execute(task, &stop, clock::now).await;
                 let _ = events.send(Event::Acted(Box::new(acted))).await;
             });
         }));
+        true
+    }
+
+    fn permits(&self, delivering: bool) -> Arc<Semaphore> {
+        Arc::clone(if delivering { &self.delivery_permits } else { &self.permits })
     }
 
     /// Record: folds an outcome in. A created secret becomes durable in the same commit, whatever happened meanwhile.
@@ -340,21 +368,12 @@ impl Engine {
             account.known.extend(login);
             let change = apply(&record, &account, &action, &outcome, &policy, &self.books.by, now);
             self.books.enter(change, &secrets);
-            self.note_escrow(&action, &outcome);
         }
         let Some(work) = self.working.get_mut(&name) else { return };
         work.failed |= failed;
         work.acting -= 1;
         if work.acting == 0 {
             self.end_pass(&name, false);
-        }
-    }
-
-    /// What a create's answer means is durable with this batch, so that it can be let go. One that can't be read is kept
-    /// as long as its token.
-    fn note_escrow(&mut self, action: &Action, outcome: &Outcome) {
-        if let (Action::Create { token, .. }, false) = (action, matches!(outcome, Outcome::Unreadable(_))) {
-            self.escrow_done.push(token.clone());
         }
     }
 
@@ -433,7 +452,7 @@ impl Engine {
         for id in std::mem::take(&mut self.sent) {
             self.sending.remove(&id);
         }
-        for token in std::mem::take(&mut self.escrow_done) {
+        for token in std::mem::take(&mut self.books.ended) {
             let escrow = self.books.store.escrow().clone();
             tokio::task::spawn_blocking(move || escrow.forget(&token));
         }

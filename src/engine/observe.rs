@@ -36,6 +36,8 @@ pub struct Question {
     pub parcels: Vec<Parcel>,
     /// Whether the wall clock can be believed.
     pub clock_suspect: bool,
+    /// Under which config it is asked.
+    pub generation: u64,
     /// For the reserve.
     pub store: Arc<Store>,
 }
@@ -47,6 +49,8 @@ pub struct Observed {
     pub name: KeyName,
     /// The revision that it was asked for.
     pub revision: u64,
+    /// Under which config it was asked.
+    pub generation: u64,
     /// What was seen.
     pub facts: Facts,
     /// The secrets that were seen.
@@ -75,14 +79,17 @@ pub async fn observe(question: Question) -> Observed {
             let answer = service.read().await.map(|it| found(it, &mut secrets));
             facts.read = noted(answer, &mut trouble);
         }
-        facts.probes = probes(service, &question.look.probe, &question.parcels).await;
+        let issued_here =
+            |it: &&Parcel| question.record.version(it.version).is_some_and(|it| it.account == service.account);
+        let parcels: Vec<&Parcel> = question.parcels.iter().filter(issued_here).collect();
+        facts.probes = probes(service, &question.look.probe, &parcels).await;
         probe_found(service, &question, &mut facts, &secrets).await;
     }
     if question.look.preflight {
         facts.preflight = Some(preflight(&question, &trouble).await);
     }
-    let (name, revision) = (question.record.name, question.record.revision);
-    Observed { name, revision, facts, secrets, trouble }
+    let (name, revision, generation) = (question.record.name, question.record.revision, question.generation);
+    Observed { name, revision, generation, facts, secrets, trouble }
 }
 
 /// What the targets hold.
@@ -132,7 +139,7 @@ fn noted<T>(answer: Result<T, CallError>, trouble: &mut Trouble) -> Option<T> {
 async fn probes(
     service: &Service,
     versions: &[VersionNo],
-    parcels: &[Parcel],
+    parcels: &[&Parcel],
 ) -> BTreeMap<VersionNo, crate::core::facts::Probe> {
     let wanted = parcels.iter().filter(|it| versions.contains(&it.version));
     let asked = wanted.map(|it| async { (it.version, service.probe(&it.secret).await) });

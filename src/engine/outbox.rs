@@ -5,6 +5,8 @@ use crate::core::names::KeyName;
 use crate::core::time::Timestamp;
 use crate::notifiers::{Message, Notifier, Sent};
 use crate::store::{OutboxRow, OutboxState};
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -29,14 +31,18 @@ pub(super) async fn send(row: OutboxRow, settings: Arc<Settings>, now: Timestamp
     let answer = match channel(&settings, &row) {
         None => Sent::Refused("the config names this channel no more".into()),
         Some(notifier) if !notifier.wants(&message) => Sent::Taken,
-        Some(notifier) => notifier.send(&message, now).await,
+        Some(notifier) => {
+            let sent = AssertUnwindSafe(notifier.send(&message, now)).catch_unwind().await;
+            let why = || "rekeyd itself broke down while sending; please report this".to_owned();
+            sent.unwrap_or_else(|_| Sent::Later { why: why(), retry_after: None })
+        }
     };
     // Where the engine has stopped, the row is still pending and is sent again at the next start.
     let _ = events.send(Event::Sent(Box::new(row), answer)).await;
 }
 
 /// What becomes of a row after a try.
-pub(super) fn after(mut row: OutboxRow, answer: Sent, now: Timestamp) -> OutboxRow {
+pub(super) fn after(mut row: OutboxRow, answer: Sent, now: Timestamp, clock_suspect: bool) -> OutboxRow {
     row.attempts = row.attempts.saturating_add(1);
     row.at = now;
     match answer {
@@ -50,7 +56,7 @@ pub(super) fn after(mut row: OutboxRow, answer: Sent, now: Timestamp) -> OutboxR
             row.state = OutboxState::Dead;
             row.why = Some(why);
         }
-        Sent::Later { why, .. } if row.notice.at.plus(NOTICE_LIFETIME) <= now => {
+        Sent::Later { why, .. } if row.notice.at.plus(NOTICE_LIFETIME) <= now && !clock_suspect => {
             tracing::error!(key = %row.notice.key, owner = row.owner, channel = row.channel, why, "a notice was given up");
             row.state = OutboxState::Dead;
             row.why = Some(why);

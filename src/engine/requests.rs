@@ -38,8 +38,8 @@ impl Engine {
             }
             Request::Sweep => self.sweep(),
             Request::Reload { settings, reply } => {
-                self.reload(*settings);
-                self.reply(reply, Ok(()));
+                let taken = self.reload(*settings);
+                self.reply(reply, taken);
             }
             Request::ConfigRejected(why) => self.config_rejected = Some(why),
         }
@@ -158,8 +158,12 @@ impl Engine {
         Ok((version, secret))
     }
 
-    fn reload(&mut self, settings: Settings) {
-        self.books.reload(settings);
+    fn reload(&mut self, settings: Settings) -> Result<(), Refused> {
+        if let Some(field) = self.books.settings.daemon.needs_restart(&settings.daemon) {
+            let why = format!("daemon.{field} takes effect at a start only: systemctl restart rekeyd");
+            return Err(Refused::Config(why));
+        }
+        self.books.reload(settings, clock::now());
         self.config_loaded_at = clock::now();
         self.config_rejected = None;
         self.books.enter_new_keys(clock::now());
@@ -170,6 +174,7 @@ impl Engine {
         self.blocked.retain(|name, _| self.books.settings.keys.contains_key(name));
         tracing::info!(keys = self.books.settings.keys.len(), "the new config is in use");
         self.sweep();
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use super::{EVENTS_WAITING, Engine, wake};
 use crate::clock;
 use crate::config::settings::Settings;
 use crate::core::apply::apply;
-use crate::core::command::restored;
+use crate::core::command::{answer_without_books, restored};
 use crate::core::facts::{Action, Outcome};
 use crate::core::names::Token;
 use crate::core::time::Timestamp;
@@ -46,7 +46,7 @@ pub async fn start(
 ) -> Result<(Handle, EngineTask), StartError> {
     let now = clock::now();
     let sweep = settings.daemon.sweep.pattern.to_string();
-    let permits = Arc::new(Semaphore::new(settings.daemon.max_concurrent_rotations.max(1)));
+    let most = settings.daemon.max_concurrent_rotations.max(1);
     let store = Arc::new(opened.store);
     let last_commit =
         store.meta(LAST_COMMIT)?.and_then(|it| it.try_into().ok()).map(|it| Timestamp(i64::from_be_bytes(it)));
@@ -55,7 +55,8 @@ pub async fn start(
     let mut engine = Engine {
         books,
         events: events.clone(),
-        permits,
+        permits: Arc::new(Semaphore::new(most)),
+        delivery_permits: Arc::new(Semaphore::new(most)),
         calls: TaskTracker::new(),
         clock: ClockWatch::new(now, last_commit),
         working: BTreeMap::new(),
@@ -66,7 +67,7 @@ pub async fn start(
         sending: BTreeSet::new(),
         sent: Vec::new(),
         after_commit: Vec::new(),
-        escrow_done: Vec::new(),
+        stop: stop.clone(),
         prune_at: now,
         started_at: now,
         config_loaded_at: now,
@@ -77,8 +78,9 @@ pub async fn start(
     if opened.rolled_back || opened.new_machine {
         engine.distrust(now);
     }
-    engine.fold_in_escrow(now).await?;
+    engine.fold_in_escrow(opened.rolled_back || opened.new_machine, now).await?;
     engine.give_up_in_flight(now);
+    engine.books.rest_unmanaged(now);
     engine.commit().await?;
     let scheduler = wake::start(&sweep, events.clone()).await.map_err(|it| StartError::Sweep(it.to_string()))?;
     let (requests, mut asked) = mpsc::channel(REQUESTS_WAITING);
@@ -134,12 +136,11 @@ impl Engine {
     }
 
     /// Answers that were kept but never folded in: the daemon died between the two.
-    async fn fold_in_escrow(&mut self, now: Timestamp) -> Result<(), StoreError> {
+    async fn fold_in_escrow(&mut self, distrusted: bool, now: Timestamp) -> Result<(), StoreError> {
         for (token, status, body) in self.books.store.escrow().drain()? {
             let holder = self.books.accounts.values().find(|it| it.open.contains_key(&token)).cloned();
             let Some(account) = holder else {
-                // Its outcome was committed before the daemon died.
-                self.escrow_done.push(token);
+                self.end_unknown_answer(token, distrusted, now);
                 continue;
             };
             let service = self.books.key(&token.name).and_then(|it| self.books.service(&it, &account.id));
@@ -150,6 +151,21 @@ impl Engine {
             self.fold_create(&token, &outcome, &secrets, now);
         }
         Ok(())
+    }
+
+    /// An answer to a create that the books don't know: its outcome was committed before the daemon died, or the books are
+    /// older than the answer. Then it may be the only trace of a key, and its owner is told.
+    fn end_unknown_answer(&mut self, token: Token, distrusted: bool, now: Timestamp) {
+        let key = self.books.key(&token.name).map(|it| it.policy.account).filter(|_| distrusted);
+        let (Some(account), Some(record)) = (key, self.books.records.get(&token.name).cloned()) else {
+            if !distrusted {
+                self.books.ended.push(token);
+            }
+            return;
+        };
+        tracing::error!(key = %token.name, %token, "the answer to a create is newer than the state; it is kept");
+        let account = self.books.account(&account);
+        self.books.enter(answer_without_books(&record, &account, &token, now), &FoundSecrets::new());
     }
 
     /// A create without an answer: nobody knows what came of it.
@@ -172,6 +188,5 @@ impl Engine {
         let action = Action::Create { token: token.clone(), valid_to: None };
         let change = apply(record, &account, &action, outcome, &policy, &self.books.by, now);
         self.books.enter(change, secrets);
-        self.note_escrow(&action, outcome);
     }
 }

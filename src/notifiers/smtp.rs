@@ -414,7 +414,7 @@ mod tests {
     #[test]
     fn faults_name_the_field_and_never_show_a_password() {
         let fault = read(&format!("host = \"h\"\nusername = \"u\"\npassword = \"hunter2\"\n{FROM}")).unwrap_err();
-        assert!(fault.contains("credential") && !fault.contains("hunter2"), "{fault}");
+        assert!(fault.contains("literal secret") && !fault.contains("hunter2"), "{fault}");
         assert!(read("host = \"h\"\nfrom = \"nobody\"").unwrap_err().contains("nobody"));
         assert!(read(&format!("host = \"h\"\nhots = \"h\"\n{FROM}")).unwrap_err().contains("hots"));
         assert!(read(&format!("host = \"\"\n{FROM}")).unwrap_err().contains("host is empty"));

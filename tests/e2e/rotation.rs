@@ -104,3 +104,34 @@ async fn a_cutover_is_announced_first_and_its_gap_is_measured() {
     assert!(rig.sim.truth().is_live(&rig.held("campaign-sms").unwrap()));
     assert_eq!(rig.told("campaign-sms", "revoke.needed"), 0);
 }
+
+#[tokio::test]
+async fn a_service_that_ends_the_old_key_without_saying_so_gets_a_cutover() {
+    let rig = Rig::start_created(calm(&[Service::Infobip2fa])).await;
+    let old = rig.held("two-factor").unwrap();
+    rig.sim.behave(Service::Infobip2fa, |it| it.create_revokes = true);
+    rig.rotate("two-factor").await;
+    let key = rig.until_version("two-factor", 2).await;
+    let new = rig.held("two-factor").unwrap();
+    assert!(rig.sim.truth().is_live(&new) && !rig.sim.truth().is_live(&old));
+    assert!(key.last_rotation.unwrap().cutover_gap_ms.is_some(), "the gap is measured");
+    assert_eq!(rig.told("two-factor", "rotation.halted"), 0);
+    rig.each_notice_came_once().await;
+}
+
+#[tokio::test]
+async fn a_new_key_that_is_accepted_late_is_delivered_only_then() {
+    let rig = Rig::start_created(calm(&[Service::Infobip])).await;
+    rig.sim.behave(Service::Infobip, |it| it.accept_after_ms = 1500);
+    let consumer = Consumer::of(&rig, Service::Infobip);
+    let old = rig.held("billing-sms");
+    rig.rotate("billing-sms").await;
+    rig.until_phase("billing-sms", PhaseName::Verify).await;
+    assert_eq!(rig.held("billing-sms"), old);
+    rig.until("billing-sms", "delivered", |it| number(it) == 2).await;
+    let new = rig.sim.truth().find(&rig.held("billing-sms").unwrap()).unwrap();
+    assert!(new.accepted_from <= rekeyd::clock::now());
+    rig.until_version("billing-sms", 2).await;
+    consumer.never_held_a_dead_key();
+    assert_eq!(rig.told("billing-sms", "rotation.failed"), 0);
+}

@@ -1,6 +1,7 @@
 //! The real program, run as in production but at its most talkative, and all that it leaves behind.
 use crate::needles::Needles;
 use rekeyd::simulator::World;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -89,6 +90,15 @@ impl Daemon {
         if let Some(mut child) = self.child.take() {
             child.kill().await.unwrap();
         }
+    }
+
+    /// Asks it to end, as systemd does, and waits until it has.
+    pub async fn stop(&mut self) {
+        let mut child = self.child.take().unwrap();
+        let pid = child.id().and_then(|it| Pid::from_raw(i32::try_from(it).unwrap())).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        let status = tokio::time::timeout(PATIENCE, child.wait()).await.expect("it does not stop").unwrap();
+        assert!(status.success(), "{status}:\n{}", self.log());
     }
 
     /// Its command line and its environment, as everybody on the machine or its user may see them.

@@ -102,7 +102,7 @@ fn a_channel_that_can_not_work_is_a_fault_with_its_remedy() {
         ("webhook", hook("url = \"https://h.example/\", format = \"slack\""), "not supported yet"),
         ("webhook", hook("url = \"https://h.example/\", format = \"xml\""), "standard"),
         ("webhook", hook("url = \"https://h.example/\", retries = 3"), "retries"),
-        ("webhook", "[{ url = \"https://h.example/\", secret = \"whsec_hunter2\" }]".into(), "must not stand"),
+        ("webhook", "[{ url = \"https://h.example/\", secret = \"whsec_hunter2\" }]".into(), "literal secret"),
     ];
     for (kind, value, wanted) in cases {
         let fault = channels(kind, &value, false).unwrap_err();

@@ -39,8 +39,6 @@ impl Sim {
 
     fn create(&mut self, agent: usize, flight: &Flight, token: &Token, valid_to: Option<Ms>) -> Outcome {
         let service = self.service_of(agent, token);
-        let skew = self.agents[agent].skew;
-        let valid_to = valid_to.map(|it| it - skew);
         self.check_create(agent, flight, token);
         if !self.authorised(agent, service) {
             return self.refused(agent, token, RefusalKind::Login);

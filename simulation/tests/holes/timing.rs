@@ -1,10 +1,10 @@
 //! When something may begin: windows, expiry, the clock; and when the owners are warned.
 use crate::bench::*;
-use rekeyd::core::facts::{Blocked, Content, Outcome, Preflight, Probe};
-use rekeyd::core::plan::{Command, NoticeKind, Severity};
-use rekeyd::core::policy::{Initial, OutsideWindow};
-use rekeyd::core::record::{Ended, Expiry, Trigger, Wish};
-use rekeyd::core::time::Timestamp;
+use rekeyd_simulation::core::facts::{Blocked, Content, Outcome, Preflight, Probe};
+use rekeyd_simulation::core::plan::{Command, NoticeKind, Severity};
+use rekeyd_simulation::core::policy::{Initial, OutsideWindow};
+use rekeyd_simulation::core::record::{Ended, Expiry, Trigger, Wish};
+use rekeyd_simulation::core::time::Timestamp;
 
 /// A rotation begins in a window, and only in one that opens when the key is due or later.
 #[test]
@@ -123,7 +123,7 @@ pub fn stored_deadlines_are_believed_only_within_their_length() {
 pub fn an_announced_moment_is_believed_only_within_its_length() {
     let mut it = Bench::revokes().due();
     it.rests();
-    it.record.phase = rekeyd::core::record::Phase::Announce { until: NOON.plus(days(3650)) };
+    it.record.phase = rekeyd_simulation::core::record::Phase::Announce { until: NOON.plus(days(3650)) };
     it.rests();
     assert!(it.wake_at <= it.now.plus(days(3)), "{}", it.wake_at);
     it.wait(days(3)).creates();
@@ -156,7 +156,7 @@ pub fn what_heals_by_itself_holds_up_and_is_not_stored() {
 pub fn a_halted_key_is_still_healed_retired_and_warned_of() {
     let mut it = Bench::keeps().rotated();
     it.say(Command::Rotate(wish())).unwrap();
-    it.policy.provider.recover = rekeyd::core::policy::Recover::None;
+    it.policy.provider.recover = rekeyd_simulation::core::policy::Recover::None;
     let create = it.creates();
     it.answer(&create, lost());
     it.wait(minutes(1)).rests();
@@ -327,4 +327,17 @@ pub fn an_assumed_expiry_ends_no_key() {
     it.lists(vec![]).wait(days(40));
     let actions = it.pass();
     assert!(actions.iter().any(|it| is_revoke_of(it, 1)), "{actions:?} {:?}", it.ended(1));
+}
+
+/// A steady key costs nothing but its probe: it wakes for that, and for the moment in which it is due.
+#[test]
+pub fn a_steady_key_wakes_for_its_probe_and_when_it_is_due() {
+    let mut it = Bench::keeps();
+    it.rests();
+    assert_eq!(it.wake_at, it.now.plus(hours(1)));
+    assert_eq!((it.look().list, it.look().probe, it.look().preflight), (false, vec![], false), "it asks for little");
+    it.policy.provider.probes = false;
+    it.rests();
+    assert_eq!(it.wake_at, NOON.plus(days(60)));
+    it.is_at_rest();
 }

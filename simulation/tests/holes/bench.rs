@@ -1,20 +1,22 @@
 //! One key on the bench: a record, an account, a policy and what the world shows, each made by hand, and the core's four
 //! functions to drive them. Nothing here does anything of its own accord.
-use rekeyd::core::account::Account;
-use rekeyd::core::apply::apply;
-use rekeyd::core::command::command;
-use rekeyd::core::decide::{decide, look};
-use rekeyd::core::facts::{Action, Blocked, Content, Facts, Found, Listed, Outcome, Preflight, Probe, Revokee};
-use rekeyd::core::names::{Fingerprint, Incarnation, KeyName, TargetId, Token};
-use rekeyd::core::pass::phase_name;
-use rekeyd::core::plan::{Change, Command, CommandRefused, Notice, NoticeKind};
-use rekeyd::core::policy::{
+use rekeyd_simulation::core::account::Account;
+use rekeyd_simulation::core::apply::apply;
+use rekeyd_simulation::core::command::command;
+use rekeyd_simulation::core::decide::{decide, look};
+use rekeyd_simulation::core::facts::{
+    Action, Blocked, Content, Facts, Found, Listed, Outcome, Preflight, Probe, Revokee,
+};
+use rekeyd_simulation::core::names::{Fingerprint, Incarnation, KeyName, TargetId, Token};
+use rekeyd_simulation::core::pass::phase_name;
+use rekeyd_simulation::core::plan::{Change, Command, CommandRefused, Notice, NoticeKind};
+use rekeyd_simulation::core::policy::{
     Capabilities, Initial, OnAmbiguous, OnCreate, OnDrift, OutsideWindow, Policy, Reach, Recover, RotateBefore,
     TargetPolicy,
 };
-use rekeyd::core::record::{Ended, Expiry, Held, Phase, Reason, Record, Trigger, Version, VersionNo, Wish};
-use rekeyd::core::time::Timestamp;
-use rekeyd::core::window::Window;
+use rekeyd_simulation::core::record::{Ended, Expiry, Held, Phase, Reason, Record, Trigger, Version, VersionNo, Wish};
+use rekeyd_simulation::core::time::Timestamp;
+use rekeyd_simulation::core::window::Window;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -265,7 +267,7 @@ impl Bench {
         self.notices.last().expect("nobody was told anything")
     }
 
-    pub fn look(&self) -> rekeyd::core::decide::Look {
+    pub fn look(&self) -> rekeyd_simulation::core::decide::Look {
         look(&self.record, &self.account, &self.policy, self.now)
     }
 

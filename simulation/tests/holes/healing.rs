@@ -1,10 +1,10 @@
 //! Targets: what is written over, and what is known of what they hold.
 use crate::bench::*;
-use rekeyd::core::facts::{Action, Content, Outcome, Probe};
-use rekeyd::core::names::TargetId;
-use rekeyd::core::plan::{Command, NoticeKind};
-use rekeyd::core::policy::Reach;
-use rekeyd::core::record::Ended;
+use rekeyd_simulation::core::facts::{Action, Content, Outcome, Probe};
+use rekeyd_simulation::core::names::TargetId;
+use rekeyd_simulation::core::plan::{Command, NoticeKind};
+use rekeyd_simulation::core::policy::Reach;
+use rekeyd_simulation::core::record::Ended;
 
 /// Hole 4. The state is restored at v3 while v5 is live in the file: "the file drifted" writes the revoked v3 over it. An
 /// operator's emergency key fares the same.

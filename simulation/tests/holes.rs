@@ -2,7 +2,7 @@
 //!
 //! Two dozen traces were collected in which a plausible design loses a key, revokes one in use, or stops for ever. Each test
 //! here tells its trace in its comment, drives `look`, `decide`, `apply` and `command` along it by hand, and asserts exactly
-//! what the core does then. What is held elsewhere is named here:
+//! what the core does then. What is held elsewhere is named here, by the file in the daemon's own `tests/`:
 //!
 //! - Hole 5, a consumer is reloaded before its file is written: `targets.rs`,
 //!   `then_never_runs_before_the_new_key_is_in_place`.
@@ -29,6 +29,9 @@ mod healing;
 mod issuing;
 #[path = "holes/retiring.rs"]
 mod retiring;
+#[cfg(feature = "mutations")]
+#[path = "holes/rules.rs"]
+mod rules;
 #[path = "holes/timing.rs"]
 mod timing;
 #[path = "holes/tokens.rs"]

@@ -1,10 +1,10 @@
 //! The overlap order, and plans that are outlived by events.
 use crate::bench::*;
-use rekeyd::core::facts::{Action, Content, Outcome, Probe};
-use rekeyd::core::names::TargetId;
-use rekeyd::core::plan::{Command, NoticeKind};
-use rekeyd::core::policy::Reach;
-use rekeyd::core::record::{Ended, RotationResult};
+use rekeyd_simulation::core::facts::{Action, Content, Outcome, Probe};
+use rekeyd_simulation::core::names::TargetId;
+use rekeyd_simulation::core::plan::{Command, NoticeKind};
+use rekeyd_simulation::core::policy::Reach;
+use rekeyd_simulation::core::record::{Ended, RotationResult};
 
 /// The overlap order: create, verify, deliver, promote, and only then the old key retires for its overlap.
 #[test]

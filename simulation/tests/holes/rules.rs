@@ -1,30 +1,6 @@
-//! Each rule of the core is held by a test: with the rule switched off, at least one of its scenes fails.
-#![cfg(feature = "mutations")]
-#![allow(unreachable_pub, dead_code, clippy::unwrap_used, clippy::expect_used)] // As in `holes.rs`.
-#[path = "holes/accounts.rs"]
-mod accounts;
-#[path = "holes/belief.rs"]
-mod belief;
-#[path = "holes/bench.rs"]
-mod bench;
-#[path = "holes/cutover.rs"]
-mod cutover;
-#[path = "holes/drift.rs"]
-mod drift;
-#[path = "holes/healing.rs"]
-mod healing;
-#[path = "holes/issuing.rs"]
-mod issuing;
-#[path = "holes/retiring.rs"]
-mod retiring;
-#[path = "holes/timing.rs"]
-mod timing;
-#[path = "holes/tokens.rs"]
-mod tokens;
-#[path = "holes/verbs.rs"]
-mod verbs;
-
-use rekeyd::core::rules::{Rule, switch_off};
+//! Each rule of the core is held by a test: with the rule switched off, its scene fails.
+use crate::{accounts, belief, cutover, drift, healing, issuing, retiring, timing, tokens, verbs};
+use rekeyd_simulation::core::rules::{Rule, switch_off};
 use std::panic::catch_unwind;
 
 /// The scene that misses a rule. The match makes sure that a new rule gets one.

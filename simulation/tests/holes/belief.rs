@@ -1,9 +1,9 @@
 //! What may be believed of a provider's answers.
 use crate::bench::*;
-use rekeyd::core::facts::{Action, Probe};
-use rekeyd::core::plan::NoticeKind;
-use rekeyd::core::policy::{OnCreate, Recover};
-use rekeyd::core::record::{Ended, Phase, Reason};
+use rekeyd_simulation::core::facts::{Action, Probe};
+use rekeyd_simulation::core::plan::NoticeKind;
+use rekeyd_simulation::core::policy::{OnCreate, Recover};
+use rekeyd_simulation::core::record::{Ended, Phase, Reason};
 
 /// Hole 1. The new key may only be used from 192.0.2.10, and the daemon runs elsewhere: the probe says 401, the key is
 /// revoked, another is created, twenty a day until the old key dies. A refusal proves nothing to a daemon that never saw a
@@ -59,7 +59,7 @@ pub fn a_key_that_is_lastingly_refused_goes_and_the_third_time_a_human_is_asked(
         let actions = it.wait(minutes(10)).pass();
         assert!(actions.iter().any(|it| is_revoke_of(it, n)), "the refused key was never delivered: {actions:?}");
         for revoke in actions {
-            it.answer(&revoke, rekeyd::core::facts::Outcome::Revoked);
+            it.answer(&revoke, rekeyd_simulation::core::facts::Outcome::Revoked);
         }
         assert_eq!(it.ended(n), Some(Ended::Revoked));
         it.wait(minutes(1));
@@ -151,7 +151,7 @@ pub fn a_reported_expiry_in_the_past_is_not_believed() {
     let create = it.creates();
     let mut made = found("k2", Probe::Alive);
     made.valid_to = Some(NOON);
-    it.answer(&create, rekeyd::core::facts::Outcome::Created(made));
+    it.answer(&create, rekeyd_simulation::core::facts::Outcome::Created(made));
     let Phase::Verify { pending, .. } = &it.record.phase else { panic!("{:?}", it.record.phase) };
     assert_eq!(pending.valid_to, Some(it.now.plus(days(90))));
     let Action::Create { valid_to, .. } = create else { panic!() };

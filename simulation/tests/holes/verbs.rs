@@ -1,10 +1,10 @@
 //! Hole 16. What an operator says, in every phase: allowed with its effect, or refused with a reason and without any.
 use super::retiring::adoption;
 use crate::bench::*;
-use rekeyd::core::command::restored;
-use rekeyd::core::facts::{Action, Blocked, Content, Outcome, Preflight, Probe};
-use rekeyd::core::plan::{Command, CommandRefused, NoticeKind};
-use rekeyd::core::record::{Phase, Reason, Wish};
+use rekeyd_simulation::core::command::restored;
+use rekeyd_simulation::core::facts::{Action, Blocked, Content, Outcome, Preflight, Probe};
+use rekeyd_simulation::core::plan::{Command, CommandRefused, NoticeKind};
+use rekeyd_simulation::core::record::{Phase, Reason, Wish};
 
 /// One key in each phase.
 fn phases() -> Vec<(&'static str, Bench)> {

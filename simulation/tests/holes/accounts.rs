@@ -1,11 +1,11 @@
 //! What belongs to an account, not to a key: its lock, its budget, and which of its keys are known.
 use crate::bench::*;
-use rekeyd::core::account::Open;
-use rekeyd::core::facts::{Action, Blocked, Found, Outcome, Probe, Refusal, RefusalKind};
-use rekeyd::core::names::Token;
-use rekeyd::core::plan::{Command, NoticeKind};
-use rekeyd::core::policy::{OnAmbiguous, OnCreate, Recover};
-use rekeyd::core::record::{Phase, Reason};
+use rekeyd_simulation::core::account::Open;
+use rekeyd_simulation::core::facts::{Action, Blocked, Found, Outcome, Probe, Refusal, RefusalKind};
+use rekeyd_simulation::core::names::Token;
+use rekeyd_simulation::core::plan::{Command, NoticeKind};
+use rekeyd_simulation::core::policy::{OnAmbiguous, OnCreate, Recover};
+use rekeyd_simulation::core::record::{Phase, Reason};
 
 /// An account whose create answers with all keys, with nothing to announce, on the day that the key is due.
 fn answering() -> Bench {
@@ -18,7 +18,7 @@ fn answering() -> Bench {
 fn opened_by_another(it: &mut Bench) -> Token {
     let mut other = it.record.clone();
     other.name = "shipping".parse().unwrap();
-    let plan = rekeyd::core::decide::decide(&other, &it.account, &it.facts, &it.policy, &it.by, it.now);
+    let plan = rekeyd_simulation::core::decide::decide(&other, &it.account, &it.facts, &it.policy, &it.by, it.now);
     it.account = plan.change.account;
     it.account.open.keys().find(|it| it.name == other.name).expect("it creates").clone()
 }
@@ -27,7 +27,7 @@ fn all(fingerprints: &[&str]) -> Vec<Found> {
     fingerprints.iter().map(|it| found(it, Probe::Alive)).collect()
 }
 
-fn refused(why: RefusalKind, retry_after: Option<rekeyd::core::time::Timestamp>) -> Outcome {
+fn refused(why: RefusalKind, retry_after: Option<rekeyd_simulation::core::time::Timestamp>) -> Outcome {
     Outcome::Refused(Refusal { why, retry_after, message: "HTTP 429".into() })
 }
 

@@ -1,10 +1,10 @@
 //! The end of old keys: only what nothing holds, after its overlap, while the current key is seen to work.
 use crate::bench::*;
-use rekeyd::core::facts::{Action, Outcome, Probe};
-use rekeyd::core::names::TargetId;
-use rekeyd::core::plan::{Adopt, Command, NoticeKind};
-use rekeyd::core::policy::Reach;
-use rekeyd::core::record::{Ended, Expiry, Wish};
+use rekeyd_simulation::core::facts::{Action, Outcome, Probe};
+use rekeyd_simulation::core::names::TargetId;
+use rekeyd_simulation::core::plan::{Adopt, Command, NoticeKind};
+use rekeyd_simulation::core::policy::Reach;
+use rekeyd_simulation::core::record::{Ended, Expiry, Wish};
 use std::collections::BTreeMap;
 
 /// v2 is current, v1 is retired, and its overlap of two days has just passed.

@@ -1,10 +1,10 @@
 //! Tokens: which creates are ours, and what becomes of those whose answers were lost.
 use crate::bench::*;
-use rekeyd::core::facts::{Action, Listed, Outcome, Probe, Revokee};
-use rekeyd::core::names::{Incarnation, Token};
-use rekeyd::core::plan::NoticeKind;
-use rekeyd::core::policy::{OnCreate, Recover};
-use rekeyd::core::record::Reason;
+use rekeyd_simulation::core::facts::{Action, Listed, Outcome, Probe, Revokee};
+use rekeyd_simulation::core::names::{Incarnation, Token};
+use rekeyd_simulation::core::plan::NoticeKind;
+use rekeyd_simulation::core::policy::{OnCreate, Recover};
+use rekeyd_simulation::core::record::Reason;
 
 /// A create at a `Keeps` provider whose answer was lost, a moment later.
 fn in_doubt() -> (Bench, Action) {

@@ -1,10 +1,10 @@
 //! The cutover order: at a provider that kills the old key with the create, or may do so.
 use crate::bench::*;
-use rekeyd::core::facts::{Action, Outcome, Probe};
-use rekeyd::core::names::TargetId;
-use rekeyd::core::plan::{Command, NoticeKind, Severity};
-use rekeyd::core::policy::{OnCreate, OutsideWindow, Reach};
-use rekeyd::core::record::{Ended, Phase, Reason};
+use rekeyd_simulation::core::facts::{Action, Outcome, Probe};
+use rekeyd_simulation::core::names::TargetId;
+use rekeyd_simulation::core::plan::{Command, NoticeKind, Severity};
+use rekeyd_simulation::core::policy::{OnCreate, OutsideWindow, Reach};
+use rekeyd_simulation::core::record::{Ended, Phase, Reason};
 
 /// A cutover that may begin now: due, and with nothing to announce.
 fn unannounced(mut it: Bench) -> Bench {
@@ -199,6 +199,6 @@ pub fn a_cutover_whose_key_dies_while_a_target_is_missing_does_not_wait_for_it()
 pub fn a_rotation_now_ends_the_announcement() {
     let mut it = Bench::revokes().due();
     it.rests();
-    it.say(Command::Rotate(rekeyd::core::record::Wish { now: true, ..wish() })).unwrap();
+    it.say(Command::Rotate(rekeyd_simulation::core::record::Wish { now: true, ..wish() })).unwrap();
     it.creates();
 }

@@ -1,11 +1,11 @@
 //! Somebody else changes the key, the state is older than the world, or the config changes under a rotation.
 use crate::bench::*;
-use rekeyd::core::command::{leave_account, restored};
-use rekeyd::core::facts::{Action, Blocked, Content, Listed, Outcome, Preflight, Probe};
-use rekeyd::core::names::TargetId;
-use rekeyd::core::plan::NoticeKind;
-use rekeyd::core::policy::{OnCreate, OnDrift, Reach, Recover};
-use rekeyd::core::record::{Phase, Reason, Trigger};
+use rekeyd_simulation::core::command::{leave_account, restored};
+use rekeyd_simulation::core::facts::{Action, Blocked, Content, Listed, Outcome, Preflight, Probe};
+use rekeyd_simulation::core::names::TargetId;
+use rekeyd_simulation::core::plan::NoticeKind;
+use rekeyd_simulation::core::policy::{OnCreate, OnDrift, Reach, Recover};
+use rekeyd_simulation::core::record::{Phase, Reason, Trigger};
 
 /// A key that the provider has refused for longer than `settle`.
 fn refused() -> Bench {
