@@ -4,7 +4,7 @@ use super::connect::ask;
 use super::exit::{Exit, Failure};
 use super::output::{Output, Paint, Tone, one_line, table};
 use super::times::{absolute, both, took};
-use crate::control::protocol::{DaemonState, Health, KeyStatus, ProviderState, Status, Time, VersionStatus};
+use crate::control::protocol::{DaemonState, Health, KeyStatus, PhaseName, ProviderState, Status, Time, VersionStatus};
 use crate::core::names::KeyName;
 use crate::core::record::Expiry;
 use std::fmt::Write;
@@ -97,7 +97,7 @@ fn remedy(key: &KeyStatus) -> Option<String> {
     let verb = |verb: &String| format!("rekeyd {verb} {}", key.name);
     match &key.halted {
         Some(it) => Some(it.choices.iter().map(verb).collect::<Vec<_>>().join("  or  ")),
-        None if key.current.is_none() => Some(format!("rekeyd adopt {}", key.name)),
+        None if key.phase == PhaseName::Unadopted => Some(format!("rekeyd adopt {}", key.name)),
         None if key.failures > 0 => Some(format!("rekeyd resume {}", key.name)),
         None => None,
     }

@@ -408,9 +408,15 @@ impl Engine {
         match trouble {
             Trouble::Unasked => {}
             Trouble::Well => {
-                self.trouble.remove(account);
+                if let Some((_, since)) = self.trouble.remove(account) {
+                    tracing::info!(%account, %since, "the provider answers again");
+                }
             }
             Trouble::Held(why) => {
+                // Told once, not at every try.
+                if !self.trouble.contains_key(account) {
+                    tracing::warn!(%account, reason = why.code(), ?why, "the provider does not answer");
+                }
                 let since = self.trouble.get(account).map_or(now, |it| it.1);
                 self.trouble.insert(account.clone(), (why.clone(), since));
             }

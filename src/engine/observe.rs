@@ -129,7 +129,7 @@ fn noted<T>(answer: Result<T, CallError>, trouble: &mut Trouble) -> Option<T> {
             Some(it)
         }
         Err(error) => {
-            tracing::warn!(%error, "the provider did not answer");
+            tracing::debug!(%error, "the provider did not answer");
             *trouble = Trouble::Held(super::service::blocked_by(&error));
             None
         }

@@ -311,3 +311,13 @@ pub fn the_providers_wish_to_be_left_alone_is_kept() {
     it.wait(minutes(1));
     assert!(matches!(it.creates(), Action::Create { .. }));
 }
+
+/// Where keys are told apart by difference, those that the account did not know are probed before one is believed.
+#[test]
+pub fn of_a_list_only_the_unknown_keys_are_candidates() {
+    let mut it = Bench::new(OnCreate::Keeps, Recover::DiffList, false);
+    it.lists(all(&["k1", "theirs", "k2"]));
+    it.account.known.extend(["k1".into(), "theirs".into()]);
+    let seen = rekeyd_simulation::core::decide::candidates(&it.record, &it.account, &it.facts, &it.policy);
+    assert_eq!(seen, ["k2".into()]);
+}

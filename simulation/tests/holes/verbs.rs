@@ -333,3 +333,17 @@ pub fn an_old_key_whose_end_has_begun_is_not_adopted_again() {
     assert!(it.pass().iter().any(|it| is_revoke_of(it, 1)));
     assert_eq!(it.say(Command::Adopt(adoption("k1", Probe::Alive))), Err(CommandRefused::OldKeyEnding));
 }
+
+/// An accepted key shows that this machine can see keys accepted: from here on a refusal proves something. A key that was
+/// not seen accepted shows nothing.
+#[test]
+pub fn only_an_adopted_key_that_is_accepted_is_a_control() {
+    for (probe, controls) in [(Probe::Alive, 1), (Probe::Inconclusive, 0)] {
+        let mut it = Bench::keeps().unadopted();
+        it.record.controls.clear();
+        let mut key = adoption("k1", probe);
+        key.unverified = true;
+        it.say(Command::Adopt(key)).unwrap();
+        assert_eq!(it.record.controls.len(), controls, "{probe:?}");
+    }
+}
