@@ -237,3 +237,16 @@ async fn remove_stale(path: &Path) -> Result<(), BindError> {
         Err(error) => Err(failed(error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_of_somebody_without_rights_is_not_awaited() {
+        let endless = Body::from_stream(futures_util::stream::pending::<io::Result<Bytes>>());
+        let (peer, service) = (Peer { uid: Some(1000), login_uid: None }, 900);
+        let request = whole(Request::new(endless), peer, service).await.unwrap();
+        assert!(request.body().is_end_stream());
+    }
+}
