@@ -23,6 +23,8 @@ mod lost;
 mod notices;
 #[path = "e2e/operator.rs"]
 mod operator;
+#[path = "e2e/regressions.rs"]
+mod regressions;
 #[path = "e2e/rig.rs"]
 mod rig;
 #[path = "e2e/rotation.rs"]

@@ -1,12 +1,13 @@
 //! The daemon's end of the control socket: HTTP/1.1 with JSON on a Unix socket.
 use super::problem::{Fault, Kind, MEDIA_TYPE, Problem};
-use super::rights::Peer;
-use super::verbs;
+use super::rights::{Peer, Right};
+use super::verbs::{self, Caller};
 use crate::config::settings::Settings;
-use crate::engine::handle::{Handle, Request};
+use crate::engine::handle::{self, Handle};
 use crate::secret::SECRET_BYTES;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -25,14 +26,17 @@ use tokio_util::sync::CancellationToken;
 pub const BODY_BYTES: usize = 2 * SECRET_BYTES as usize;
 /// How long the engine may take for an answer. An adoption asks the provider first.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(60);
-static RELOADING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
-/// How long a request may take from its head to its answer, its body included.
+/// How long the body of a request may take to arrive.
+pub const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// How long a request may take from then on.
 pub const REQUEST_WITHIN: Duration = Duration::from_secs(75);
 /// How many requests are worked on at once.
 pub const REQUESTS_AT_ONCE: usize = 64;
 /// Who may connect: the service's user and the socket's group.
 const SOCKET_MODE: u32 = 0o660;
+
+/// Of two reloads at once, the later one must not be overtaken by what the earlier one read.
+static RELOADING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Reads the config from disk: the whole of it, or all of its faults.
 pub type Load = Arc<dyn Fn() -> Result<Settings, Vec<Fault>> + Send + Sync>;
@@ -120,28 +124,30 @@ impl Server {
 /// # Errors
 /// The faults of the config, or why the engine refused it. The config in use stays.
 pub async fn reload(engine: &Handle, load: &Load) -> Result<(), Problem> {
-    // Of two reloads at once, the later one must not be overtaken by what the earlier one read.
     let _one_at_a_time = RELOADING.lock().await;
     let load = load.clone();
     let loaded = tokio::task::spawn_blocking(move || load()).await;
     let loaded = loaded.map_err(|_| Problem::new(Kind::Internal, "reading the config failed"))?;
     match loaded {
         Ok(settings) => {
-            let answer = ask(engine, |reply| Request::Reload { settings: Box::new(settings), reply }).await?;
+            let answer = ask(engine, |reply| handle::Request::Reload { settings: Box::new(settings), reply }).await?;
             answer.map_err(|it| Problem::refused("", &it))
         }
         Err(faults) => {
             let problem = Problem::config(faults);
             let first = problem.faults.first().map_or(String::new(), |it| format!(": {it}"));
-            let rejected = Request::ConfigRejected(format!("{}{first}", problem.detail));
-            engine.requests.send(rejected).await.map_err(|_| Problem::from(crate::engine::handle::Stopped))?;
+            let rejected = handle::Request::ConfigRejected(format!("{}{first}", problem.detail));
+            engine.requests.send(rejected).await.map_err(|_| Problem::from(handle::Stopped))?;
             Err(problem)
         }
     }
 }
 
 /// Asks the engine, for no longer than [`ANSWER_WITHIN`].
-pub(super) async fn ask<T>(engine: &Handle, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Problem> {
+pub(super) async fn ask<T>(
+    engine: &Handle,
+    request: impl FnOnce(oneshot::Sender<T>) -> handle::Request,
+) -> Result<T, Problem> {
     match tokio::time::timeout(ANSWER_WITHIN, engine.ask(request)).await {
         Ok(answer) => answer.map_err(Problem::from),
         Err(_) => {
@@ -179,26 +185,42 @@ fn router(desk: Desk) -> Router {
         .route("/v1/keys/{key}/abandon", post(verbs::abandon))
         .fallback(async || Problem::new(Kind::NoSuchPath, "there is no such path; paths begin with /v1/status"))
         .method_not_allowed_fallback(async || Problem::new(Kind::Method, "this path does not know this method"))
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(from_fn_with_state(desk.clone(), bounded))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(desk)
 }
 
-async fn bounded(State(desk): State<Desk>, request: axum::extract::Request, next: Next) -> Response {
-    match desk.permits.try_acquire() {
-        // A body that never ends must not hold a place for ever.
-        Ok(_permit) => match tokio::time::timeout(REQUEST_WITHIN, next.run(request)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let detail = format!("the request was not whole and answered within {} s", REQUEST_WITHIN.as_secs());
-                Problem::new(Kind::NoAnswer, detail).remedy("try again").into_response()
-            }
-        },
+async fn bounded(State(desk): State<Desk>, ConnectInfo(peer): Caller, request: Request, next: Next) -> Response {
+    let request = match whole(request, peer, desk.service).await {
+        Ok(request) => request,
+        Err(problem) => return problem.into_response(),
+    };
+    let Ok(_permit) = desk.permits.try_acquire() else {
+        let detail = format!("{REQUESTS_AT_ONCE} requests are being answered already");
+        return Problem::new(Kind::Busy, detail).remedy("try again").into_response();
+    };
+    match tokio::time::timeout(REQUEST_WITHIN, next.run(request)).await {
+        Ok(answer) => answer,
         Err(_) => {
-            let detail = format!("{REQUESTS_AT_ONCE} requests are being answered already");
-            Problem::new(Kind::Busy, detail).remedy("try again").into_response()
+            let detail = format!("the request was not answered within {} s", REQUEST_WITHIN.as_secs());
+            Problem::new(Kind::NoAnswer, detail).remedy("try again").into_response()
         }
     }
+}
+
+/// Has the body read before the request takes a place, so that whoever is slow to send one takes none from others. The
+/// body of somebody who may do nothing with it is left unread; the verb refuses them.
+async fn whole(request: Request, peer: Peer, service: u32) -> Result<Request, Problem> {
+    let (head, body) = request.into_parts();
+    if body.is_end_stream() || peer.may(Right::Operate, "to send a body", service).is_err() {
+        return Ok(Request::from_parts(head, Body::empty()));
+    }
+    let reading = Bytes::from_request(Request::from_parts(head.clone(), body), &());
+    let Ok(read) = tokio::time::timeout(BODY_WITHIN, reading).await else {
+        let detail = format!("the body was not whole within {} s", BODY_WITHIN.as_secs());
+        return Err(Problem::new(Kind::BadRequest, detail));
+    };
+    Ok(Request::from_parts(head, Body::from(verbs::body_of(read)?)))
 }
 
 async fn remove_stale(path: &Path) -> Result<(), BindError> {
@@ -213,5 +235,18 @@ async fn remove_stale(path: &Path) -> Result<(), BindError> {
         Ok(_) => Err(BindError::InUse(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path).map_err(failed),
         Err(error) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_of_somebody_without_rights_is_not_awaited() {
+        let endless = Body::from_stream(futures_util::stream::pending::<io::Result<Bytes>>());
+        let (peer, service) = (Peer { uid: Some(1000), login_uid: None }, 900);
+        let request = whole(Request::new(endless), peer, service).await.unwrap();
+        assert!(request.body().is_end_stream());
     }
 }

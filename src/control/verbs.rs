@@ -28,7 +28,7 @@ use std::time::Duration;
 const REASON_BYTES: usize = 1024;
 
 type Answer<T> = Result<Json<T>, Problem>;
-type Caller = ConnectInfo<Peer>;
+pub(super) type Caller = ConnectInfo<Peer>;
 type Body = Result<Bytes, BytesRejection>;
 
 #[derive(Debug, Deserialize)]
@@ -240,7 +240,7 @@ fn dates(ask: &AdoptRequest, policy: &Policy, now: Timestamp, key: &str) -> Resu
     }
 }
 
-fn body_of(body: Body) -> Result<Bytes, Problem> {
+pub(super) fn body_of(body: Body) -> Result<Bytes, Problem> {
     body.map_err(|it| match it.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             Problem::new(Kind::TooLarge, format!("the body has more than {BODY_BYTES} bytes"))
