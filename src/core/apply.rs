@@ -92,7 +92,7 @@ impl Pass<'_> {
             let why = "the provider answered with a key that is not new";
             return self.lose(token, awaited, "not_a_new_key", why);
         }
-        let Some(version) = self.new_version(found, Some(token)) else { return };
+        let Some(version) = self.new_version(found, Some(token), sent_at) else { return };
         self.account.open.remove(token);
         if awaited {
             self.unlock();

@@ -4,12 +4,14 @@ use super::backoff;
 use super::pass::Pass;
 use super::record::{Expiry, Phase, Version};
 use super::time::Timestamp;
+use super::window;
 
 impl Pass<'_> {
     /// What lies in the past does not lie after `now`, and what lies ahead lies within its length.
     pub(super) fn clamp_moments(&mut self) {
         let now = self.now;
         let longest = now.plus(backoff::LONGEST * 2);
+        self.clamp_retry(now);
         let retries = self.record.held.values_mut().map(|it| &mut it.retry_at);
         let retries = retries.chain(self.record.retired.iter_mut().map(|it| &mut it.retry_at));
         for at in retries.flatten() {
@@ -29,6 +31,16 @@ impl Pass<'_> {
         }
         clamp_phase(&mut self.record.phase, now);
         self.clamp_account(now);
+    }
+
+    /// A create that failed waits for no longer than a provider may ask for; after `abandon` the wait may be for a window.
+    fn clamp_retry(&mut self, now: Timestamp) {
+        let mut latest = now.plus(BUDGET_PERIOD);
+        if !matches!(self.record.phase, Phase::Create(_)) {
+            let opens = window::opening_from(&self.policy.windows, now).map(|it| it.opens);
+            latest = latest.max(opens.unwrap_or(now.plus(self.policy.stuck_after)));
+        }
+        self.record.retry_at = self.record.retry_at.map(|at| at.min(latest));
     }
 
     fn clamp_account(&mut self, now: Timestamp) {

@@ -4,7 +4,7 @@ use super::backoff;
 use super::facts::{Action, Content, Facts};
 use super::names::{Fingerprint, TargetId};
 use super::pass::Pass;
-use super::record::{Held, Phase, Version};
+use super::record::{Held, Phase, Version, VersionNo};
 use super::rules::Rule;
 
 /// What to do about a target.
@@ -21,11 +21,15 @@ impl Pass<'_> {
         let Some(wanted) = self.wanted_at_targets() else { return };
         let targets: Vec<TargetId> = self.push_targets().cloned().collect();
         for target in targets {
-            let held = self.record.held.get(&target).cloned().unwrap_or_default();
+            let mut held = self.record.held.get(&target).cloned().unwrap_or_default();
             match self.need(&wanted, &held, facts.targets.get(&target)) {
                 Need::Nothing => self.confirm(&wanted, &target, &held),
                 Need::Foreign(seen) => self.leave_foreign(&target, seen),
-                Need::Delivery => self.deliver_to(&wanted, &target, held),
+                Need::Delivery => {
+                    let there = self.may_be_there(&target, facts.targets.get(&target));
+                    held.maybe.extend(there.into_iter().filter(|it| held.settled != Some(*it)));
+                    self.deliver_to(&wanted, &target, held);
+                }
             }
         }
     }
@@ -58,6 +62,19 @@ impl Pass<'_> {
             Some(Content::Absent | Content::Damaged) => Need::Delivery,
             Some(Content::Unreadable(_)) | None if settled || (held.foreign.is_some() && !issuing) => Need::Nothing,
             Some(Content::Unreadable(_)) | None => Need::Delivery,
+        }
+    }
+
+    /// Which versions a target holds until it is delivered to: none of them is revoked before that. One that has come back
+    /// into the config, and can't be read, may hold any that was ever delivered.
+    fn may_be_there(&self, target: &TargetId, content: Option<&Content>) -> Vec<VersionNo> {
+        match content {
+            Some(Content::Holds(it) | Content::Askew(it)) => self.record.seen.get(it).copied().into_iter().collect(),
+            Some(Content::Absent | Content::Damaged) => Vec::new(),
+            Some(Content::Unreadable(_)) | None if self.record.held.contains_key(target) => Vec::new(),
+            Some(Content::Unreadable(_)) | None => {
+                self.record.live_versions().filter(|it| it.delivered).map(|it| it.number).collect()
+            }
         }
     }
 

@@ -23,8 +23,8 @@ impl Pass<'_> {
     fn note_other_key(&mut self, found: &Found) {
         // A create of ours whose answer was lost has its effect late: that is no drift.
         if let Some((token, _)) = self.my_lost_tokens().into_iter().min_by_key(|(_, open)| open.sent_at) {
-            self.close_read(&token);
-            return self.take_over(found);
+            self.take_over(found);
+            return self.close_read(&token);
         }
         let what = "somebody else changed the key at the provider";
         self.tell_drifted(found.fingerprint.as_ref(), what);
@@ -75,7 +75,8 @@ impl Pass<'_> {
 
     /// Takes a found key over as current, and brings it to the targets.
     pub(super) fn take_over(&mut self, found: &Found) {
-        let Some(version) = self.new_version(found, None) else { return };
+        let made_at = self.earliest_maker(None);
+        let Some(version) = self.new_version(found, None, made_at) else { return };
         if self.record.rotation.is_none() {
             self.begin_rotation(Trigger::Drift);
         }

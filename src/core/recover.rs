@@ -106,7 +106,8 @@ impl Pass<'_> {
 
     /// What was found is the key of this lost create: it goes its way as if the answer had come.
     fn adopt_lost(&mut self, found: &Found, token: &Token, open: &Open) {
-        let Some(version) = self.new_version(found, Some(token)) else { return };
+        let sent_at = self.earliest_maker(Some(token));
+        let Some(version) = self.new_version(found, Some(token), sent_at) else { return };
         match self.policy.provider.recover {
             Recover::ReadCurrent => self.close_read(token),
             _ => drop(self.account.open.remove(token)),
@@ -239,8 +240,11 @@ impl Pass<'_> {
         others.retain(|it| it.fingerprint != chosen.fingerprint);
         self.account.known.extend(fingerprints(&fresh));
         self.report_keys(&fingerprints(&others), "a create whose answer was lost made it");
+        // A single new key beside an answer is the answered one: an answer is never late.
+        let certain = answered && fresh.len() == 1;
+        let made_at = if certain { sent_at } else { self.earliest_maker(token) };
         self.close_explained(fresh.len().saturating_sub(usize::from(answered)));
-        if let Some(version) = self.new_version(&chosen, token) {
+        if let Some(version) = self.new_version(&chosen, token, made_at) {
             self.created(version, sent_at);
         }
     }
@@ -355,12 +359,22 @@ impl Pass<'_> {
         }
     }
 
-    /// Enters a found key into the books. `None` where its secret is not shown.
-    pub(super) fn new_version(&mut self, found: &Found, token: Option<&Token>) -> Option<Version> {
+    /// When the first create was sent that may have made a key which was found after its answer was lost. Where keys bear
+    /// no names it may be any lost one, but for those whose key would have expired by now.
+    pub(super) fn earliest_maker(&self, token: Option<&Token>) -> Timestamp {
+        let named = self.policy.provider.recover == Recover::ListByName;
+        let may = |it: &Token, open: &Open| Some(it) == token || (!named && open.lost_at.is_some());
+        let expired = |at: &Timestamp| self.policy.valid_for.is_some_and(|life| at.plus(life) <= self.now);
+        let sent = self.account.open.iter().filter(|(token, open)| may(token, open)).map(|(_, open)| open.sent_at);
+        sent.filter(|it| !expired(it)).min().unwrap_or(self.now)
+    }
+
+    /// Enters a found key into the books: its create was not sent before `made_at`. `None` where its secret is not shown.
+    pub(super) fn new_version(&mut self, found: &Found, token: Option<&Token>, made_at: Timestamp) -> Option<Version> {
         let fingerprint: Fingerprint = found.fingerprint.clone()?;
         self.record.last_version += 1;
         let number = self.record.last_version;
-        let (valid_to, expiry) = self.expiry_of(found);
+        let (valid_to, expiry) = self.expiry_of(found, made_at);
         self.record.seen.insert(fingerprint.clone(), number);
         self.account.known.insert(fingerprint.clone());
         self.keep.push((number, fingerprint.clone()));
@@ -386,11 +400,12 @@ impl Pass<'_> {
         })
     }
 
-    /// A reported expiry that has passed already is a documented trap: it is not believed.
-    fn expiry_of(&self, found: &Found) -> (Option<Timestamp>, Expiry) {
+    /// A reported expiry that has passed already is a documented trap: it is not believed. An assumed one is reckoned from the
+    /// moment when the key may have been made: one that was lost for days has lived for days.
+    fn expiry_of(&self, found: &Found, made_at: Timestamp) -> (Option<Timestamp>, Expiry) {
         match (found.valid_to.filter(|it| *it > self.now), self.policy.valid_for) {
             (Some(at), _) => (Some(at), Expiry::Reported),
-            (None, Some(life)) => (Some(self.now.plus(life)), Expiry::Assumed),
+            (None, Some(life)) => (Some(made_at.min(self.now).plus(life)), Expiry::Assumed),
             (None, None) => (None, Expiry::Unknown),
         }
     }

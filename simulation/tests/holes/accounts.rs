@@ -321,3 +321,22 @@ pub fn of_a_list_only_the_unknown_keys_are_candidates() {
     let seen = rekeyd_simulation::core::decide::candidates(&it.record, &it.account, &it.facts, &it.policy);
     assert_eq!(seen, ["k2".into()]);
 }
+
+/// Hole 17. A create was lost for days, and its key is found and taken when the next one is answered. It has lived for days
+/// already: reckoned from when it was found, it would die before anybody thought of replacing it.
+#[test]
+pub fn an_assumed_expiry_is_reckoned_from_the_first_create_that_may_have_made_the_key() {
+    let mut it = answering();
+    let sent_at = it.now;
+    let first = it.creates();
+    it.answer(&first, lost());
+    it.policy.creates_per_day = 0;
+    it.wait(days(5)).pass();
+    it.policy.creates_per_day = 5;
+    let second = it.creates();
+    let mut keys = all(&["k1", "k2", "k3"]);
+    keys[2].probe = Some(Probe::Dead);
+    it.answer(&second, Outcome::AnsweredAll(keys));
+    let pending = it.record.pending().expect("k2 was accepted");
+    assert_eq!((pending.fingerprint.as_str(), pending.valid_to), ("k2", Some(sent_at.plus(days(90)))));
+}

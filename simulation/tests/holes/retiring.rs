@@ -1,6 +1,6 @@
 //! The end of old keys: only what nothing holds, after its overlap, while the current key is seen to work.
 use crate::bench::*;
-use rekeyd_simulation::core::facts::{Action, Outcome, Probe};
+use rekeyd_simulation::core::facts::{Action, Content, Outcome, Probe};
 use rekeyd_simulation::core::names::TargetId;
 use rekeyd_simulation::core::plan::{Adopt, Command, NoticeKind};
 use rekeyd_simulation::core::policy::Reach;
@@ -228,5 +228,22 @@ pub fn adoption(fingerprint: &str, probe: Probe) -> Adopt {
         targets: BTreeMap::new(),
         deliver: false,
         actor: None,
+    }
+}
+
+/// Hole 3. A target left the config while it held the old key, and comes back when the overlap has passed: the old key is not
+/// revoked before the new one has been delivered there, whether the target can be read or not.
+#[test]
+pub fn a_target_that_comes_back_may_still_hold_the_old_key() {
+    for content in [Content::Holds("k1".into()), Content::Unreadable("busy".into())] {
+        let mut it = Bench::keeps().rotated();
+        it.record.held.clear();
+        it.facts.targets.insert(file(), content);
+        it.wait(days(3));
+        let actions = it.pass();
+        assert_eq!(actions, [Action::Deliver { target: file(), version: 2 }]);
+        it.answer(&actions[0], Outcome::Delivered { ms: 1 });
+        it.holds(Some("k2"));
+        assert!(it.pass().iter().any(|it| is_revoke_of(it, 1)));
     }
 }

@@ -118,6 +118,18 @@ pub fn stored_deadlines_are_believed_only_within_their_length() {
     it.creates();
 }
 
+/// Hole 18. A create failed while the clock was in 2036: the next try is not in 2036.
+#[test]
+pub fn the_wait_after_a_failure_is_believed_only_within_its_length() {
+    let mut it = Bench::keeps().due();
+    let create = it.creates();
+    it.answer(&create, lost());
+    it.lists(vec![]).wait(minutes(1));
+    it.record.retry_at = Some(it.now.plus(days(3650)));
+    it.rests();
+    it.wait(days(1)).creates();
+}
+
 /// Hole 18. An announced moment that lies in 2036 comes down to what the policy says.
 #[test]
 pub fn an_announced_moment_is_believed_only_within_its_length() {
