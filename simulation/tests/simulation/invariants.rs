@@ -447,6 +447,7 @@ impl Sim {
         let booked = |key: &Key| {
             let mut records = self.agents.iter().flat_map(|it| &it.durable.records);
             records.any(|it| it.live_versions().any(|it| it.fingerprint == key.fingerprint))
+                || self.agents.iter().any(|it| is_told(it, key.fingerprint.as_str()))
         };
         let idle = |token: &&Token| {
             let mut own = self.world.keys.iter().filter(|it| it.token.as_ref() == Some(token)).peekable();
