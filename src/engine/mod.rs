@@ -261,7 +261,7 @@ impl Engine {
     }
 
     /// Decide: on the books as they are now, if they are still those that were asked about.
-    fn decide(&mut self, observed: Observed) {
+    fn decide(&mut self, mut observed: Observed) {
         let name = observed.name.clone();
         let now = clock::now();
         let same_config = self.books.generation == observed.generation;
@@ -273,6 +273,8 @@ impl Engine {
         self.compare_clocks(&policy.account);
         let Some(before) = self.books.records.get(&name).cloned() else { return };
         let account = self.books.account(&policy.account);
+        // The clock may have jumped since the look began, and `now` is read from it.
+        observed.facts.clock_suspect |= self.clock.is_suspect();
         let plan = decide(&before, &account, &observed.facts, &policy, &self.books.by, now);
         let Plan { change, actions, wake_at, blocked } = plan;
         let rolled_back = change.rolled_back;

@@ -98,6 +98,10 @@ impl Agent {
     pub fn clock(&self, now: Ms) -> Timestamp {
         Timestamp(now + self.skew)
     }
+
+    fn is_clock_suspect(&self) -> bool {
+        self.skew.abs() > SKEW_NOTICED
+    }
 }
 
 impl Sim {
@@ -120,7 +124,7 @@ impl Sim {
         let record = it.record(key).clone();
         let account = it.account(&it.account_id(key));
         let policy = it.working(key);
-        let suspect = it.skew.abs() > SKEW_NOTICED;
+        let suspect = it.is_clock_suspect();
         let look = look(&record, &account, &policy, it.clock(self.now));
         let service = self.world.service(&account.id);
         let mut facts = Facts { clock_suspect: suspect, ..Facts::default() };
@@ -212,6 +216,8 @@ impl Sim {
         let policy = it.working(key);
         let by = it.by.clone();
         let mut facts = observed.facts;
+        // The clock may have jumped since the look began, and the decision reads it anew.
+        facts.clock_suspect |= it.is_clock_suspect();
         for fingerprint in candidates(&record, &account, &facts, &policy) {
             let said = self.world.probe(&fingerprint, self.now, &mut self.rng, self.fault);
             set_probe(&mut facts, &fingerprint, said);

@@ -90,8 +90,10 @@ impl Sim {
             match action {
                 Action::Create { token, .. } => self.check_begin(agent, key, old, plan, token, now),
                 Action::Revoke(Revoke { what: Revokee::Version(number), .. }) => {
+                    // One that nobody ever had (a create that was answered after all) disturbs nobody: it waits for no window.
+                    let delivered = plan.change.record.version(*number).is_some_and(|it| it.delivered);
                     let windows = !self.agents[agent].policies[key].windows.is_empty();
-                    if windows && !is_night(now.0) && self.row.world == Disturbance::Windows {
+                    if delivered && windows && !is_night(now.0) && self.row.world == Disturbance::Windows {
                         self.broken(Rule::Window, || format!("version {number} is revoked by day"));
                     }
                 }
@@ -422,16 +424,37 @@ impl Sim {
             return;
         }
         let live: Vec<Key> = self.world.keys.iter().filter(|it| it.live(self.now)).cloned().collect();
+        let mut spare = self.spare_reports();
         for key in live {
             let Maker::Agent(_) = key.maker else { continue };
             // A second daemon may have taken it over: then it is on that one's books.
             let known = self.agents.iter().any(|it| self.is_accounted_for(it, &key));
-            if !known && !self.is_hidden(&key) {
+            if !known && !self.is_hidden(&key) && !take_like(&mut spare, key.token.as_ref()) {
                 self.broken(Rule::Lost, || {
                     format!("{} (token {:?}) lives, and nobody knows", key.fingerprint, key.token)
                 });
             }
         }
+    }
+
+    /// The lost creates that were told, or are watched, although the keys that they made need that no more. Where keys bear no names, a key
+    /// is told apart from its siblings by nobody: of two lost creates, one is explained by the first key that appears, and the
+    /// one that is told stands for the other's key. Their count is what must be right.
+    fn spare_reports(&self) -> Vec<Token> {
+        if !self.row.kind.recover.is_difference() {
+            return Vec::new();
+        }
+        let booked = |key: &Key| {
+            let mut records = self.agents.iter().flat_map(|it| &it.durable.records);
+            records.any(|it| it.live_versions().any(|it| it.fingerprint == key.fingerprint))
+                || self.agents.iter().any(|it| is_told(it, key.fingerprint.as_str()))
+        };
+        let idle = |token: &&Token| {
+            let mut own = self.world.keys.iter().filter(|it| it.token.as_ref() == Some(token)).peekable();
+            own.peek().is_some() && own.all(|it| !it.live(self.now) || booked(it))
+        };
+        let covered = |token: &&Token| self.agents.iter().any(|it| is_covered(it, token));
+        self.tokens.iter().filter(covered).filter(idle).cloned().collect()
     }
 
     /// The limit of what can be known: where keys bear no names, somebody else's key that was made at about the same time
@@ -444,13 +467,28 @@ impl Sim {
 
     fn is_accounted_for(&self, agent: &Agent, key: &Key) -> bool {
         let booked = |record: &Rc<Record>| record.live_versions().any(|it| it.fingerprint == key.fingerprint);
-        let token = key.token.as_ref().map(ToString::to_string).unwrap_or_default();
-        let watched =
-            agent.durable.accounts.values().any(|it| key.token.as_ref().is_some_and(|t| it.open.contains_key(t)));
-        let told = agent.notices.iter().filter(|it| it.kind == NoticeKind::RevokeNeeded).any(|it| {
-            let names = |text: &str| [token.as_str(), key.fingerprint.as_str()].iter().any(|it| text.contains(it));
-            it.fingerprint.as_ref() == Some(&key.fingerprint) || names(&it.summary) || names(&it.incident)
-        });
-        watched || told || agent.durable.records.iter().any(booked)
+        let told = is_told(agent, key.fingerprint.as_str())
+            || agent
+                .notices
+                .iter()
+                .any(|it| it.kind == NoticeKind::RevokeNeeded && it.fingerprint.as_ref() == Some(&key.fingerprint));
+        let covered = key.token.as_ref().is_some_and(|it| is_covered(agent, it));
+        covered || told || agent.durable.records.iter().any(booked)
     }
+}
+
+/// Whether a lost create is watched, or was reported to the owners.
+fn is_covered(agent: &Agent, token: &Token) -> bool {
+    agent.durable.accounts.values().any(|it| it.open.contains_key(token)) || is_told(agent, &token.to_string())
+}
+
+fn is_told(agent: &Agent, what: &str) -> bool {
+    let mut told = agent.notices.iter().filter(|it| it.kind == NoticeKind::RevokeNeeded);
+    told.any(|it| it.summary.contains(what) || it.incident.contains(what))
+}
+
+/// Takes a lost create of the same key and the same daemon out of the spare ones, if there is one.
+fn take_like(spare: &mut Vec<Token>, token: Option<&Token>) -> bool {
+    let like = |it: &Token| token.is_some_and(|own| own.name == it.name && own.by.install == it.by.install);
+    spare.iter().position(like).map(|it| spare.remove(it)).is_some()
 }
