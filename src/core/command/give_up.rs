@@ -1,11 +1,11 @@
 //! The verbs that go back to the old key: `abandon`, while the new one is not in use yet, and `rollback`, once it is.
 use crate::core::due;
+use crate::core::gate;
 use crate::core::pass::Pass;
 use crate::core::plan::CommandRefused;
 use crate::core::policy::OnCreate;
 use crate::core::record::{Phase, RotationResult};
 use crate::core::rules::Rule;
-use crate::core::window;
 
 impl Pass<'_> {
     pub(super) fn abandon(&mut self) -> Result<(), CommandRefused> {
@@ -28,9 +28,7 @@ impl Pass<'_> {
         self.enter(Phase::Steady);
         self.record.wish = None;
         self.finish_rotation(RotationResult::Failed);
-        // The next attempt is in the next window.
-        let next = window::opening_from(&self.policy.windows, self.now).map(|it| it.opens);
-        self.record.retry_at = Some(next.unwrap_or(self.now.plus(self.policy.stuck_after)));
+        self.record.retry_at = Some(gate::next_attempt(self.policy, self.now));
         Ok(())
     }
 
