@@ -20,8 +20,10 @@ const REFERENCE: Timestamp = Timestamp(1_798_761_600_000);
 const YEAR: Duration = Duration::from_secs((366 + 31) * 24 * 60 * 60);
 /// An opening moves by this when the clocks are changed; that is nobody's fault.
 const CHANGE_OF_CLOCKS: Duration = Duration::from_secs(60 * 60);
-/// Openings nearer to each other than this part of the time for each attempt count as one.
+/// Openings nearer to each other than this part of the time that there is for each attempt count as one,
 const NEARNESS: u32 = 8;
+/// but never openings that are further apart than this.
+const NEAREST: Duration = Duration::from_secs(6 * 60 * 60);
 /// At most this many openings are looked at in one search.
 const LOOKS: usize = 2000;
 
@@ -130,7 +132,8 @@ impl Search<'_> {
             return self.longest_freeze(calendar, from, to);
         }
         let apart = self.time / self.attempts.saturating_mul(NEARNESS);
-        let next = |it: &Timestamp| calendar.opens_from(it.plus(apart.max(Duration::from_secs(1))));
+        let apart = apart.clamp(Duration::from_secs(1), NEAREST);
+        let next = |it: &Timestamp| calendar.opens_from(it.plus(apart));
         let Some(first) = calendar.opens_from(from) else { return Some((0, from)) };
         let seen_until = to.plus(self.time).plus(CHANGE_OF_CLOCKS);
         let openings = std::iter::successors(Some(first), next).take_while(|it| *it <= seen_until);
