@@ -19,6 +19,8 @@ mod accounts;
 mod belief;
 #[path = "holes/bench.rs"]
 mod bench;
+#[path = "holes/calendar.rs"]
+mod calendar;
 #[path = "holes/cutover.rs"]
 mod cutover;
 #[path = "holes/drift.rs"]
