@@ -25,6 +25,8 @@ mod calendar;
 mod cutover;
 #[path = "holes/drift.rs"]
 mod drift;
+#[path = "holes/freezes.rs"]
+mod freezes;
 #[path = "holes/healing.rs"]
 mod healing;
 #[path = "holes/issuing.rs"]
