@@ -29,6 +29,8 @@ mod drift;
 mod freezes;
 #[path = "holes/healing.rs"]
 mod healing;
+#[path = "holes/incidents.rs"]
+mod incidents;
 #[path = "holes/issuing.rs"]
 mod issuing;
 #[path = "holes/retiring.rs"]
