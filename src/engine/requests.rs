@@ -1,8 +1,9 @@
 //! What the engine is asked: answered from the books, once what was changed is durable.
 use super::Engine;
 use super::event::{Event, FoundSecrets};
-use super::handle::{Done, History, NoticeRow, ReadRow, Refused, Request, Snapshot};
+use super::handle::{By, CommandRow, Done, History, NoticeRow, ReadRow, Refused, Request, Snapshot, Which};
 use super::observe::contents;
+use super::{audit, selection};
 use crate::clock;
 use crate::config::settings::Settings;
 use crate::core::command::command;
@@ -16,6 +17,9 @@ use crate::store::{HistoryRow, OutboxState, Store, StoreError};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
+/// What a verb for several keys came to for one of them.
+type PerKey = (KeyName, Result<Done, Refused>);
+
 impl Engine {
     pub(super) fn answer(&mut self, request: Request) {
         match request {
@@ -23,7 +27,15 @@ impl Engine {
                 let snapshot = self.snapshot();
                 self.reply(reply, snapshot);
             }
-            Request::Command { name, command, secret, reply } => self.carry_out(name, *command, secret, reply),
+            Request::Command { name, command, secret, by, reply } => self.carry_out(name, *command, secret, by, reply),
+            Request::Commands { which, command, by, reply } => {
+                let done = self.fold_commands(&which, &command, &by);
+                self.reply(reply, done);
+            }
+            Request::Settings(reply) => {
+                let settings = Arc::clone(&self.books.settings);
+                self.reply(reply, settings);
+            }
             Request::Probe { name, secret, reply } => self.probe(&name, secret, reply),
             Request::Reveal { name, actor, reply } => {
                 let revealed = self.reveal(&name, &actor);
@@ -76,15 +88,16 @@ impl Engine {
         name: KeyName,
         command: Command,
         secret: Option<Secret>,
+        by: By,
         reply: oneshot::Sender<Result<Done, Refused>>,
     ) {
         match command {
             // What the targets hold decides whether a key may be adopted: look first, then come back.
             Command::Adopt(adopt) if adopt.targets.is_empty() && self.has_targets(&name) => {
-                self.look_then_adopt(name, adopt, secret, reply);
+                self.look_then_adopt(name, adopt, secret, by, reply);
             }
             command => {
-                let done = self.fold_command(&name, &command, secret);
+                let done = self.fold_command(&name, &command, secret, &by);
                 self.reply(reply, done);
             }
         }
@@ -99,6 +112,7 @@ impl Engine {
         name: KeyName,
         adopt: Adopt,
         secret: Option<Secret>,
+        by: By,
         reply: oneshot::Sender<Result<Done, Refused>>,
     ) {
         let targets = self.books.key(&name).map(|it| it.targets).unwrap_or_default();
@@ -111,11 +125,27 @@ impl Engine {
                 targets.insert(crate::core::names::TargetId::new("none", ""), crate::core::facts::Content::Absent);
             }
             let command = Box::new(Command::Adopt(Adopt { targets, ..adopt }));
-            let _ = events.send(Event::Request(Request::Command { name, command, secret, reply })).await;
+            let _ = events.send(Event::Request(Request::Command { name, command, secret, by, reply })).await;
         });
     }
 
-    fn fold_command(&mut self, name: &KeyName, asked: &Command, secret: Option<Secret>) -> Result<Done, Refused> {
+    /// For each of the keys: what is refused for one is done for the others all the same.
+    fn fold_commands(&mut self, which: &Which, asked: &Command, by: &By) -> Result<Vec<PerKey>, Refused> {
+        let names = selection::names(which, &self.books.settings, &self.books.records)?;
+        let one = |name: KeyName| {
+            let done = self.fold_command(&name, asked, None, by);
+            (name, done)
+        };
+        Ok(names.into_iter().map(one).collect())
+    }
+
+    fn fold_command(
+        &mut self,
+        name: &KeyName,
+        asked: &Command,
+        secret: Option<Secret>,
+        by: &By,
+    ) -> Result<Done, Refused> {
         let missing = || Refused::NoSuchKey(name.clone());
         let policy = self.books.policy(name).ok_or_else(missing)?;
         let record = self.books.records.get(name).cloned().ok_or_else(missing)?;
@@ -124,6 +154,10 @@ impl Engine {
         let attempt = change.record.rotation.as_ref().map(|it| it.attempt);
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
         self.books.enter(change, &secrets);
+        let row = audit::row(name, asked, by, clock::now());
+        self.books.edit(|it| it.history.push(row));
+        let actor = &by.actor;
+        tracing::info!(key = %name, verb = audit::verb(asked), user = actor.user, uid = actor.uid, "an operator's verb");
         self.begin_pass(name);
         let message = match asked {
             Command::Rotate(_) if attempt.is_some() => "a rotation is under way".to_owned(),
@@ -190,6 +224,9 @@ fn history(
             HistoryRow::Rotation { name, rotation } => history.rotations.push((name, rotation)),
             HistoryRow::Read { name, at, by, version, via } => {
                 history.reads.push(ReadRow { name, at, by, version, via });
+            }
+            HistoryRow::Command { name, at, verb, options, actor, reason } => {
+                history.commands.push(CommandRow { name, at, verb, options, actor, reason });
             }
             HistoryRow::Notice { notice, owner } => {
                 let rows = store.outbox(&notice.id)?.into_iter().filter(|it| it.owner == owner);
