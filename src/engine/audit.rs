@@ -24,15 +24,22 @@ pub(super) fn verb(command: &Command) -> &'static str {
         Command::Resume => "resume",
         Command::Abandon => "abandon",
         Command::Adopt(_) => "adopt",
+        Command::Pause(_) => "pause",
+        Command::Rollback => "rollback",
+        Command::Ack { .. } => "ack",
+        Command::Retire => "retire",
+        Command::Forget => "forget",
     }
 }
 
 /// As the command line spells them.
 fn options(command: &Command) -> Vec<String> {
-    let given: Vec<(&str, bool)> = match command {
-        Command::Rotate(it) => vec![("--now", it.now), ("--compromised", it.compromised)],
-        Command::Adopt(it) => vec![("--unverified", it.unverified), ("--deliver", it.deliver)],
+    let given = |options: &[(&str, bool)]| options.iter().filter(|it| it.1).map(|it| it.0.to_owned()).collect();
+    match command {
+        Command::Rotate(it) => given(&[("--now", it.now), ("--compromised", it.compromised)]),
+        Command::Adopt(it) => given(&[("--unverified", it.unverified), ("--deliver", it.deliver)]),
+        Command::Pause(it) => it.until.map(|until| format!("--until {until}")).into_iter().collect(),
+        Command::Ack { revoked } => given(&[("--revoked", *revoked)]),
         _ => Vec::new(),
-    };
-    given.into_iter().filter(|it| it.1).map(|it| it.0.to_owned()).collect()
+    }
 }

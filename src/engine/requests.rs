@@ -3,7 +3,7 @@ use super::Engine;
 use super::event::{Event, FoundSecrets};
 use super::handle::{By, CommandRow, Done, History, NoticeRow, ReadRow, Refused, Request, Snapshot, Which};
 use super::observe::contents;
-use super::{audit, selection};
+use super::{answers, audit, selection};
 use crate::clock;
 use crate::config::settings::Settings;
 use crate::core::command::command;
@@ -152,6 +152,7 @@ impl Engine {
         let account = self.books.account(&policy.account);
         let change = command(&record, &account, asked, &policy, clock::now())?;
         let attempt = change.record.rotation.as_ref().map(|it| it.attempt);
+        let message = answers::message(asked, &record, &change.record, &policy);
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
         self.books.enter(change, &secrets);
         let row = audit::row(name, asked, by, clock::now());
@@ -159,25 +160,6 @@ impl Engine {
         let actor = &by.actor;
         tracing::info!(key = %name, verb = audit::verb(asked), user = actor.user, uid = actor.uid, "an operator's verb");
         self.begin_pass(name);
-        let message = match asked {
-            Command::Rotate(_) if attempt.is_some() => "a rotation is under way".to_owned(),
-            Command::Rotate(wish) if wish.now => "the rotation begins now".to_owned(),
-            Command::Rotate(_) => "the rotation begins in the next window".to_owned(),
-            Command::Resume => "it goes on".to_owned(),
-            Command::Abandon => "the new key is given up; the old one stays in use".to_owned(),
-            Command::Adopt(_) => "adopted".to_owned(),
-            Command::Pause(it) => match it.until {
-                Some(until) => format!("nothing is begun or revoked until {}", until.whole_second()),
-                None => "nothing is begun or revoked until it is resumed".to_owned(),
-            },
-            Command::Rollback => "the previous version is checked, then delivered again".to_owned(),
-            Command::Ack { revoked: true } => "the old versions are booked as revoked".to_owned(),
-            Command::Ack { revoked: false } => {
-                "what is firing is told again only when it changes or gets worse".to_owned()
-            }
-            Command::Retire => "its versions are revoked and its targets emptied".to_owned(),
-            Command::Forget => "forgotten; what happened stays in the history".to_owned(),
-        };
         let attempt = attempt.or(matches!(asked, Command::Rotate(_)).then_some(record.last_attempt + 1));
         Ok(Done { message, attempt })
     }
