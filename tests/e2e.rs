@@ -27,7 +27,11 @@ mod operator;
 mod regressions;
 #[path = "e2e/rig.rs"]
 mod rig;
+#[path = "e2e/rights.rs"]
+mod rights;
 #[path = "e2e/rotation.rs"]
 mod rotation;
+#[path = "e2e/verbs.rs"]
+mod verbs;
 #[path = "e2e/watch.rs"]
 mod watch;
