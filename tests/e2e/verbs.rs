@@ -73,9 +73,10 @@ impl Scene {
         for (_, name) in VERBS {
             let (path, world) = (rig.key_file(name), &rig.world);
             let (announce, overlap) = (world.announce.as_secs(), world.overlap.as_millis());
+            let create = if service == Service::Infobip { "create = { name = \"billing\" }\n" } else { "" };
             let section = format!(
                 "[keys.{name}]\nprovider = \"{}\"\nowners = [\"payments\"]\ninitial = \"{}\"\nvalid_for = \"2h\"\n\
-                 rotate_before = \"10m\"\noverlap = \"{overlap}ms\"\nannounce = \"{announce}s\"\n\
+                 rotate_before = \"10m\"\noverlap = \"{overlap}ms\"\nannounce = \"{announce}s\"\n{create}\
                  [[keys.{name}.deliver]]\nkind = \"file\"\npath = {path:?}\n\
                  then = {{ command = [\"/bin/sh\", {script:?}] }}\n\n",
                 service.kind(),
@@ -340,7 +341,7 @@ async fn halted() {
         /* rollback */ No("a rotation is under way"),
         /* abandon  */ Yes("the attempt is given up", Rests(1)),
         /* adopt    */ Yes("adopted", Rests(2)),
-        /* ack      */ Yes("told again only when it changes", In(PhaseName::Halted)),
+        /* ack      */ Yes("told again only when it becomes something else", In(PhaseName::Halted)),
         /* revoked  */ No("no old version waits"),
         /* retire   */ MANAGED,
         /* forget   */ MANAGED,
