@@ -286,7 +286,11 @@ async fn verify() {
         /* forget   */ MANAGED,
         /* reveal   */ Yes("", Shown),
     ];
-    scene.check(row, |rig| rig.sim.behave(Service::Infobip, |it| it.accept_after_ms = 0)).await;
+    let accepted = |rig: &Rig| {
+        rig.sim.behave(Service::Infobip, |it| it.accept_after_ms = 0);
+        rig.sim.accept_new_keys(Service::Infobip);
+    };
+    scene.check(row, accepted).await;
 }
 
 #[tokio::test]
