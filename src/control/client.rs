@@ -1,7 +1,7 @@
 //! The operator's end of the control socket.
 use super::problem::{Kind, MEDIA_TYPE, Problem};
 use super::protocol::{HistoryReport, KeyStatus, PlanReport, Status, Time};
-use super::requests::{AdoptRequest, DoneReport, Revealed, RotateRequest};
+use super::requests::{AdoptReport, AdoptRequest, DoneReport, Revealed, RotateRequest};
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde::de::DeserializeOwned;
 use std::error::Error;
@@ -100,7 +100,7 @@ impl Client {
     }
 
     /// Takes over a key in use.
-    pub async fn adopt(&self, key: &str, ask: &AdoptRequest) -> Result<DoneReport, ClientError> {
+    pub async fn adopt(&self, key: &str, ask: &AdoptRequest) -> Result<AdoptReport, ClientError> {
         self.fetch(self.on_key(Method::PUT, key, "/secret").json(ask)).await
     }
 

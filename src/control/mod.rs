@@ -1,5 +1,6 @@
 //! The control socket: what operators see and ask for. `protocol` is the JSON on the wire, `view` derives it from what the
 //! engine knows, `server` answers on the socket, `client` asks there.
+mod adopt;
 pub mod client;
 pub mod problem;
 pub mod protocol;

@@ -1,4 +1,5 @@
 //! The daemon's end of the control socket: HTTP/1.1 with JSON on a Unix socket.
+use super::adopt;
 use super::problem::{Fault, Kind, MEDIA_TYPE, Problem};
 use super::rights::{Peer, Right};
 use super::verbs::{self, Caller};
@@ -179,7 +180,7 @@ fn router(desk: Desk) -> Router {
         .route("/v1/reload", post(verbs::reload))
         .route("/v1/keys/{key}", get(verbs::key))
         .route("/v1/keys/{key}/history", get(verbs::key_history))
-        .route("/v1/keys/{key}/secret", get(verbs::reveal).put(verbs::adopt))
+        .route("/v1/keys/{key}/secret", get(verbs::reveal).put(adopt::adopt))
         .route("/v1/keys/{key}/rotate", post(verbs::rotate))
         .route("/v1/keys/{key}/resume", post(verbs::resume))
         .route("/v1/keys/{key}/abandon", post(verbs::abandon))

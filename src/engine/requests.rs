@@ -1,14 +1,13 @@
 //! What the engine is asked: answered from the books, once what was changed is durable.
 use super::Engine;
-use super::event::{Event, FoundSecrets};
+use super::adopt::{AdoptRefused, has_seen_all};
+use super::event::FoundSecrets;
 use super::handle::{Done, History, NoticeRow, ReadRow, Refused, Request, Snapshot};
-use super::observe::contents;
 use crate::clock;
 use crate::config::settings::Settings;
 use crate::core::command::command;
-use crate::core::facts::Probe;
 use crate::core::names::KeyName;
-use crate::core::plan::{Adopt, Command};
+use crate::core::plan::Command;
 use crate::core::record::{Actor, VersionNo};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
@@ -24,7 +23,7 @@ impl Engine {
                 self.reply(reply, snapshot);
             }
             Request::Command { name, command, secret, reply } => self.carry_out(name, *command, secret, reply),
-            Request::Probe { name, secret, reply } => self.probe(&name, secret, reply),
+            Request::Adopt { name, offer, reply } => self.adopt(name, *offer, reply),
             Request::Reveal { name, actor, reply } => {
                 let revealed = self.reveal(&name, &actor);
                 self.reply(reply, revealed);
@@ -46,7 +45,7 @@ impl Engine {
     }
 
     /// Answers once the batch is durable: nobody hears of what might yet be lost.
-    fn reply<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
+    pub(super) fn reply<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
         self.after_commit.push(Box::new(move || {
             // Whoever asked may have gone away.
             let _ = reply.send(answer);
@@ -78,41 +77,8 @@ impl Engine {
         secret: Option<Secret>,
         reply: oneshot::Sender<Result<Done, Refused>>,
     ) {
-        match command {
-            // What the targets hold decides whether a key may be adopted: look first, then come back.
-            Command::Adopt(adopt) if adopt.targets.is_empty() && self.has_targets(&name) => {
-                self.look_then_adopt(name, adopt, secret, reply);
-            }
-            command => {
-                let done = self.fold_command(&name, &command, secret);
-                self.reply(reply, done);
-            }
-        }
-    }
-
-    fn has_targets(&self, name: &KeyName) -> bool {
-        self.books.settings.keys.get(name).is_some_and(|it| !it.targets.is_empty())
-    }
-
-    fn look_then_adopt(
-        &mut self,
-        name: KeyName,
-        adopt: Adopt,
-        secret: Option<Secret>,
-        reply: oneshot::Sender<Result<Done, Refused>>,
-    ) {
-        let targets = self.books.key(&name).map(|it| it.targets).unwrap_or_default();
-        let parcels = self.books.parcels(&name);
-        let events = self.events.clone();
-        tokio::spawn(async move {
-            let mut targets = contents(&targets, &parcels).await;
-            if targets.is_empty() {
-                // None can be looked at; an entry for none of them says that it was tried.
-                targets.insert(crate::core::names::TargetId::new("none", ""), crate::core::facts::Content::Absent);
-            }
-            let command = Box::new(Command::Adopt(Adopt { targets, ..adopt }));
-            let _ = events.send(Event::Request(Request::Command { name, command, secret, reply })).await;
-        });
+        let done = self.fold_command(&name, &command, secret);
+        self.reply(reply, done);
     }
 
     fn fold_command(&mut self, name: &KeyName, asked: &Command, secret: Option<Secret>) -> Result<Done, Refused> {
@@ -120,6 +86,11 @@ impl Engine {
         let policy = self.books.policy(name).ok_or_else(missing)?;
         let record = self.books.records.get(name).cloned().ok_or_else(missing)?;
         let account = self.books.account(&policy.account);
+        if let Command::Adopt(it) = asked
+            && !has_seen_all(it, &policy)
+        {
+            return Err(AdoptRefused::ConfigChanged.into());
+        }
         let change = command(&record, &account, asked, &policy, clock::now())?;
         let attempt = change.record.rotation.as_ref().map(|it| it.attempt);
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
@@ -135,16 +106,6 @@ impl Engine {
         };
         let attempt = attempt.or(matches!(asked, Command::Rotate(_)).then_some(record.last_attempt + 1));
         Ok(Done { message, attempt })
-    }
-
-    fn probe(&mut self, name: &KeyName, secret: Secret, reply: oneshot::Sender<Result<Probe, Refused>>) {
-        let service = self.books.key(name).zip(self.books.policy(name));
-        let service = service.and_then(|(key, policy)| self.books.service(&key, &policy.account));
-        let Some(service) = service else {
-            let refused = Err(Refused::NoSuchKey(name.clone()));
-            return self.reply(reply, refused);
-        };
-        tokio::spawn(async move { reply.send(Ok(service.probe(&secret).await)) });
     }
 
     fn reveal(&mut self, name: &KeyName, actor: &Actor) -> Result<(VersionNo, Secret), Refused> {
