@@ -7,7 +7,7 @@ use super::verbs::{Body, Caller, body_of, name, read, snapshot};
 use crate::core::facts::{Content, Probe};
 use crate::core::names::{Fingerprint, KeyName, TargetId};
 use crate::engine::adopt::{AdoptRefused, Adoption, Offer};
-use crate::engine::handle::{Refused, Request, Snapshot};
+use crate::engine::handle::{By, Refused, Request, Snapshot};
 use axum::Json;
 use axum::extract::{ConnectInfo, Path, State};
 
@@ -17,7 +17,7 @@ pub(super) async fn adopt(
     Path(key): Path<String>,
     body: Body,
 ) -> Result<Json<AdoptReport>, Problem> {
-    let actor = peer.may(Right::Own, "adopt", desk.service)?;
+    let actor = desk.may(peer, Right::Own, "adopt").await?;
     let ask: AdoptRequest = read(&body_of(body)?, "adopt")?;
     let secret = ask.secret.map(|it| it.0);
     if secret.is_some() == ask.from_target {
@@ -38,7 +38,7 @@ pub(super) async fn adopt(
         unverified: ask.unverified,
         deliver: ask.deliver,
         dry_run: ask.dry_run,
-        actor: Some(actor),
+        by: By { actor, reason: None },
     };
     let (asked, offer) = (name.clone(), Box::new(offer));
     let answer = server::ask(&desk.engine, |reply| Request::Adopt { name: asked, offer, reply }).await?;

@@ -1,14 +1,14 @@
-//! What each path of the control socket does. Reading is for everybody at the socket; the rest asks [`Peer::may`] first.
+//! What each path of the control socket does. Reading is for everybody at the socket; the rest asks [`Desk::may`] first.
 use super::problem::{Kind, Problem};
 use super::protocol::{HistoryReport, KeyStatus, PlanReport, Status, Time};
-use super::requests::{DoneReport, Revealed, RotateRequest, SecretText};
+use super::requests::{DoneReport, Revealed, SecretText};
 use super::rights::{Peer, Right};
 use super::server::{self, BODY_BYTES, Desk};
 use super::view;
 use crate::core::names::KeyName;
 use crate::core::plan::Command;
-use crate::core::record::{Actor, Trigger, Wish};
-use crate::engine::handle::{Request, Snapshot};
+use crate::core::record::Actor;
+use crate::engine::handle::{By, Request, Snapshot};
 use crate::humane::HumanDuration;
 use crate::secret::Secret;
 use axum::Json;
@@ -21,10 +21,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// The longest reason that an operator may give, in bytes.
-const REASON_BYTES: usize = 1024;
-
-type Answer<T> = Result<Json<T>, Problem>;
+pub(super) type Answer<T> = Result<Json<T>, Problem>;
 pub(super) type Caller = ConnectInfo<Peer>;
 pub(super) type Body = Result<Bytes, BytesRejection>;
 
@@ -76,54 +73,12 @@ pub(super) async fn key_history(
     past(&desk, Some(name(&key)?), query).await
 }
 
-pub(super) async fn rotate(
-    State(desk): State<Desk>,
-    ConnectInfo(peer): Caller,
-    Path(key): Path<String>,
-    body: Body,
-) -> Answer<DoneReport> {
-    let actor = peer.may(Right::Operate, "rotate", desk.service)?;
-    let body = body_of(body)?;
-    let ask: RotateRequest = if body.is_empty() { RotateRequest::default() } else { read(&body, "rotate")? };
-    if ask.reason.as_ref().is_some_and(|it| it.len() > REASON_BYTES) {
-        return Err(bad(format!("a reason has at most {REASON_BYTES} bytes")));
-    }
-    let wish = Wish {
-        trigger: Trigger::Operator,
-        actor: Some(actor),
-        reason: ask.reason,
-        now: ask.now,
-        compromised: ask.compromised,
-    };
-    command(&desk, &key, Command::Rotate(wish), None).await
-}
-
-pub(super) async fn resume(
-    State(desk): State<Desk>,
-    ConnectInfo(peer): Caller,
-    Path(key): Path<String>,
-) -> Answer<DoneReport> {
-    let actor = peer.may(Right::Operate, "resume", desk.service)?;
-    tracing::info!(key, by = who(&actor), "resume asked for");
-    command(&desk, &key, Command::Resume, None).await
-}
-
-pub(super) async fn abandon(
-    State(desk): State<Desk>,
-    ConnectInfo(peer): Caller,
-    Path(key): Path<String>,
-) -> Answer<DoneReport> {
-    let actor = peer.may(Right::Own, "abandon", desk.service)?;
-    tracing::info!(key, by = who(&actor), "abandon asked for");
-    command(&desk, &key, Command::Abandon, None).await
-}
-
 pub(super) async fn reveal(
     State(desk): State<Desk>,
     ConnectInfo(peer): Caller,
     Path(key): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
-    let actor = peer.may(Right::Own, "reveal", desk.service)?;
+    let actor = desk.may(peer, Right::Own, "reveal").await?;
     let name = name(&key)?;
     tracing::info!(key, by = who(&actor), "secret revealed");
     let asked = name.clone();
@@ -137,7 +92,7 @@ pub(super) async fn reveal(
 }
 
 pub(super) async fn reload(State(desk): State<Desk>, ConnectInfo(peer): Caller) -> Answer<DoneReport> {
-    peer.may(Right::Own, "reload", desk.service)?;
+    desk.may(peer, Right::Own, "reload").await?;
     server::reload(&desk.engine, &desk.load).await?;
     Ok(Json(DoneReport { message: "the config on disk is in use".to_owned(), attempt: None }))
 }
@@ -158,10 +113,17 @@ async fn past(
     answer.map(|it| Json(view::history(it))).map_err(|it| Problem::refused(&spelled, &it))
 }
 
-async fn command(desk: &Desk, key: &str, command: Command, secret: Option<Secret>) -> Answer<DoneReport> {
+/// Has the engine carry out a verb for one key.
+pub(super) async fn command(
+    desk: &Desk,
+    key: &str,
+    command: Command,
+    secret: Option<Secret>,
+    by: By,
+) -> Answer<DoneReport> {
     let name = name(key)?;
     let command = Box::new(command);
-    let answer = server::ask(&desk.engine, |reply| Request::Command { name, command, secret, reply }).await?;
+    let answer = server::ask(&desk.engine, |reply| Request::Command { name, command, secret, by, reply }).await?;
     let done = answer.map_err(|it| Problem::refused(key, &it))?;
     Ok(Json(DoneReport { message: done.message, attempt: done.attempt }))
 }
@@ -196,7 +158,7 @@ fn duration(text: &str) -> Result<Duration, Problem> {
     Ok(ahead)
 }
 
-fn bad(detail: impl Into<String>) -> Problem {
+pub(super) fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(Kind::BadRequest, detail)
 }
 

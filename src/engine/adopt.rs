@@ -4,7 +4,7 @@ mod inventory;
 
 use super::Engine;
 use super::event::Event;
-use super::handle::{Done, Refused, Request};
+use super::handle::{By, Done, Refused, Request};
 use super::observe::contents;
 use super::service::Service;
 use crate::clock;
@@ -14,7 +14,7 @@ use crate::core::facts::{Content, Probe};
 use crate::core::names::{Fingerprint, KeyName, TargetId};
 use crate::core::plan::{Adopt, Command};
 use crate::core::policy::{Initial, Policy, Reach, Recover};
-use crate::core::record::{Actor, Expiry, Record};
+use crate::core::record::{Expiry, Record};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use crate::targets::{Parcel, Target};
@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
 /// What an operator says of a key that is to be adopted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Offer {
     /// The key itself; none: the one that its targets hold.
     pub secret: Option<Secret>,
@@ -49,7 +49,7 @@ pub struct Offer {
     /// Look at everything, say what would be done, and do nothing.
     pub dry_run: bool,
     /// Who asks.
-    pub actor: Option<Actor>,
+    pub by: By,
 }
 
 /// What was found out about an offered key, and what came of it.
@@ -170,8 +170,9 @@ impl Examination {
             Err(why) => return Some(Err(why)),
         };
         let (reply, answer) = oneshot::channel();
-        let (name, command, secret) = (self.name, Box::new(Command::Adopt(adopt)), Some(secret));
-        events.send(Event::Request(Request::Command { name, command, secret, reply })).await.ok()?;
+        let (name, command, by) = (self.name, Box::new(Command::Adopt(adopt)), self.offer.by);
+        let secret = Some(secret);
+        events.send(Event::Request(Request::Command { name, command, secret, by, reply })).await.ok()?;
         let done = answer.await.ok()?;
         Some(done.map(|done| Adoption { done: Some(done), ..seen }))
     }
@@ -209,7 +210,7 @@ impl Examination {
             unverified: self.offer.unverified,
             targets,
             deliver: self.offer.deliver,
-            actor: self.offer.actor.clone(),
+            actor: Some(self.offer.by.actor.clone()),
         };
         // What the core thinks of it comes first: the dates of a dead key matter to nobody.
         command(&self.record, &self.account, &Command::Adopt(adopt.clone()), &self.policy, self.now)?;

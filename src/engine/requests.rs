@@ -2,7 +2,8 @@
 use super::Engine;
 use super::adopt::{AdoptRefused, has_seen_all};
 use super::event::FoundSecrets;
-use super::handle::{Done, History, NoticeRow, ReadRow, Refused, Request, Snapshot};
+use super::handle::{By, CommandRow, Done, History, NoticeRow, ReadRow, Refused, Request, Snapshot, Which};
+use super::{audit, selection};
 use crate::clock;
 use crate::config::settings::Settings;
 use crate::core::command::command;
@@ -15,6 +16,9 @@ use crate::store::{HistoryRow, OutboxState, Store, StoreError};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
+/// What a verb for several keys came to for one of them.
+type PerKey = (KeyName, Result<Done, Refused>);
+
 impl Engine {
     pub(super) fn answer(&mut self, request: Request) {
         match request {
@@ -22,7 +26,18 @@ impl Engine {
                 let snapshot = self.snapshot();
                 self.reply(reply, snapshot);
             }
-            Request::Command { name, command, secret, reply } => self.carry_out(name, *command, secret, reply),
+            Request::Command { name, command, secret, by, reply } => {
+                let done = self.fold_command(&name, &command, secret, &by);
+                self.reply(reply, done);
+            }
+            Request::Commands { which, command, by, reply } => {
+                let done = self.fold_commands(&which, &command, &by);
+                self.reply(reply, done);
+            }
+            Request::Settings(reply) => {
+                let settings = Arc::clone(&self.books.settings);
+                self.reply(reply, settings);
+            }
             Request::Adopt { name, offer, reply } => self.adopt(name, *offer, reply),
             Request::Reveal { name, actor, reply } => {
                 let revealed = self.reveal(&name, &actor);
@@ -70,18 +85,23 @@ impl Engine {
         }
     }
 
-    fn carry_out(
-        &mut self,
-        name: KeyName,
-        command: Command,
-        secret: Option<Secret>,
-        reply: oneshot::Sender<Result<Done, Refused>>,
-    ) {
-        let done = self.fold_command(&name, &command, secret);
-        self.reply(reply, done);
+    /// For each of the keys: what is refused for one is done for the others all the same.
+    fn fold_commands(&mut self, which: &Which, asked: &Command, by: &By) -> Result<Vec<PerKey>, Refused> {
+        let names = selection::names(which, &self.books.settings, &self.books.records)?;
+        let one = |name: KeyName| {
+            let done = self.fold_command(&name, asked, None, by);
+            (name, done)
+        };
+        Ok(names.into_iter().map(one).collect())
     }
 
-    fn fold_command(&mut self, name: &KeyName, asked: &Command, secret: Option<Secret>) -> Result<Done, Refused> {
+    fn fold_command(
+        &mut self,
+        name: &KeyName,
+        asked: &Command,
+        secret: Option<Secret>,
+        by: &By,
+    ) -> Result<Done, Refused> {
         let missing = || Refused::NoSuchKey(name.clone());
         let policy = self.books.policy(name).ok_or_else(missing)?;
         let record = self.books.records.get(name).cloned().ok_or_else(missing)?;
@@ -95,6 +115,10 @@ impl Engine {
         let attempt = change.record.rotation.as_ref().map(|it| it.attempt);
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
         self.books.enter(change, &secrets);
+        let row = audit::row(name, asked, by, clock::now());
+        self.books.edit(|it| it.history.push(row));
+        let actor = &by.actor;
+        tracing::info!(key = %name, verb = audit::verb(asked), user = actor.user, uid = actor.uid, "an operator's verb");
         self.begin_pass(name);
         let message = match asked {
             Command::Rotate(_) if attempt.is_some() => "a rotation is under way".to_owned(),
@@ -103,6 +127,17 @@ impl Engine {
             Command::Resume => "it goes on".to_owned(),
             Command::Abandon => "the new key is given up; the old one stays in use".to_owned(),
             Command::Adopt(_) => "adopted".to_owned(),
+            Command::Pause(it) => match it.until {
+                Some(until) => format!("nothing is begun or revoked until {}", until.whole_second()),
+                None => "nothing is begun or revoked until it is resumed".to_owned(),
+            },
+            Command::Rollback => "the previous version is checked, then delivered again".to_owned(),
+            Command::Ack { revoked: true } => "the old versions are booked as revoked".to_owned(),
+            Command::Ack { revoked: false } => {
+                "what is firing is told again only when it changes or gets worse".to_owned()
+            }
+            Command::Retire => "its versions are revoked and its targets emptied".to_owned(),
+            Command::Forget => "forgotten; what happened stays in the history".to_owned(),
         };
         let attempt = attempt.or(matches!(asked, Command::Rotate(_)).then_some(record.last_attempt + 1));
         Ok(Done { message, attempt })
@@ -151,6 +186,9 @@ fn history(
             HistoryRow::Rotation { name, rotation } => history.rotations.push((name, rotation)),
             HistoryRow::Read { name, at, by, version, via } => {
                 history.reads.push(ReadRow { name, at, by, version, via });
+            }
+            HistoryRow::Command { name, at, verb, options, actor, reason } => {
+                history.commands.push(CommandRow { name, at, verb, options, actor, reason });
             }
             HistoryRow::Notice { notice, owner } => {
                 let rows = store.outbox(&notice.id)?.into_iter().filter(|it| it.owner == owner);

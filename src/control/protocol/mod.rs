@@ -4,7 +4,7 @@ mod history;
 mod plan;
 mod status;
 
-pub use history::{ChannelRow, DeliveryRow, HistoryReport, NoticeRow, PhaseRow, ReadRow, RotationRow};
+pub use history::{ChannelRow, CommandRow, DeliveryRow, HistoryReport, NoticeRow, PhaseRow, ReadRow, RotationRow};
 pub use plan::{PlanEntry, PlanReport, PlanWarning, WindowStatus};
 pub use status::{
     BlockedStatus, DaemonState, DaemonStatus, ErrorStatus, HaltedStatus, Health, KeyStatus, LastRotation, NextStep,
