@@ -1,9 +1,9 @@
 //! The daemon's end of the control socket: HTTP/1.1 with JSON on a Unix socket.
 use super::accounts::Accounts;
-use super::{adopt, commands};
 use super::problem::{Fault, Kind, MEDIA_TYPE, Problem};
 use super::rights::{Peer, Right};
 use super::verbs::{self, Caller};
+use super::{adopt, commands};
 use crate::config::settings::Settings;
 use crate::core::record::Actor;
 use crate::engine::handle::{self, Handle};

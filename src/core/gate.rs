@@ -6,7 +6,7 @@ use super::facts::{Action, Blocked, Content, Facts, Found, Preflight};
 use super::names::Token;
 use super::pass::{Pass, on_create};
 use super::policy::{Initial, OnCreate, OutsideWindow, Policy, Reach, Recover};
-use super::record::{Creating, Ended, Phase, Reason, Record, RotationResult, Trigger};
+use super::record::{Creating, Ended, Phase, Record, RotationResult, Trigger};
 use super::rules::Rule;
 use super::time::Timestamp;
 use super::window;
@@ -259,14 +259,9 @@ impl Pass<'_> {
 
     fn halts_before_create(&mut self, facts: &Facts) -> bool {
         let listed = facts.listed.iter().flat_map(|it| &it.keys);
-        let ours = listed.filter_map(|it| it.token.as_ref()).filter(|it| it.name == self.record.name);
-        let (mut foreign, mut unissued) = (false, false);
-        for token in ours {
-            foreign |= token.by.install != self.by.install;
-            unissued |= token.by == *self.by && token.n > self.record.last_token;
-        }
-        if foreign && self.holds(Rule::AnotherDaemon) {
-            self.halt(Reason::AnotherDaemon, "another installation of rekeyd issues keys under this name");
+        let mut ours = listed.filter_map(|it| it.token.as_ref()).filter(|it| it.name == self.record.name);
+        let unissued = ours.any(|token| token.by == *self.by && token.n > self.record.last_token);
+        if self.holds(Rule::AnotherDaemon) && self.halts_for_strangers(facts) {
             return true;
         }
         if unissued && self.holds(Rule::Reobserve) {

@@ -47,7 +47,9 @@ impl Pass<'_> {
 
     fn match_targets(&mut self, facts: &Facts, current: &Version) {
         self.book_what_targets_hold(facts);
-        if !is_newer(facts, current) && !self.was_issued_since(facts) && !self.current_is_dead() {
+        let issued_since = self.was_issued_since(facts);
+        self.know_earlier_lives(facts);
+        if !is_newer(facts, current) && !issued_since && !self.current_is_dead() {
             return self.enter(Phase::Steady);
         }
         self.leave_what_is_not_seen();
