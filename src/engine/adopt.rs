@@ -1,5 +1,6 @@
 //! Adoption: a key that is in use comes into our care. What is said of it is checked before it is believed: what its targets
 //! hold, whether the provider accepts it, and what the provider tells of it where it shows its keys. A look changes nothing.
+mod dates;
 mod inventory;
 
 use super::Engine;
@@ -18,6 +19,7 @@ use crate::core::record::{Expiry, Record};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use crate::targets::{Parcel, Target};
+use dates::{Dates, said};
 use inventory::{Told, look_up};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -293,7 +295,7 @@ impl Examination {
 
     /// The provider's word on the key's dates, where it gives one; else the operator's.
     fn dates(&self, told: &Told) -> Result<Dates, AdoptRefused> {
-        let said = self.said()?;
+        let said = said(&self.offer, self.policy.valid_for, self.now)?;
         if let Told::Found(key) = told
             && let Some(end) = key.valid_to.filter(|it| *it > self.now)
         {
@@ -308,31 +310,4 @@ impl Examination {
             AdoptRefused::Dates(format!("when it expires is not known{why}"), remedy)
         })
     }
-
-    /// What the operator says of the key's age; none where nothing is said.
-    fn said(&self) -> Result<Option<Dates>, AdoptRefused> {
-        let (now, it) = (self.now, &self.offer);
-        if it.issued_at.is_some_and(|at| at > now) {
-            let remedy = "give the moment when it was issued";
-            return Err(AdoptRefused::Dates("--issued-at lies in the future".to_owned(), remedy));
-        }
-        let life = self.policy.valid_for;
-        let reckoned = if life.is_some() { Expiry::Assumed } else { Expiry::Unknown };
-        match (it.valid_to, it.issued_at, it.age_unknown) {
-            (Some(end), _, false) if end <= now => {
-                let remedy = "adopt the key that is in use now, or set initial = \"create\"";
-                Err(AdoptRefused::Dates(format!("it expired at {end}"), remedy))
-            }
-            (Some(end), from, false) => Ok(Some((from, Some(end), Expiry::Stated))),
-            (None, Some(from), false) => Ok(Some((Some(from), life.map(|it| from.plus(it)), reckoned))),
-            (None, None, true) => Ok(Some((None, None, Expiry::Unknown))),
-            (None, None, false) => Ok(None),
-            (_, _, true) => {
-                Err(AdoptRefused::Dates("--age-unknown contradicts a stated date".to_owned(), "give one of them"))
-            }
-        }
-    }
 }
-
-/// Since when, until when, and who says so.
-type Dates = (Option<Timestamp>, Option<Timestamp>, Expiry);
