@@ -6,7 +6,7 @@ use super::facts::{Action, Blocked, Content, Facts, Found, Preflight};
 use super::names::Token;
 use super::pass::{Pass, on_create};
 use super::policy::{Initial, OnCreate, OutsideWindow, Policy, Reach, Recover};
-use super::record::{Creating, Ended, Phase, Record, RotationResult, Trigger};
+use super::record::{Creating, Ended, Pause, Phase, Record, RotationResult, Trigger};
 use super::rules::Rule;
 use super::time::Timestamp;
 use super::window;
@@ -18,6 +18,7 @@ pub(super) fn may_create_soon(record: &Record, policy: &Policy, now: Timestamp) 
     }
     match &record.phase {
         Phase::Create(_) => true,
+        _ if record.is_paused(now) => false,
         Phase::Unadopted => policy.initial == Initial::Create,
         Phase::Announce { until } => *until <= now || record.wish.as_ref().is_some_and(|it| it.now),
         Phase::Steady => record.wish.is_some() || is_due(record, policy, now) && opening(record, policy, now) <= now,
@@ -33,7 +34,11 @@ pub(super) fn is_due(record: &Record, policy: &Policy, now: Timestamp) -> bool {
 
 /// When a rotation that is due may begin: a moment that is not after `now` means that it may.
 pub fn opening(record: &Record, policy: &Policy, now: Timestamp) -> Timestamp {
-    begin_from(record, policy, now, None)
+    match &record.paused {
+        Some(Pause { until: None, .. }) => Timestamp::NEVER,
+        Some(Pause { until, .. }) => begin_from(record, policy, now, *until),
+        None => begin_from(record, policy, now, None),
+    }
 }
 
 /// When a rotation that is due may begin, but not before `earliest`.
@@ -258,12 +263,11 @@ impl Pass<'_> {
     }
 
     fn halts_before_create(&mut self, facts: &Facts) -> bool {
-        let listed = facts.listed.iter().flat_map(|it| &it.keys);
-        let mut ours = listed.filter_map(|it| it.token.as_ref()).filter(|it| it.name == self.record.name);
-        let unissued = ours.any(|token| token.by == *self.by && token.n > self.record.last_token);
-        if self.holds(Rule::AnotherDaemon) && self.halts_for_strangers(facts) {
+        if self.halts_for_another_daemon(facts) {
             return true;
         }
+        let ahead = |token: &Token| token.by == *self.by && token.n > self.record.last_token;
+        let unissued = self.unbooked_tokens(facts).any(ahead);
         if unissued && self.holds(Rule::Reobserve) {
             self.rolled_back = true;
             self.finish_rotation(RotationResult::Failed);

@@ -15,6 +15,10 @@ impl Pass<'_> {
         if facts.clock_suspect {
             return;
         }
+        self.know_earlier_lives(facts);
+        if self.halts_for_another_daemon(facts) {
+            return;
+        }
         self.poll(since);
         match self.policy.provider.recover {
             Recover::ReadCurrent => self.match_read(facts, &current, since),
@@ -30,7 +34,10 @@ impl Pass<'_> {
             return self.enter(Phase::Steady);
         }
         if let Some(found) = self.believable(facts.read.as_ref()) {
-            return self.take_over(&found);
+            if !self.is_held() {
+                self.take_over(&found);
+            }
+            return;
         }
         if since.plus(self.policy.accept_within) <= self.now {
             self.halt(Reason::Restored, "the provider's key is not the one in the restored state");
@@ -47,9 +54,7 @@ impl Pass<'_> {
 
     fn match_targets(&mut self, facts: &Facts, current: &Version) {
         self.book_what_targets_hold(facts);
-        let issued_since = self.was_issued_since(facts);
-        self.know_earlier_lives(facts);
-        if !is_newer(facts, current) && !issued_since && !self.current_is_dead() {
+        if !is_newer(facts, current) && !self.was_issued_since(facts) && !self.current_is_dead() {
             return self.enter(Phase::Steady);
         }
         self.leave_what_is_not_seen();

@@ -145,7 +145,7 @@ impl Engine {
             offer,
             record: self.books.records.get(name)?.clone(),
             account: self.books.account(&policy.account),
-            service: self.books.service(&key, &policy.account),
+            service: self.books.service(name, &policy.account),
             parcels: self.books.parcels(name),
             provider: key.provider,
             targets: key.targets,

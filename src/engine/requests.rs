@@ -6,10 +6,10 @@ use super::handle::{By, CommandRow, Done, History, NoticeRow, ReadRow, Refused, 
 use super::{audit, selection};
 use crate::clock;
 use crate::config::settings::Settings;
-use crate::core::command::command;
+use crate::core::command::{command, retire};
 use crate::core::names::KeyName;
-use crate::core::plan::Command;
-use crate::core::record::{Actor, VersionNo};
+use crate::core::plan::{Command, CommandRefused};
+use crate::core::record::{Actor, Phase, Record, VersionNo};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use crate::store::{HistoryRow, OutboxState, Store, StoreError};
@@ -102,45 +102,46 @@ impl Engine {
         secret: Option<Secret>,
         by: &By,
     ) -> Result<Done, Refused> {
-        let missing = || Refused::NoSuchKey(name.clone());
-        let policy = self.books.policy(name).ok_or_else(missing)?;
-        let record = self.books.records.get(name).cloned().ok_or_else(missing)?;
-        let account = self.books.account(&policy.account);
+        let record = self.books.records.get(name).cloned().ok_or_else(|| Refused::NoSuchKey(name.clone()))?;
+        let named = self.books.is_named(name);
+        let at_end = matches!(asked, Command::Retire | Command::Forget);
+        if named && at_end {
+            return Err(CommandRefused::Managed.into());
+        }
+        let policy = match self.books.policy(name) {
+            Some(policy) => policy,
+            None if !named && (at_end || matches!(asked, Command::Ack { .. })) => self.books.policy_unmanaged(&record),
+            None => return Err(CommandRefused::Unmanaged.into()),
+        };
         if let Command::Adopt(it) = asked
             && !has_seen_all(it, &policy)
         {
             return Err(AdoptRefused::ConfigChanged.into());
         }
-        let change = command(&record, &account, asked, &policy, clock::now())?;
+        let (account, now) = (self.books.account(&policy.account), clock::now());
+        let change = match asked {
+            Command::Retire => retire(&record, &account, &self.books.in_use_elsewhere(name), &policy, now),
+            Command::Forget if self.books.has_open_create(name) => return Err(CommandRefused::OpenCreate.into()),
+            asked => command(&record, &account, asked, &policy, now)?,
+        };
         let attempt = change.record.rotation.as_ref().map(|it| it.attempt);
+        let still_halted = matches!(change.record.phase, Phase::Halted { .. });
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
         self.books.enter(change, &secrets);
-        let row = audit::row(name, asked, by, clock::now());
+        let row = audit::row(name, asked, by, now);
         self.books.edit(|it| it.history.push(row));
         let actor = &by.actor;
         tracing::info!(key = %name, verb = audit::verb(asked), user = actor.user, uid = actor.uid, "an operator's verb");
-        self.begin_pass(name);
-        let message = match asked {
-            Command::Rotate(_) if attempt.is_some() => "a rotation is under way".to_owned(),
-            Command::Rotate(wish) if wish.now => "the rotation begins now".to_owned(),
-            Command::Rotate(_) => "the rotation begins in the next window".to_owned(),
-            Command::Resume => "it goes on".to_owned(),
-            Command::Abandon => "the new key is given up; the old one stays in use".to_owned(),
-            Command::Adopt(_) => "adopted".to_owned(),
-            Command::Pause(it) => match it.until {
-                Some(until) => format!("nothing is begun or revoked until {}", until.whole_second()),
-                None => "nothing is begun or revoked until it is resumed".to_owned(),
-            },
-            Command::Rollback => "the previous version is checked, then delivered again".to_owned(),
-            Command::Ack { revoked: true } => "the old versions are booked as revoked".to_owned(),
-            Command::Ack { revoked: false } => {
-                "what is firing is told again only when it changes or gets worse".to_owned()
+        match asked {
+            Command::Forget => self.due_never(name),
+            Command::Retire => {
+                self.books.let_go(name, now);
+                self.begin_pass(name);
             }
-            Command::Retire => "its versions are revoked and its targets emptied".to_owned(),
-            Command::Forget => "forgotten; what happened stays in the history".to_owned(),
-        };
+            _ => self.begin_pass(name),
+        }
         let attempt = attempt.or(matches!(asked, Command::Rotate(_)).then_some(record.last_attempt + 1));
-        Ok(Done { message, attempt })
+        Ok(Done { message: said(asked, &record, still_halted), attempt })
     }
 
     fn reveal(&mut self, name: &KeyName, actor: &Actor) -> Result<(VersionNo, Secret), Refused> {
@@ -171,6 +172,30 @@ impl Engine {
         tracing::info!(keys = self.books.settings.keys.len(), "the new config is in use");
         self.sweep();
         Ok(())
+    }
+}
+
+/// What comes of a verb, in a sentence.
+fn said(asked: &Command, before: &Record, still_halted: bool) -> String {
+    match asked {
+        Command::Rotate(_) if before.rotation.is_some() => "a rotation is under way".to_owned(),
+        Command::Rotate(wish) if wish.now || wish.compromised => "the rotation begins now".to_owned(),
+        Command::Rotate(_) => "the rotation begins in the next window".to_owned(),
+        Command::Resume if still_halted => "the pause has ended; it is still halted: resume it once more".to_owned(),
+        Command::Resume => "it goes on".to_owned(),
+        Command::Abandon => "the new key is given up; the old one stays in use".to_owned(),
+        Command::Adopt(_) => "adopted".to_owned(),
+        Command::Pause(it) => match it.until {
+            Some(until) => format!("nothing is begun or revoked until {}", until.whole_second()),
+            None => "nothing is begun or revoked until it is resumed".to_owned(),
+        },
+        Command::Rollback => "the previous version is checked, then delivered again".to_owned(),
+        Command::Ack { revoked: true } => "the old versions are booked as revoked".to_owned(),
+        Command::Ack { revoked: false } => {
+            "what is firing is told again only when it becomes something else, or worse".to_owned()
+        }
+        Command::Retire => "its versions are revoked, or reported to its owners, and its targets emptied".to_owned(),
+        Command::Forget => "forgotten; what happened stays in the history".to_owned(),
     }
 }
 

@@ -82,6 +82,18 @@ pub fn on_drift_says_what_a_change_by_somebody_else_leads_to() {
     assert_eq!((it.phase(), it.current()), ("create", 1));
 }
 
+/// `on_drift = "halt"`: the human says to replace the other's key. Whoever sees the drift anew then halts for ever.
+#[test]
+pub fn resume_after_a_drift_replaces_the_other_key() {
+    let mut it = Bench::new(OnCreate::Revokes, Recover::ReadCurrent, false);
+    it.policy.on_drift = OnDrift::Halt;
+    it.wait(days(1)).reads("k2", Probe::Alive).rests();
+    assert_eq!(it.halted(), Some(Reason::Drifted));
+    it.say(Command::Resume).unwrap();
+    it.created("k3");
+    assert_eq!((it.halted(), it.current()), (None, 2));
+}
+
 /// A create of ours whose answer was lost takes effect late, at an account with one key: that is nobody else's change.
 #[test]
 pub fn our_own_late_create_is_no_drift() {

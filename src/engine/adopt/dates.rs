@@ -41,7 +41,11 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-    fn check(valid_to: Option<Timestamp>, issued_at: Option<Timestamp>, age_unknown: bool) -> Result<Option<Dates>, ()> {
+    fn check(
+        valid_to: Option<Timestamp>,
+        issued_at: Option<Timestamp>,
+        age_unknown: bool,
+    ) -> Result<Option<Dates>, ()> {
         let by = By { actor: Actor { uid: 0, login_uid: None, user: None }, reason: None };
         let offer = Offer {
             secret: None,
