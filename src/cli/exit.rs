@@ -152,6 +152,10 @@ fn exit(kind: Kind) -> Exit {
         | Kind::KeyDead
         | Kind::KeyUnverified
         | Kind::TargetHolds
+        | Kind::NothingInTargets
+        | Kind::TargetsDiffer
+        | Kind::TargetUnreadable
+        | Kind::KeyId
         | Kind::KeyDates => Exit::Data,
         Kind::ConfigFaults | Kind::ConfigRefused => Exit::Config,
         Kind::NoSuchPath | Kind::Method | Kind::Internal => Exit::Internal,

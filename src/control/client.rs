@@ -2,7 +2,8 @@
 use super::problem::{Kind, MEDIA_TYPE, Problem};
 use super::protocol::{HistoryReport, KeyStatus, PlanReport, Status, Time};
 use super::requests::{
-    AckRequest, AdoptRequest, DoneReport, KeyDone, PauseRequest, ResumeRequest, Revealed, RotateRequest, VerbRequest,
+    AckRequest, AdoptReport, AdoptRequest, DoneReport, KeyDone, PauseRequest, ResumeRequest, Revealed, RotateRequest,
+    VerbRequest,
 };
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde::de::DeserializeOwned;
@@ -102,7 +103,7 @@ impl Client {
     }
 
     /// Takes over a key in use.
-    pub async fn adopt(&self, key: &str, ask: &AdoptRequest) -> Result<DoneReport, ClientError> {
+    pub async fn adopt(&self, key: &str, ask: &AdoptRequest) -> Result<AdoptReport, ClientError> {
         self.fetch(self.on_key(Method::PUT, key, "/secret").json(ask)).await
     }
 

@@ -1,9 +1,9 @@
 //! The daemon's end of the control socket: HTTP/1.1 with JSON on a Unix socket.
 use super::accounts::Accounts;
-use super::commands;
 use super::problem::{Fault, Kind, MEDIA_TYPE, Problem};
 use super::rights::{Peer, Right};
 use super::verbs::{self, Caller};
+use super::{adopt, commands};
 use crate::config::settings::Settings;
 use crate::core::record::Actor;
 use crate::engine::handle::{self, Handle};
@@ -193,7 +193,7 @@ fn router(desk: Desk) -> Router {
         .route("/v1/reload", post(verbs::reload))
         .route("/v1/keys/{key}", get(verbs::key).delete(commands::forget))
         .route("/v1/keys/{key}/history", get(verbs::key_history))
-        .route("/v1/keys/{key}/secret", get(verbs::reveal).put(verbs::adopt))
+        .route("/v1/keys/{key}/secret", get(verbs::reveal).put(adopt::adopt))
         .route("/v1/keys/{key}/rotate", post(commands::rotate))
         .route("/v1/keys/{key}/resume", post(commands::resume))
         .route("/v1/keys/{key}/abandon", post(commands::abandon))

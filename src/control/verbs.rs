@@ -1,15 +1,13 @@
 //! What each path of the control socket does. Reading is for everybody at the socket; the rest asks [`Desk::may`] first.
 use super::problem::{Kind, Problem};
 use super::protocol::{HistoryReport, KeyStatus, PlanReport, Status, Time};
-use super::requests::{AdoptRequest, DoneReport, Revealed, SecretText};
+use super::requests::{DoneReport, Revealed, SecretText};
 use super::rights::{Peer, Right};
 use super::server::{self, BODY_BYTES, Desk};
 use super::view;
 use crate::core::names::KeyName;
-use crate::core::plan::{Adopt, Command};
-use crate::core::policy::Policy;
-use crate::core::record::{Actor, Expiry};
-use crate::core::time::Timestamp;
+use crate::core::plan::Command;
+use crate::core::record::Actor;
 use crate::engine::handle::{By, Request, Snapshot};
 use crate::humane::HumanDuration;
 use crate::secret::Secret;
@@ -21,7 +19,6 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(super) type Answer<T> = Result<Json<T>, Problem>;
@@ -76,40 +73,6 @@ pub(super) async fn key_history(
     past(&desk, Some(name(&key)?), query).await
 }
 
-/// Takes over a key in use. The provider is asked about it first; what its answer means is the core's to decide.
-pub(super) async fn adopt(
-    State(desk): State<Desk>,
-    ConnectInfo(peer): Caller,
-    Path(key): Path<String>,
-    body: Body,
-) -> Answer<DoneReport> {
-    let actor = desk.may(peer, Right::Own, "adopt").await?;
-    let ask: AdoptRequest = read(&body_of(body)?, "adopt")?;
-    let secret = ask.secret.0.clone();
-    if secret.is_empty() {
-        return Err(bad("the secret is empty; give it on stdin".to_owned()));
-    }
-    let name = name(&key)?;
-    let snapshot = snapshot(&desk).await?;
-    let policy = policy(&snapshot, &name)?;
-    let (valid_from, valid_to, expiry) = dates(&ask, policy, snapshot.now, &key)?;
-    let probe = server::ask(&desk.engine, |reply| Request::Probe { name, secret: secret.clone(), reply }).await?;
-    let adopt = Adopt {
-        fingerprint: secret.fingerprint(),
-        id: ask.id,
-        valid_from,
-        valid_to,
-        expiry,
-        probe: probe.map_err(|it| Problem::refused(&key, &it))?,
-        unverified: ask.unverified,
-        // The engine looks at the targets itself.
-        targets: BTreeMap::new(),
-        deliver: ask.deliver,
-        actor: Some(actor.clone()),
-    };
-    command(&desk, &key, Command::Adopt(adopt), Some(secret), By { actor, reason: None }).await
-}
-
 pub(super) async fn reveal(
     State(desk): State<Desk>,
     ConnectInfo(peer): Caller,
@@ -134,7 +97,7 @@ pub(super) async fn reload(State(desk): State<Desk>, ConnectInfo(peer): Caller) 
     Ok(Json(DoneReport { message: "the config on disk is in use".to_owned(), attempt: None }))
 }
 
-async fn snapshot(desk: &Desk) -> Result<Snapshot, Problem> {
+pub(super) async fn snapshot(desk: &Desk) -> Result<Snapshot, Problem> {
     server::ask(&desk.engine, Request::Snapshot).await
 }
 
@@ -163,43 +126,6 @@ pub(super) async fn command(
     let answer = server::ask(&desk.engine, |reply| Request::Command { name, command, secret, by, reply }).await?;
     let done = answer.map_err(|it| Problem::refused(key, &it))?;
     Ok(Json(DoneReport { message: done.message, attempt: done.attempt }))
-}
-
-fn policy<'a>(snapshot: &'a Snapshot, name: &KeyName) -> Result<&'a Policy, Problem> {
-    if let Some(key) = snapshot.settings.keys.get(name) {
-        return Ok(&key.policy);
-    }
-    if snapshot.records.contains_key(name) {
-        let detail = format!("the config no longer names key {name}");
-        return Err(Problem::new(Kind::Unmanaged, detail).remedy("add it to the config, then: rekeyd reload"));
-    }
-    Err(Problem::no_such_key(name.as_str()))
-}
-
-type Dates = (Option<Timestamp>, Option<Timestamp>, Expiry);
-
-/// What the operator's word on a key's age comes to. No provider tells the dates of a key that it did not issue to us.
-fn dates(ask: &AdoptRequest, policy: &Policy, now: Timestamp, key: &str) -> Result<Dates, Problem> {
-    let wrong = |detail: String| Problem::new(Kind::KeyDates, format!("key {key}: {detail}"));
-    let issued = ask.issued_at.map(|it| it.0);
-    if issued.is_some_and(|it| it > now) {
-        return Err(wrong("--issued-at lies in the future".to_owned()).remedy("give the moment when it was issued"));
-    }
-    match (ask.valid_to.map(|it| it.0), issued, ask.age_unknown) {
-        (Some(end), _, false) if end <= now => {
-            let rotate = "adopt the key that is in use now, or set initial = \"create\"";
-            Err(wrong(format!("it expired at {end}")).remedy(rotate))
-        }
-        (Some(end), from, false) => Ok((from, Some(end), Expiry::Stated)),
-        (None, Some(from), false) => match policy.valid_for {
-            Some(life) => Ok((Some(from), Some(from.plus(life)), Expiry::Assumed)),
-            None => Ok((Some(from), None, Expiry::Unknown)),
-        },
-        (None, None, true) => Ok((None, None, Expiry::Unknown)),
-        (None, None, false) => Err(wrong("when it expires is not known".to_owned())
-            .remedy("give one of --valid-to TIME, --issued-at TIME, --age-unknown")),
-        (_, _, true) => Err(wrong("--age-unknown contradicts a stated date".to_owned()).remedy("give one of them")),
-    }
 }
 
 pub(super) fn body_of(body: Body) -> Result<Bytes, Problem> {

@@ -1,4 +1,5 @@
 //! What the rest of the program sees of the engine: a channel of requests, each answered once.
+use super::adopt::{AdoptRefused, Adoption, Offer};
 use crate::config::settings::Settings;
 use crate::core::account::Account;
 use crate::core::facts::Blocked;
@@ -58,14 +59,14 @@ pub enum Request {
     },
     /// The config in use.
     Settings(oneshot::Sender<Arc<Settings>>),
-    /// Check a key that is to be adopted: what does the provider say to it?
-    Probe {
-        /// For which key.
+    /// Take over a key that is in use, once what is said of it was checked.
+    Adopt {
+        /// Which key.
         name: KeyName,
-        /// The secret.
-        secret: Secret,
+        /// What is said of it.
+        offer: Box<Offer>,
         /// The answer.
-        reply: oneshot::Sender<Result<crate::core::facts::Probe, Refused>>,
+        reply: oneshot::Sender<Result<Adoption, Refused>>,
     },
     /// The current secret of a key; audited.
     Reveal {
@@ -149,6 +150,9 @@ pub enum Refused {
     /// The core refused the verb.
     #[error("{0}")]
     Command(#[from] CommandRefused),
+    /// The key is not adopted.
+    #[error("{0}")]
+    Adopt(#[from] AdoptRefused),
     /// The state can't be written.
     #[error("the state can't be written: {0}")]
     Store(String),

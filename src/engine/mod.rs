@@ -2,6 +2,7 @@
 //! **observe** ([`observe`](mod@observe)) → **decide** (`core`) → **commit** (`books`, `store`) → **act**
 //! ([`execute`](mod@execute)) → **record** (`core::apply`, commit). Effects run beside it and come back as events, and so
 //! do commands and reloads. A crash anywhere means: begin again with observe.
+pub mod adopt;
 mod answers;
 mod audit;
 mod books;
