@@ -4,11 +4,10 @@ use super::connect::ask;
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::resume::done_text;
+use super::stdin;
 use crate::control::protocol::Time;
 use crate::control::requests::{AdoptRequest, SecretText};
 use crate::core::names::KeyName;
-use crate::secret::{SECRET_BYTES, Secret};
-use std::io::{IsTerminal, Read, Write};
 
 /// `rekeyd adopt KEY`.
 #[derive(Clone, Debug, clap::Args)]
@@ -46,7 +45,7 @@ struct Age {
 
 pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     let request = AdoptRequest {
-        secret: SecretText(secret(&args.key)?),
+        secret: SecretText(stdin::secret(&args.key, &format!("rekeyd adopt {} … < FILE", args.key))?),
         valid_to: args.age.valid_to,
         issued_at: args.age.issued_at,
         age_unknown: args.age.age_unknown,
@@ -58,25 +57,4 @@ pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Fail
     let done = ask(cli, async |daemon| Ok(daemon.adopt(key, &request).await?))?;
     out.print(&done, |_| done_text(key, &done, "adopted"))?;
     Ok(Exit::Ok)
-}
-
-fn secret(key: &KeyName) -> Result<Secret, Failure> {
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        let _ = writeln!(std::io::stderr().lock(), "paste the secret of {key}, then press Enter and Ctrl-D");
-    }
-    let mut bytes = zeroize::Zeroizing::new(Vec::new());
-    stdin.lock().take(SECRET_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > SECRET_BYTES {
-        return Err(Failure::new(Exit::Data, format!("stdin has more than {SECRET_BYTES} bytes: that is no key")));
-    }
-    let secret = Secret::new(std::mem::take(&mut bytes)).without_newline();
-    if secret.is_empty() {
-        let remedy = format!("rekeyd adopt {key} … < FILE");
-        return Err(Failure::new(Exit::NoInput, "there is no secret on stdin").remedy(remedy));
-    }
-    match secret.expose_str() {
-        Ok(_) => Ok(secret),
-        Err(error) => Err(Failure::new(Exit::Data, error.to_string()).remedy("give the key as the provider shows it")),
-    }
 }

@@ -133,6 +133,9 @@ fn exit(kind: Kind) -> Exit {
         Kind::BadRequest
         | Kind::Phase
         | Kind::Unadopted
+        | Kind::NoKeyGiven
+        | Kind::IssuedByProvider
+        | Kind::NotNew
         | Kind::OldKeyEnding
         | Kind::NoVersion
         | Kind::Unmanaged

@@ -17,6 +17,7 @@ mod reveal;
 mod rotate;
 mod run;
 pub mod status;
+mod stdin;
 pub mod times;
 
 pub use exit::Exit;
@@ -70,7 +71,7 @@ pub enum Command {
     History(history::Args),
     /// Take over a key that is in use; the key itself on stdin
     Adopt(adopt::Args),
-    /// Rotate keys in their next window, or now
+    /// Rotate keys in their next window, or now; a key that is replaced by hand takes the new one on stdin
     Rotate(rotate::Args),
     /// Go on now: ends a halt, or a retry's wait
     Resume(resume::Args),

@@ -4,12 +4,14 @@ use super::connect::ask;
 use super::exit::{Exit, Failure};
 use super::output::{Output, Paint, Tone};
 use super::resume::done_text;
+use super::stdin;
 use crate::control::client::Client;
-use crate::control::protocol::{KeyStatus, PhaseName};
-use crate::control::requests::{DoneReport, RotateRequest};
+use crate::control::protocol::{KeyStatus, PhaseName, Time};
+use crate::control::requests::{DoneReport, NewKey, RotateRequest, SecretText};
 use crate::core::names::KeyName;
 use crate::core::record::RotationResult;
 use crate::humane::HumanDuration;
+use crate::providers::KINDS;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -37,6 +39,32 @@ pub struct Args {
     /// How long to wait
     #[arg(long, value_name = "DURATION", default_value = "30m", requires = "wait")]
     timeout: HumanDuration,
+    #[command(flatten)]
+    new: New,
+}
+
+/// What is said of a new key that was got by hand. Without a date it counts as issued now.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "For a key that is replaced by hand, whose new secret is read from stdin")]
+struct New {
+    /// When it expires, such as 2026-12-04 or 2026-12-04T22:00:00Z
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["issued_at", "age_unknown"])]
+    valid_to: Option<Time>,
+    /// When it was issued, if not now; its expiry is reckoned from valid_for
+    #[arg(long, value_name = "TIME", conflicts_with = "age_unknown")]
+    issued_at: Option<Time>,
+    /// Nobody knows how old it is
+    #[arg(long)]
+    age_unknown: bool,
+    /// The provider's id of it, which is named when it is to be revoked
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+}
+
+impl New {
+    fn is_given(&self) -> bool {
+        self.valid_to.is_some() || self.issued_at.is_some() || self.age_unknown || self.id.is_some()
+    }
 }
 
 /// How far a rotation is.
@@ -67,8 +95,14 @@ struct Asked {
 pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     let asked = ask(cli, async |daemon| {
         let mut asked = Vec::new();
+        // What is to be asked for is asked for before anything is done.
+        let mut ready = Vec::new();
         for key in &args.keys {
-            asked.push(rotate(&daemon, key, args).await?);
+            let status = daemon.key(key.as_str()).await?;
+            ready.push((new_key(&status, args)?, status));
+        }
+        for (new, status) in ready {
+            asked.push(rotate(&daemon, status, new, args).await?);
         }
         if args.wait {
             wait(&daemon, &mut asked, args.timeout.0).await?;
@@ -79,11 +113,30 @@ pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Fail
     Ok(exit(&asked))
 }
 
-async fn rotate(daemon: &Client, key: &KeyName, args: &Args) -> Result<Asked, Failure> {
-    let before = daemon.key(key.as_str()).await?.last_rotation.map_or(0, |it| it.attempt);
-    let request = RotateRequest { now: args.now, compromised: args.compromised, reason: args.reason.clone() };
-    let done = daemon.rotate(key.as_str(), &request).await?;
-    Ok(Asked { key: key.clone(), done, progress: None, before })
+async fn rotate(daemon: &Client, status: KeyStatus, new: Option<NewKey>, args: &Args) -> Result<Asked, Failure> {
+    let before = status.last_rotation.map_or(0, |it| it.attempt);
+    let (now, compromised, reason) = (args.now, args.compromised, args.reason.clone());
+    let done = daemon.rotate(status.name.as_str(), &RotateRequest { now, compromised, reason, key: new }).await?;
+    Ok(Asked { key: status.name, done, progress: None, before })
+}
+
+/// The new key, where only a human can get one: its secret is asked for.
+fn new_key(status: &KeyStatus, args: &Args) -> Result<Option<NewKey>, Failure> {
+    let (key, new) = (&status.name, &args.new);
+    let kind = KINDS.iter().find(|it| status.kind.as_deref() == Some(it.name));
+    if kind.is_none_or(|it| it.capabilities.creates) {
+        let about = "--valid-to, --issued-at, --age-unknown and --id are for keys that are replaced by hand";
+        let wrong = Failure::new(Exit::Usage, format!("{about}; the provider of {key} is asked for new ones"));
+        return if new.is_given() { Err(wrong.remedy(format!("rekeyd rotate {key}"))) } else { Ok(None) };
+    }
+    if args.keys.len() > 1 {
+        let why = format!("{key} is replaced by hand: its new secret comes on stdin, where there is but one");
+        return Err(Failure::new(Exit::Usage, why).remedy(format!("rekeyd rotate {key} < FILE")));
+    }
+    let remedy = format!("get a new key in the provider's portal, then: rekeyd rotate {key} < FILE");
+    let secret = SecretText(stdin::secret(key, &remedy)?);
+    let New { valid_to, issued_at, age_unknown, id } = new.clone();
+    Ok(Some(NewKey { secret, valid_to, issued_at, age_unknown, id }))
 }
 
 /// Looks until every rotation has ended, or the time is up.

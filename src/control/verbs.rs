@@ -1,12 +1,12 @@
 //! What each path of the control socket does. Reading is for everybody at the socket; the rest asks [`Peer::may`] first.
 use super::problem::{Kind, Problem};
 use super::protocol::{HistoryReport, KeyStatus, PlanReport, Status, Time};
-use super::requests::{AdoptRequest, DoneReport, Revealed, RotateRequest, SecretText};
+use super::requests::{AdoptRequest, DoneReport, NewKey, Revealed, RotateRequest, SecretText};
 use super::rights::{Peer, Right};
 use super::server::{self, BODY_BYTES, Desk};
 use super::view;
 use crate::core::names::KeyName;
-use crate::core::plan::{Adopt, Command};
+use crate::core::plan::{Adopt, Command, Supply};
 use crate::core::policy::Policy;
 use crate::core::record::{Actor, Expiry, Trigger, Wish};
 use crate::core::time::Timestamp;
@@ -95,10 +95,41 @@ pub(super) async fn rotate(
         trigger: Trigger::Operator,
         actor: Some(actor),
         reason: ask.reason,
-        now: ask.now,
+        now: ask.now || ask.compromised,
         compromised: ask.compromised,
     };
-    command(&desk, &key, Command::Rotate(wish), None).await
+    match ask.key {
+        None => command(&desk, &key, Command::Rotate(wish), None).await,
+        Some(new) => supply(&desk, &key, new, wish).await,
+    }
+}
+
+/// Hands over a new key that was got by hand.
+async fn supply(desk: &Desk, key: &str, new: NewKey, wish: Wish) -> Answer<DoneReport> {
+    let secret = new.secret.0.clone();
+    if secret.is_empty() {
+        return Err(bad("the secret is empty; give it on stdin".to_owned()));
+    }
+    let snapshot = snapshot(desk).await?;
+    let policy = policy(&snapshot, &name(key)?)?;
+    let said = new.valid_to.is_some() || new.issued_at.is_some() || new.age_unknown;
+    let issued_at = new.issued_at.or((!said).then_some(snapshot.now.into()));
+    let ages = AdoptRequest {
+        secret: new.secret,
+        valid_to: new.valid_to,
+        issued_at,
+        age_unknown: new.age_unknown,
+        id: None,
+        unverified: false,
+        deliver: false,
+    };
+    let (valid_from, valid_to, expiry) = dates(&ages, policy, snapshot.now, key)?;
+    if let Some(end) = valid_to.filter(|it| *it <= snapshot.now) {
+        let detail = format!("key {key}: it expired at {end}, reckoned from when it was issued");
+        return Err(Problem::new(Kind::KeyDates, detail).remedy("get a new key, or give its --valid-to"));
+    }
+    let supply = Supply { fingerprint: secret.fingerprint(), id: new.id, valid_from, valid_to, expiry, wish };
+    command(desk, key, Command::Supply(supply), Some(secret)).await
 }
 
 pub(super) async fn resume(

@@ -41,6 +41,7 @@ impl Pass<'_> {
                     self.begin_when_due();
                 }
             }
+            Phase::Announce { .. } | Phase::Create(_) if self.is_by_hand() => self.give_up_creating(),
             Phase::Announce { until } => self.begin_when_announced(until),
             Phase::Create(_) if self.login_is_lost(facts) => {
                 self.halt(Reason::LoginLost, "the key that authorises the calls is refused, and so is every other");
@@ -101,7 +102,7 @@ impl Pass<'_> {
     }
 
     fn verify(&mut self, facts: &Facts, pending: Version, since: Timestamp) {
-        if self.cut_over_if_old_is_dead(&pending) {
+        if self.cut_over_if_old_is_dead(&pending) || self.supplied_key_waits() {
             return;
         }
         let answer = facts.probes.get(&pending.number).copied();

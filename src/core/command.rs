@@ -31,6 +31,7 @@ pub fn command(
         Command::Resume => pass.resume(),
         Command::Abandon => pass.abandon(),
         Command::Adopt(it) => pass.adopt(it),
+        Command::Supply(it) => pass.supply(it),
     }?;
     Ok(pass.change(record))
 }
@@ -115,6 +116,7 @@ impl Pass<'_> {
         match &self.record.phase {
             Phase::Unadopted if self.policy.initial == Initial::Adopt => return Err(CommandRefused::Unadopted),
             Phase::Halted { .. } => return Err(CommandRefused::Phase),
+            _ if !self.policy.provider.creates => return Err(CommandRefused::NoKeyGiven),
             Phase::Announce { .. } if wish.now || wish.compromised => self.enter(Phase::Steady),
             Phase::Unadopted | Phase::Steady | Phase::Announce { .. } | Phase::Reobserve { .. } => {}
             // In flight: the answer is the rotation that is under way.
@@ -242,7 +244,7 @@ impl Pass<'_> {
     }
 
     /// The operator's key ends whatever was tried before.
-    fn give_up_what_is_under_way(&mut self) {
+    pub(super) fn give_up_what_is_under_way(&mut self) {
         self.resolve("halted");
         self.resolve("refused");
         if let Some(pending) = self.record.pending().cloned() {

@@ -13,7 +13,7 @@ use super::window;
 
 /// Whether this pass may come to a create, so that it must look at what a create needs.
 pub(super) fn may_create_soon(record: &Record, policy: &Policy, now: Timestamp) -> bool {
-    if record.retry_at.is_some_and(|at| at > now) {
+    if record.retry_at.is_some_and(|at| at > now) || !policy.provider.creates {
         return false;
     }
     match &record.phase {
@@ -65,6 +65,9 @@ impl Pass<'_> {
             if let Some(at) = due {
                 self.wake(at);
             }
+            return;
+        }
+        if self.is_by_hand() {
             return;
         }
         if self.current_is_dead() {
@@ -119,13 +122,13 @@ impl Pass<'_> {
         self.begin_create();
     }
 
-    fn begin_at(&self, earliest: Timestamp) -> Timestamp {
+    pub(super) fn begin_at(&self, earliest: Timestamp) -> Timestamp {
         begin_from(&self.record, self.policy, self.now, Some(earliest))
     }
 
     /// Unadopted, `initial = "create"`: only while every readable target is absent or empty.
     pub(super) fn begin_initial(&mut self, facts: &Facts) {
-        if self.policy.initial != Initial::Create || self.must_wait_to_retry() {
+        if self.policy.initial != Initial::Create || self.is_by_hand() || self.must_wait_to_retry() {
             return;
         }
         for target in self.policy.targets.iter().filter(|it| it.reach == (Reach::Push { readable: true })) {

@@ -6,6 +6,7 @@ use super::gate;
 use super::names::{Fingerprint, NoticeId, TargetId, Token};
 use super::pass::Pass;
 use super::plan::{Notice, NoticeKind, NoticeStatus, Severity};
+use super::policy::Policy;
 use super::record::{Phase, Reason, Rotation, Version};
 use super::time::Timestamp;
 use std::time::Duration;
@@ -18,20 +19,20 @@ const CRITICAL_BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
 const THRESHOLD_SHARE: u32 = 3;
 
 /// What varies from notice to notice.
-struct Tell<'a> {
-    kind: NoticeKind,
-    severity: Severity,
+pub(super) struct Tell<'a> {
+    pub(super) kind: NoticeKind,
+    pub(super) severity: Severity,
     /// What the incident is called within the key: `rotation`, `delivery:…`. Events that don't last have none.
-    incident: Option<String>,
+    pub(super) incident: Option<String>,
     /// Tells this notice from others of its kind and version.
-    cause: &'a str,
-    summary: String,
-    actions: Vec<String>,
-    about: Option<&'a Version>,
+    pub(super) cause: &'a str,
+    pub(super) summary: String,
+    pub(super) actions: Vec<String>,
+    pub(super) about: Option<&'a Version>,
 }
 
 impl Pass<'_> {
-    fn tell(&mut self, it: Tell<'_>) {
+    pub(super) fn tell(&mut self, it: Tell<'_>) {
         let about = it.about.cloned().or_else(|| self.record.current.clone());
         let version = about.as_ref().map(|it| it.number);
         let number = version.unwrap_or_default().to_string();
@@ -323,6 +324,9 @@ impl Pass<'_> {
             return;
         }
         let Some(current) = self.record.current.clone() else { return };
+        if self.waits_for_hand(&current) {
+            return self.remind(&current);
+        }
         let (Some(end), Some(life)) = (current.valid_to, due::lifetime(&current)) else { return };
         let name = self.record.name.clone();
         if end <= self.now {
@@ -337,9 +341,7 @@ impl Pass<'_> {
                 about: Some(&current),
             });
         }
-        let fits = self.policy.notify_before.iter().filter(|it| **it <= life / THRESHOLD_SHARE);
-        let mut thresholds: Vec<Duration> = fits.copied().collect();
-        thresholds.sort_unstable();
+        let thresholds = thresholds(self.policy, life);
         let next = thresholds.iter().rev().map(|it| end.minus(*it)).find(|at| *at > self.now);
         self.wake(next.unwrap_or(end));
         let Some(passed) = thresholds.into_iter().find(|it| end.minus(*it) <= self.now) else { return };
@@ -370,17 +372,30 @@ impl Pass<'_> {
         let creating = matches!(self.record.phase, Phase::Create(_));
         let held_up = creating && self.record.rotation.as_ref().is_some_and(|it| stuck(it.started_at));
         let last = due::last_safe_moment(current, self.policy);
-        let waiting = self.record.phase == Phase::Steady && due.is_some_and(|it| it <= self.now);
+        let waiting = match self.record.phase {
+            Phase::Steady => due.is_some_and(|it| it <= self.now),
+            // A key that a human brought waits for its window here.
+            Phase::Verify { .. } => !self.policy.provider.creates,
+            _ => false,
+        };
         let too_late = waiting && last.is_some_and(|it| gate::opening(&self.record, self.policy, self.now) > it);
         halted || failing || held_up || too_late
     }
 
     /// Critical where a consumer is, or within a day will be, without a working key.
-    fn severity_of_delay(&self) -> Severity {
+    pub(super) fn severity_of_delay(&self) -> Severity {
         let dead = self.record.current.as_ref().is_some_and(|it| it.dead_since.is_some());
         let ending = self.left().is_some_and(|it| it < CRITICAL_BEFORE);
         if dead || ending { Severity::Critical } else { Severity::Warning }
     }
+}
+
+/// The thresholds that apply to a key of this lifetime, the tightest first.
+pub(super) fn thresholds(policy: &Policy, life: Duration) -> Vec<Duration> {
+    let fits = policy.notify_before.iter().filter(|it| **it <= life / THRESHOLD_SHARE);
+    let mut thresholds: Vec<Duration> = fits.copied().collect();
+    thresholds.sort_unstable();
+    thresholds
 }
 
 fn words_of(incident: &str) -> String {

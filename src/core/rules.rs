@@ -72,6 +72,8 @@ rules! {
     Truncated,
     /// A cutover is announced.
     Announce,
+    /// Nobody is asked for a key who can't be.
+    ByHand,
 }
 
 #[cfg(not(feature = "mutations"))]

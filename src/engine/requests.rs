@@ -132,6 +132,7 @@ impl Engine {
             Command::Resume => "it goes on".to_owned(),
             Command::Abandon => "the new key is given up; the old one stays in use".to_owned(),
             Command::Adopt(_) => "adopted".to_owned(),
+            Command::Supply(_) => "the new key is kept, and goes to its targets".to_owned(),
         };
         let attempt = attempt.or(matches!(asked, Command::Rotate(_)).then_some(record.last_attempt + 1));
         Ok(Done { message, attempt })

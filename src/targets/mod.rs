@@ -11,7 +11,7 @@ mod mask;
 mod place;
 
 use crate::core::facts::Content;
-use crate::core::names::{Fingerprint, KeyName, TargetId};
+use crate::core::names::{KeyName, TargetId};
 use crate::core::policy::Reach;
 use crate::core::record::VersionNo;
 use crate::core::time::Timestamp;
@@ -126,10 +126,5 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// Removes the key from there, for a retired key. Does nothing where it can't be removed.
     async fn clear(&self) -> Result<(), DeliveryError> {
         Ok(())
-    }
-
-    /// The fingerprint of what it holds if it can be told without comparing.
-    fn hint(&self) -> Option<Fingerprint> {
-        None
     }
 }
