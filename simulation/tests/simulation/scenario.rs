@@ -188,7 +188,11 @@ pub fn policy(row: &Row, service: &Service, key: usize, rng: &mut Rng) -> Policy
             1 => OnDrift::Rotate,
             _ => OnDrift::Adopt,
         },
-        initial: if row.world == World::Plain && rng.chance(150) { Initial::Create } else { Initial::Adopt },
+        initial: if row.world == World::Plain && row.kind.creates && rng.chance(150) {
+            Initial::Create
+        } else {
+            Initial::Adopt
+        },
         targets,
         accept_within: span(10 * MINUTE),
         settle: span(30 * SECOND),
