@@ -137,7 +137,10 @@ fn exit(kind: Kind) -> Exit {
         | Kind::IssuedByProvider
         | Kind::NotNew
         | Kind::OldKeyEnding
+        | Kind::NoPrevious
         | Kind::NoVersion
+        | Kind::Managed
+        | Kind::MayLive
         | Kind::Unmanaged
         | Kind::TooLarge
         | Kind::KeyDead

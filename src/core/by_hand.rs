@@ -1,12 +1,12 @@
 //! Keys that nobody can be asked for: a human gets a new one and brings it. Until then the owners are reminded; from then
 //! on it goes the way of every other new key.
 use super::due;
-use super::facts::{Blocked, Found};
+use super::facts::Blocked;
 use super::notices::{Tell, thresholds};
 use super::pass::Pass;
-use super::plan::{CommandRefused, NoticeKind, Severity, Supply};
+use super::plan::{NoticeKind, Severity};
 use super::policy::Policy;
-use super::record::{Phase, RotationResult, Trigger, Version};
+use super::record::{Phase, RotationResult, Version};
 use super::rules::Rule;
 use super::time::Timestamp;
 use std::time::Duration;
@@ -62,42 +62,6 @@ impl Pass<'_> {
         self.unlock();
         self.enter(Phase::Steady);
         self.finish_rotation(RotationResult::Failed);
-    }
-
-    /// A new key in a human's hand begins its rotation. One that is still on its way is given up for it.
-    ///
-    /// # Errors
-    /// Where it is no new key, or none can be taken now.
-    pub(super) fn supply(&mut self, it: &Supply) -> Result<(), CommandRefused> {
-        match &self.record.phase {
-            _ if self.policy.provider.creates => return Err(CommandRefused::IssuedByProvider),
-            Phase::Unadopted => return Err(CommandRefused::Unadopted),
-            // What the key in use is must be known first.
-            Phase::Halted { .. } | Phase::Reobserve { .. } | Phase::Cutover { .. } => {
-                return Err(CommandRefused::Phase);
-            }
-            _ => {}
-        }
-        if self.record.pending().is_some_and(|own| own.fingerprint == it.fingerprint) {
-            return Ok(());
-        }
-        if let Some(number) = self.record.seen.get(&it.fingerprint) {
-            return Err(CommandRefused::NotNew(*number));
-        }
-        self.give_up_what_is_under_way();
-        let found = Found {
-            id: it.id.clone(),
-            fingerprint: Some(it.fingerprint.clone()),
-            enabled: true,
-            valid_from: it.valid_from,
-            ..Found::default()
-        };
-        let Some(version) = self.new_version(&found, None, self.now) else { return Err(CommandRefused::NoKeyGiven) };
-        let pending = Version { valid_to: it.valid_to, expiry: it.expiry, restriction: None, ..version };
-        self.record.wish = Some(it.wish.clone());
-        self.begin_rotation(Trigger::Operator);
-        self.enter(Phase::Verify { pending, since: self.now });
-        Ok(())
     }
 
     /// A key that was brought by hand is delivered in a window, as one that is created would be.

@@ -4,7 +4,9 @@ use rekeyd_simulation::core::command::restored;
 use rekeyd_simulation::core::facts::{Action, Blocked, Outcome, Probe};
 use rekeyd_simulation::core::plan::{Command, CommandRefused, Notice, NoticeKind, NoticeStatus, Severity, Supply};
 use rekeyd_simulation::core::policy::{Initial, OnCreate, OutsideWindow, Recover};
-use rekeyd_simulation::core::record::{Actor, Creating, Ended, Expiry, Phase, Reason, RotationResult, Trigger, Wish};
+use rekeyd_simulation::core::record::{
+    Actor, Creating, Ended, Expiry, Pause, Phase, Reason, RotationResult, Trigger, Wish,
+};
 use rekeyd_simulation::core::time::Timestamp;
 
 /// A key of a service without an API.
@@ -275,14 +277,23 @@ pub fn a_new_key_in_every_phase() {
     reobserving.record = restored(&reobserving.record, &reobserving.policy, reobserving.now);
     let mut halted = by_hand();
     halted.record.phase = Phase::Halted { reason: Reason::Restored, at: halted.now, resume: Box::new(Phase::Steady) };
+    let mut paused = by_hand();
+    let pause = Pause { since: NOON, until: None, reason: None, actor: None };
+    paused.say(Command::Pause(pause)).unwrap();
     let mut unadopted = by_hand().unadopted();
     assert_eq!(supply(&mut steady, "k9"), Ok(()));
     for it in [&mut verifying, &mut delivering] {
         assert_eq!(supply(it, "k9"), Ok(()));
         assert_eq!(it.record.pending().unwrap().fingerprint.as_str(), "k9");
     }
-    for it in [&mut adopting, &mut reobserving, &mut halted] {
-        assert_eq!(supply(it, "k9"), Err(CommandRefused::Phase));
+    let refusals = [
+        (&mut adopting, CommandRefused::RotationUnderWay),
+        (&mut reobserving, CommandRefused::Phase),
+        (&mut halted, CommandRefused::Halted),
+        (&mut paused, CommandRefused::Paused),
+    ];
+    for (it, why) in refusals {
+        assert_eq!(supply(it, "k9"), Err(why));
     }
     assert_eq!(supply(&mut unadopted, "k9"), Err(CommandRefused::Unadopted));
     assert_eq!(supply(&mut Bench::keeps(), "k9"), Err(CommandRefused::IssuedByProvider));
