@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 const KEY: &str = "partner-portal";
 
-/// A daemon with one key of the kind `manual`, which is adopted, and ends after this many minutes.
+/// A daemon with one key of the kind `manual`, which is adopted, lives for two hours, and was issued so many minutes ago.
 async fn adopted(more: &str, minutes: i64) -> Rig {
     let mut rig = Rig::prepare(calm(&[])).await;
     let file = path(&rig);
@@ -21,9 +21,9 @@ async fn adopted(more: &str, minutes: i64) -> Rig {
     });
     rig.run().await;
     rig.until_phase(KEY, PhaseName::Unadopted).await;
-    let ends = chrono::Utc::now() + chrono::TimeDelta::minutes(minutes);
-    let ends = ends.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-    let said = rig.cli_with(&["adopt", KEY, "--valid-to", &ends], "the-first-secret\n").await;
+    let issued = chrono::Utc::now() - chrono::TimeDelta::minutes(minutes);
+    let issued = issued.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let said = rig.cli_with(&["adopt", KEY, "--issued-at", &issued], "the-first-secret\n").await;
     assert_eq!(said.code, Some(0), "{}", said.err);
     rig.until_version(KEY, 1).await;
     rig
@@ -39,7 +39,7 @@ async fn rotate(rig: &Rig, args: &[&str], secret: &str) -> Said {
 
 #[tokio::test]
 async fn owners_are_reminded_bring_the_key_and_are_told_to_revoke_the_old_one() {
-    let rig = adopted("", 3).await;
+    let rig = adopted("", 115).await;
     rig.until_notice(KEY, "key.expiring").await;
     let waiting = rig.key(KEY).await;
     assert_eq!((waiting.health, waiting.phase), (Health::Critical, PhaseName::Steady), "less than a day is left");
@@ -71,7 +71,7 @@ async fn owners_are_reminded_bring_the_key_and_are_told_to_revoke_the_old_one() 
 
 #[tokio::test]
 async fn without_a_secret_or_with_one_that_is_not_new_nothing_changes() {
-    let rig = adopted("", 100).await;
+    let rig = adopted("", 20).await;
     let none = rotate(&rig, &[], "").await;
     assert_eq!(none.code, Some(66), "{}", none.err);
     assert!(none.err.contains("no secret on stdin") && none.err.contains("rekeyd rotate partner-portal < FILE"));
@@ -89,7 +89,7 @@ async fn without_a_secret_or_with_one_that_is_not_new_nothing_changes() {
 #[tokio::test]
 async fn a_key_that_was_brought_waits_for_its_window_unless_it_is_told_not_to() {
     let window = "windows = [\"never\"]\n[windows.never]\nopen = \"0 0 0 29 2 *\"\nduration = \"1m\"";
-    let rig = adopted(window, 100).await;
+    let rig = adopted(window, 20).await;
     let said = rotate(&rig, &["--valid-to", "2126-01-02"], "the-second-secret").await;
     assert_eq!(said.code, Some(0), "{}", said.err);
     let waits = rig.until(KEY, "held by its window", |it| it.blocked.is_some()).await;
