@@ -295,9 +295,19 @@ pub fn a_new_key_in_every_phase() {
     for (it, why) in refusals {
         assert_eq!(supply(it, "k9"), Err(why));
     }
+    let mut going_back = by_hand();
+    supply(&mut going_back, "k2").unwrap();
+    going_back.delivers(2, "k2");
+    going_back.rests();
+    going_back.say(Command::Rollback).unwrap();
+    assert_eq!(supply(&mut going_back, "k9"), Err(CommandRefused::RotationUnderWay));
     assert_eq!(supply(&mut unadopted, "k9"), Err(CommandRefused::Unadopted));
     assert_eq!(supply(&mut Bench::keeps(), "k9"), Err(CommandRefused::IssuedByProvider));
     assert_eq!(by_hand().say(Command::Rotate(wish())), Err(CommandRefused::NoKeyGiven));
+    // In flight it needs no second key to hurry the first.
+    verifying.say(Command::Rotate(Wish { now: true, ..wish() })).unwrap();
+    verifying.pass();
+    assert_eq!(verifying.phase(), "deliver");
 }
 
 /// The provider's kind was changed while a create was on the wire. Its answer is kept and told, and nothing is created anew.

@@ -13,11 +13,15 @@ impl Pass<'_> {
         match &self.record.phase {
             _ if self.policy.provider.creates => return Err(CommandRefused::IssuedByProvider),
             Phase::Unadopted => return Err(CommandRefused::Unadopted),
+            Phase::Halted { .. } => return Err(CommandRefused::Halted),
             // What the key in use is must be known first.
-            Phase::Halted { .. } | Phase::Reobserve { .. } | Phase::Cutover { .. } => {
-                return Err(CommandRefused::Phase);
-            }
+            Phase::Reobserve { .. } => return Err(CommandRefused::Phase),
+            Phase::Cutover { .. } => return Err(CommandRefused::RotationUnderWay),
+            _ if self.record.is_paused(self.now) => return Err(CommandRefused::Paused),
             _ => {}
+        }
+        if self.record.rotation.as_ref().is_some_and(|it| it.rollback) {
+            return Err(CommandRefused::RotationUnderWay);
         }
         if self.record.pending().is_some_and(|own| own.fingerprint == it.fingerprint) {
             return Ok(());
