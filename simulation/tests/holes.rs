@@ -31,6 +31,10 @@ mod healing;
 mod incidents;
 #[path = "holes/issuing.rs"]
 mod issuing;
+#[path = "holes/leftovers.rs"]
+mod leftovers;
+#[path = "holes/moments.rs"]
+mod moments;
 #[path = "holes/retiring.rs"]
 mod retiring;
 #[cfg(feature = "mutations")]
