@@ -5,6 +5,7 @@ pub mod check;
 mod completions;
 mod connect;
 pub mod demo;
+mod done;
 mod exit;
 pub mod history;
 pub mod init;

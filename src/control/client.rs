@@ -1,7 +1,9 @@
 //! The operator's end of the control socket.
 use super::problem::{Kind, MEDIA_TYPE, Problem};
 use super::protocol::{HistoryReport, KeyStatus, PlanReport, Status, Time};
-use super::requests::{AdoptRequest, DoneReport, Revealed, RotateRequest};
+use super::requests::{
+    AdoptReport, AdoptRequest, DoneReport, KeyDone, ResumeRequest, Revealed, RotateRequest, VerbRequest,
+};
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde::de::DeserializeOwned;
 use std::error::Error;
@@ -100,7 +102,7 @@ impl Client {
     }
 
     /// Takes over a key in use.
-    pub async fn adopt(&self, key: &str, ask: &AdoptRequest) -> Result<DoneReport, ClientError> {
+    pub async fn adopt(&self, key: &str, ask: &AdoptRequest) -> Result<AdoptReport, ClientError> {
         self.fetch(self.on_key(Method::PUT, key, "/secret").json(ask)).await
     }
 
@@ -114,14 +116,14 @@ impl Client {
         self.fetch(self.on_key(Method::POST, key, "/rotate").json(ask)).await
     }
 
-    /// Goes on after a halt.
-    pub async fn resume(&self, key: &str) -> Result<DoneReport, ClientError> {
-        self.fetch(self.on_key(Method::POST, key, "/resume")).await
+    /// Goes on after a halt, or a pause.
+    pub async fn resume(&self, ask: &ResumeRequest) -> Result<Vec<KeyDone>, ClientError> {
+        self.fetch(self.request(Method::POST, "/v1/resume").json(ask)).await
     }
 
     /// Gives up the pending version.
-    pub async fn abandon(&self, key: &str) -> Result<DoneReport, ClientError> {
-        self.fetch(self.on_key(Method::POST, key, "/abandon")).await
+    pub async fn abandon(&self, key: &str, ask: &VerbRequest) -> Result<DoneReport, ClientError> {
+        self.fetch(self.on_key(Method::POST, key, "/abandon").json(ask)).await
     }
 
     /// Has the daemon read its config anew.

@@ -1,4 +1,5 @@
 //! What the control socket answers where it refuses: `application/problem+json` (RFC 9457). Every `type` is listed here.
+use super::adopt;
 use crate::config;
 use crate::core::plan::CommandRefused;
 use crate::engine::handle::{Refused, Stopped};
@@ -73,6 +74,14 @@ kinds! {
     NotNew = "urn:rekeyd:problem:not-new", 422, "this is no new key";
     /// A target holds another value.
     TargetHolds = "urn:rekeyd:problem:target-holds", 422, "a target holds another value";
+    /// None of the key's targets holds a key.
+    NothingInTargets = "urn:rekeyd:problem:nothing-in-targets", 422, "no target holds a key";
+    /// The key's targets hold different keys.
+    TargetsDiffer = "urn:rekeyd:problem:targets-differ", 422, "the targets hold different keys";
+    /// What a target holds can't be seen.
+    TargetUnreadable = "urn:rekeyd:problem:target-unreadable", 422, "a target can't be read";
+    /// The id is another key's, or can't be checked.
+    KeyId = "urn:rekeyd:problem:key-id", 422, "the key's id is missing or wrong";
     /// What was said of the key's dates makes no sense.
     KeyDates = "urn:rekeyd:problem:key-dates", 422, "the key's dates are missing or wrong";
     /// The daemon itself failed.
@@ -152,6 +161,8 @@ impl Problem {
         let detail = refused.to_string();
         match refused {
             Refused::NoSuchKey(_) => Self::no_such_key(name),
+            Refused::Adopt(why) => adopt::problem(name, why),
+            Refused::NoMatch { .. } => Self::new(Kind::NoSuchKey, detail).remedy("rekeyd status"),
             Refused::Command(why) => Self::command(name, why.clone()),
             Refused::Store(_) => Self::new(Kind::Store, detail).remedy("free space beside the state, then try again"),
             Refused::NoVersion(_) => Self::new(Kind::NoVersion, detail).remedy(format!("rekeyd adopt {name}")),

@@ -1,7 +1,9 @@
 //! What is asked of the control socket with a body, and what its verbs answer.
+use super::problem::Problem;
 use super::protocol::Time;
-use crate::core::names::KeyName;
-use crate::core::record::VersionNo;
+use crate::core::names::{Fingerprint, KeyName, TargetId};
+use crate::core::record::{Expiry, VersionNo};
+use crate::engine::handle::Which;
 use crate::secret::Secret;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 
@@ -22,29 +24,103 @@ impl<'de> Deserialize<'de> for SecretText {
 }
 
 /// `PUT /v1/keys/{key}/secret`: take over a key in use.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct AdoptRequest {
-    /// The key itself.
-    pub secret: SecretText,
+    /// The key itself; this or `from_target`.
+    pub secret: Option<SecretText>,
+    /// Take the one that its targets hold.
+    pub from_target: bool,
+    /// Only the one with this fingerprint.
+    pub fingerprint: Option<Fingerprint>,
     /// Until when it is valid.
-    #[serde(default)]
     pub valid_to: Option<Time>,
     /// When it was issued; its end is reckoned from `valid_for`.
-    #[serde(default)]
     pub issued_at: Option<Time>,
     /// Nobody knows how old it is.
-    #[serde(default)]
     pub age_unknown: bool,
     /// The provider's handle for it, needed to revoke it.
-    #[serde(default)]
     pub id: Option<String>,
-    /// Take it even if the provider does not accept it.
-    #[serde(default)]
+    /// Take it even if the provider does not accept or does not know it.
     pub unverified: bool,
     /// Overwrite what else the targets hold.
-    #[serde(default)]
     pub deliver: bool,
+    /// Look at everything and change nothing: a refusal stands in the answer.
+    pub dry_run: bool,
+}
+
+/// What became of an adoption, or would become of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AdoptReport {
+    /// Which key.
+    pub key: KeyName,
+    /// One sentence.
+    pub message: String,
+    /// The rotation that brings the key to its targets, where it follows another key.
+    pub attempt: Option<u32>,
+    /// Whether nothing speaks against it.
+    pub adoptable: bool,
+    /// Tells the key from others.
+    pub fingerprint: Option<Fingerprint>,
+    /// What the provider says to it.
+    pub provider: ProviderWord,
+    /// The provider's handle for it.
+    pub id: Option<String>,
+    /// Since when it is valid.
+    pub valid_from: Option<Time>,
+    /// Until when it is valid.
+    pub valid_to: Option<Time>,
+    /// Where that date comes from; none where it was not come to.
+    pub expiry: Option<Expiry>,
+    /// What its targets held when they were looked at.
+    pub targets: Vec<TargetReport>,
+    /// Why it can't be adopted; only of a dry run, and not of a key that will be created.
+    pub refused: Option<Problem>,
+}
+
+/// What one target held.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TargetReport {
+    /// Which.
+    pub target: TargetId,
+    /// What.
+    pub holds: Holds,
+    /// Of which key, where it holds one.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+/// What a target holds, seen from the key that is to be adopted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Holds {
+    /// It, as we would write it: the target is left as it is.
+    Key,
+    /// It, with another mode, owner or wrapping: it is written anew.
+    OtherForm,
+    /// Another key.
+    OtherKey,
+    /// Nothing: the key is written there.
+    Nothing,
+    /// What is no key: the key is written there.
+    Damaged,
+    /// It can't be looked at.
+    Unreadable,
+    /// It never shows what it holds: the key is brought there.
+    Unread,
+}
+
+/// What a provider says to a key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderWord {
+    /// It accepts it.
+    Accepts,
+    /// It refuses it.
+    Refuses,
+    /// It gave no clear answer.
+    Unclear,
+    /// It was not asked, or can't be.
+    NotAsked,
 }
 
 /// `POST /v1/keys/{key}/rotate`.
@@ -79,6 +155,37 @@ pub struct NewKey {
     /// The provider's handle for it, which is told when it is to be revoked.
     #[serde(default)]
     pub id: Option<String>,
+}
+
+/// The body of a verb that takes nothing but a reason.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VerbRequest {
+    /// Why, for the history.
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/resume`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeRequest {
+    /// Which keys: `{"keys": […]}`, `{"provider": …}`, `{"owner": …}` or `"all"`.
+    pub which: Which,
+    /// Why, for the history.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What a verb for several keys came to for one of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeyDone {
+    /// Which.
+    pub key: KeyName,
+    /// What was done; nothing where it was refused.
+    #[serde(flatten)]
+    pub done: DoneReport,
+    /// Why it was refused.
+    pub problem: Option<Problem>,
 }
 
 /// A verb was carried out.

@@ -1,16 +1,14 @@
-//! What each path of the control socket does. Reading is for everybody at the socket; the rest asks [`Peer::may`] first.
+//! What each path of the control socket does. Reading is for everybody at the socket; the rest asks [`Desk::may`] first.
 use super::problem::{Kind, Problem};
 use super::protocol::{HistoryReport, KeyStatus, PlanReport, Status, Time};
-use super::requests::{AdoptRequest, DoneReport, NewKey, Revealed, RotateRequest, SecretText};
+use super::requests::{DoneReport, Revealed, SecretText};
 use super::rights::{Peer, Right};
 use super::server::{self, BODY_BYTES, Desk};
 use super::view;
 use crate::core::names::KeyName;
-use crate::core::plan::{Adopt, Command, Supply};
-use crate::core::policy::Policy;
-use crate::core::record::{Actor, Expiry, Trigger, Wish};
-use crate::core::time::Timestamp;
-use crate::engine::handle::{Request, Snapshot};
+use crate::core::plan::Command;
+use crate::core::record::Actor;
+use crate::engine::handle::{By, Request, Snapshot};
 use crate::humane::HumanDuration;
 use crate::secret::Secret;
 use axum::Json;
@@ -21,15 +19,11 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The longest reason that an operator may give, in bytes.
-const REASON_BYTES: usize = 1024;
-
-type Answer<T> = Result<Json<T>, Problem>;
+pub(super) type Answer<T> = Result<Json<T>, Problem>;
 pub(super) type Caller = ConnectInfo<Peer>;
-type Body = Result<Bytes, BytesRejection>;
+pub(super) type Body = Result<Bytes, BytesRejection>;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct PlanQuery {
@@ -79,119 +73,12 @@ pub(super) async fn key_history(
     past(&desk, Some(name(&key)?), query).await
 }
 
-pub(super) async fn rotate(
-    State(desk): State<Desk>,
-    ConnectInfo(peer): Caller,
-    Path(key): Path<String>,
-    body: Body,
-) -> Answer<DoneReport> {
-    let actor = peer.may(Right::Operate, "rotate", desk.service)?;
-    let body = body_of(body)?;
-    let ask: RotateRequest = if body.is_empty() { RotateRequest::default() } else { read(&body, "rotate")? };
-    if ask.reason.as_ref().is_some_and(|it| it.len() > REASON_BYTES) {
-        return Err(bad(format!("a reason has at most {REASON_BYTES} bytes")));
-    }
-    let wish = Wish {
-        trigger: Trigger::Operator,
-        actor: Some(actor),
-        reason: ask.reason,
-        now: ask.now || ask.compromised,
-        compromised: ask.compromised,
-    };
-    match ask.key {
-        None => command(&desk, &key, Command::Rotate(wish), None).await,
-        Some(new) => supply(&desk, &key, new, wish).await,
-    }
-}
-
-/// Hands over a new key that was got by hand.
-async fn supply(desk: &Desk, key: &str, new: NewKey, wish: Wish) -> Answer<DoneReport> {
-    let secret = new.secret.0.clone();
-    if secret.is_empty() {
-        return Err(bad("the secret is empty; give it on stdin".to_owned()));
-    }
-    let snapshot = snapshot(desk).await?;
-    let policy = policy(&snapshot, &name(key)?)?;
-    let said = new.valid_to.is_some() || new.issued_at.is_some() || new.age_unknown;
-    let issued_at = new.issued_at.or((!said).then_some(snapshot.now.into()));
-    let ages = AdoptRequest {
-        secret: new.secret,
-        valid_to: new.valid_to,
-        issued_at,
-        age_unknown: new.age_unknown,
-        id: None,
-        unverified: false,
-        deliver: false,
-    };
-    let (valid_from, valid_to, expiry) = dates(&ages, policy, snapshot.now, key)?;
-    if let Some(end) = valid_to.filter(|it| *it <= snapshot.now) {
-        let detail = format!("key {key}: it expired at {end}, reckoned from when it was issued");
-        return Err(Problem::new(Kind::KeyDates, detail).remedy("get a new key, or give its --valid-to"));
-    }
-    let supply = Supply { fingerprint: secret.fingerprint(), id: new.id, valid_from, valid_to, expiry, wish };
-    command(desk, key, Command::Supply(supply), Some(secret)).await
-}
-
-pub(super) async fn resume(
-    State(desk): State<Desk>,
-    ConnectInfo(peer): Caller,
-    Path(key): Path<String>,
-) -> Answer<DoneReport> {
-    let actor = peer.may(Right::Operate, "resume", desk.service)?;
-    tracing::info!(key, by = who(&actor), "resume asked for");
-    command(&desk, &key, Command::Resume, None).await
-}
-
-pub(super) async fn abandon(
-    State(desk): State<Desk>,
-    ConnectInfo(peer): Caller,
-    Path(key): Path<String>,
-) -> Answer<DoneReport> {
-    let actor = peer.may(Right::Own, "abandon", desk.service)?;
-    tracing::info!(key, by = who(&actor), "abandon asked for");
-    command(&desk, &key, Command::Abandon, None).await
-}
-
-/// Takes over a key in use. The provider is asked about it first; what its answer means is the core's to decide.
-pub(super) async fn adopt(
-    State(desk): State<Desk>,
-    ConnectInfo(peer): Caller,
-    Path(key): Path<String>,
-    body: Body,
-) -> Answer<DoneReport> {
-    let actor = peer.may(Right::Own, "adopt", desk.service)?;
-    let ask: AdoptRequest = read(&body_of(body)?, "adopt")?;
-    let secret = ask.secret.0.clone();
-    if secret.is_empty() {
-        return Err(bad("the secret is empty; give it on stdin".to_owned()));
-    }
-    let name = name(&key)?;
-    let snapshot = snapshot(&desk).await?;
-    let policy = policy(&snapshot, &name)?;
-    let (valid_from, valid_to, expiry) = dates(&ask, policy, snapshot.now, &key)?;
-    let probe = server::ask(&desk.engine, |reply| Request::Probe { name, secret: secret.clone(), reply }).await?;
-    let adopt = Adopt {
-        fingerprint: secret.fingerprint(),
-        id: ask.id,
-        valid_from,
-        valid_to,
-        expiry,
-        probe: probe.map_err(|it| Problem::refused(&key, &it))?,
-        unverified: ask.unverified,
-        // The engine looks at the targets itself.
-        targets: BTreeMap::new(),
-        deliver: ask.deliver,
-        actor: Some(actor),
-    };
-    command(&desk, &key, Command::Adopt(adopt), Some(secret)).await
-}
-
 pub(super) async fn reveal(
     State(desk): State<Desk>,
     ConnectInfo(peer): Caller,
     Path(key): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
-    let actor = peer.may(Right::Own, "reveal", desk.service)?;
+    let actor = desk.may(peer, Right::Own, "reveal").await?;
     let name = name(&key)?;
     tracing::info!(key, by = who(&actor), "secret revealed");
     let asked = name.clone();
@@ -205,12 +92,12 @@ pub(super) async fn reveal(
 }
 
 pub(super) async fn reload(State(desk): State<Desk>, ConnectInfo(peer): Caller) -> Answer<DoneReport> {
-    peer.may(Right::Own, "reload", desk.service)?;
+    desk.may(peer, Right::Own, "reload").await?;
     server::reload(&desk.engine, &desk.load).await?;
     Ok(Json(DoneReport { message: "the config on disk is in use".to_owned(), attempt: None }))
 }
 
-async fn snapshot(desk: &Desk) -> Result<Snapshot, Problem> {
+pub(super) async fn snapshot(desk: &Desk) -> Result<Snapshot, Problem> {
     server::ask(&desk.engine, Request::Snapshot).await
 }
 
@@ -226,49 +113,19 @@ async fn past(
     answer.map(|it| Json(view::history(it))).map_err(|it| Problem::refused(&spelled, &it))
 }
 
-async fn command(desk: &Desk, key: &str, command: Command, secret: Option<Secret>) -> Answer<DoneReport> {
+/// Has the engine carry out a verb for one key.
+pub(super) async fn command(
+    desk: &Desk,
+    key: &str,
+    command: Command,
+    secret: Option<Secret>,
+    by: By,
+) -> Answer<DoneReport> {
     let name = name(key)?;
     let command = Box::new(command);
-    let answer = server::ask(&desk.engine, |reply| Request::Command { name, command, secret, reply }).await?;
+    let answer = server::ask(&desk.engine, |reply| Request::Command { name, command, secret, by, reply }).await?;
     let done = answer.map_err(|it| Problem::refused(key, &it))?;
     Ok(Json(DoneReport { message: done.message, attempt: done.attempt }))
-}
-
-fn policy<'a>(snapshot: &'a Snapshot, name: &KeyName) -> Result<&'a Policy, Problem> {
-    if let Some(key) = snapshot.settings.keys.get(name) {
-        return Ok(&key.policy);
-    }
-    if snapshot.records.contains_key(name) {
-        let detail = format!("the config no longer names key {name}");
-        return Err(Problem::new(Kind::Unmanaged, detail).remedy("add it to the config, then: rekeyd reload"));
-    }
-    Err(Problem::no_such_key(name.as_str()))
-}
-
-type Dates = (Option<Timestamp>, Option<Timestamp>, Expiry);
-
-/// What the operator's word on a key's age comes to. No provider tells the dates of a key that it did not issue to us.
-fn dates(ask: &AdoptRequest, policy: &Policy, now: Timestamp, key: &str) -> Result<Dates, Problem> {
-    let wrong = |detail: String| Problem::new(Kind::KeyDates, format!("key {key}: {detail}"));
-    let issued = ask.issued_at.map(|it| it.0);
-    if issued.is_some_and(|it| it > now) {
-        return Err(wrong("--issued-at lies in the future".to_owned()).remedy("give the moment when it was issued"));
-    }
-    match (ask.valid_to.map(|it| it.0), issued, ask.age_unknown) {
-        (Some(end), _, false) if end <= now => {
-            let rotate = "adopt the key that is in use now, or set initial = \"create\"";
-            Err(wrong(format!("it expired at {end}")).remedy(rotate))
-        }
-        (Some(end), from, false) => Ok((from, Some(end), Expiry::Stated)),
-        (None, Some(from), false) => match policy.valid_for {
-            Some(life) => Ok((Some(from), Some(from.plus(life)), Expiry::Assumed)),
-            None => Ok((Some(from), None, Expiry::Unknown)),
-        },
-        (None, None, true) => Ok((None, None, Expiry::Unknown)),
-        (None, None, false) => Err(wrong("when it expires is not known".to_owned())
-            .remedy("give one of --valid-to TIME, --issued-at TIME, --age-unknown")),
-        (_, _, true) => Err(wrong("--age-unknown contradicts a stated date".to_owned()).remedy("give one of them")),
-    }
 }
 
 pub(super) fn body_of(body: Body) -> Result<Bytes, Problem> {
@@ -281,12 +138,12 @@ pub(super) fn body_of(body: Body) -> Result<Bytes, Problem> {
 }
 
 /// Reads a body. The parser's own message may quote it, and a secret may be in it, even where none belongs.
-fn read<T: DeserializeOwned>(body: &[u8], verb: &str) -> Result<T, Problem> {
+pub(super) fn read<T: DeserializeOwned>(body: &[u8], verb: &str) -> Result<T, Problem> {
     serde_json::from_slice(body)
         .map_err(|it| bad(format!("the body is no {verb} request (line {}, column {} of it)", it.line(), it.column())))
 }
 
-fn name(key: &str) -> Result<KeyName, Problem> {
+pub(super) fn name(key: &str) -> Result<KeyName, Problem> {
     key.parse().map_err(|_| Problem::no_such_key(key))
 }
 
@@ -301,7 +158,7 @@ fn duration(text: &str) -> Result<Duration, Problem> {
     Ok(ahead)
 }
 
-fn bad(detail: impl Into<String>) -> Problem {
+pub(super) fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(Kind::BadRequest, detail)
 }
 

@@ -34,6 +34,8 @@ impl Pass<'_> {
         match self.policy.on_drift {
             OnDrift::Adopt => self.take_over(found),
             OnDrift::Rotate => self.rotate_after_drift(),
+            // A human has seen it, and wants it replaced.
+            OnDrift::Halt if self.record.wish.as_ref().is_some_and(|it| it.trigger == Trigger::Drift) => {}
             OnDrift::Halt => self.halt(Reason::Drifted, what),
         }
     }

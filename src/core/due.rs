@@ -1,6 +1,6 @@
 //! When a version must be replaced, and how much time is left.
 use super::policy::{Policy, RotateBefore};
-use super::record::Version;
+use super::record::{Expiry, Version};
 use super::time::Timestamp;
 use std::time::Duration;
 
@@ -10,11 +10,20 @@ const MOST_LEAD: u32 = 2;
 /// The most that the last safe moment lies before expiry on account of a long lifetime.
 const MOST_SAFETY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// When this version is due to be replaced; `None` where neither its expiry nor `max_age` says so.
+/// When this version is due to be replaced; `None` where neither its expiry nor `max_age` says so. One that was adopted and
+/// of which nobody knows how old it is may end at any moment: it is due at once.
 pub fn due_at(version: &Version, policy: &Policy) -> Option<Timestamp> {
+    if is_of_unknown_age(version) {
+        return Some(version.obtained_at);
+    }
     let by_expiry = version.valid_to.map(|end| end.minus(lead(version, policy)));
     let by_age = policy.max_age.map(|age| begin(version).plus(age));
     by_expiry.into_iter().chain(by_age).min()
+}
+
+/// Whether nobody knows when it was issued, nor when it ends.
+pub fn is_of_unknown_age(version: &Version) -> bool {
+    version.expiry == Expiry::Unknown && version.valid_from.is_none() && version.token.is_none()
 }
 
 /// The last moment in which a replacement can still be created, accepted and delivered before expiry.

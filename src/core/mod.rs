@@ -29,5 +29,6 @@ mod recover;
 mod reobserve;
 mod retire;
 pub mod rules;
+mod strangers;
 pub mod time;
 pub mod window;

@@ -432,6 +432,9 @@ pub struct Record {
     pub probed_at: Option<Timestamp>,
     /// How often somebody else's change made us rotate since the key was last seen lastingly alive.
     pub drifts: u32,
+    /// Tokens at the provider that others issued for this key, and that a human was told of.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub strangers: BTreeSet<Token>,
     /// The restrictions under which a key of ours was seen accepted from here (`""` is none): the probe's control.
     pub controls: BTreeSet<String>,
     /// A key that was read once and must be read again before it is believed: its fingerprint, and since when.
@@ -478,6 +481,7 @@ impl Record {
             retry_at: None,
             probed_at: None,
             drifts: 0,
+            strangers: BTreeSet::new(),
             controls: BTreeSet::new(),
             sighting: None,
             last_error: None,

@@ -389,7 +389,8 @@ impl Pass<'_> {
             fingerprint,
             token: token.cloned(),
             obtained_at: self.now,
-            valid_from: found.valid_from,
+            // What was found was made after we last looked: its age is known well enough.
+            valid_from: found.valid_from.or_else(|| token.is_none().then(|| made_at.min(self.now))),
             valid_to,
             expiry,
             first_alive: alive.then_some(self.now),

@@ -15,6 +15,7 @@ impl Pass<'_> {
         if facts.clock_suspect {
             return;
         }
+        self.know_earlier_lives(facts);
         if self.halts_for_another_daemon(facts) {
             return;
         }

@@ -1,20 +1,23 @@
 //! What the engine is asked: answered from the books, once what was changed is durable.
 use super::Engine;
-use super::event::{Event, FoundSecrets};
-use super::handle::{Done, History, NoticeRow, ReadRow, Refused, Request, Snapshot};
-use super::observe::contents;
+use super::adopt::{AdoptRefused, has_seen_all};
+use super::event::FoundSecrets;
+use super::handle::{By, CommandRow, Done, History, NoticeRow, ReadRow, Refused, Request, Snapshot, Which};
+use super::{audit, selection};
 use crate::clock;
 use crate::config::settings::Settings;
 use crate::core::command::{command, retire};
-use crate::core::facts::Probe;
 use crate::core::names::KeyName;
-use crate::core::plan::{Adopt, Command, CommandRefused};
+use crate::core::plan::{Command, CommandRefused};
 use crate::core::record::{Actor, Phase, Record, VersionNo};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use crate::store::{HistoryRow, OutboxState, Store, StoreError};
 use std::sync::Arc;
 use tokio::sync::oneshot;
+
+/// What a verb for several keys came to for one of them.
+type PerKey = (KeyName, Result<Done, Refused>);
 
 impl Engine {
     pub(super) fn answer(&mut self, request: Request) {
@@ -23,8 +26,19 @@ impl Engine {
                 let snapshot = self.snapshot();
                 self.reply(reply, snapshot);
             }
-            Request::Command { name, command, secret, reply } => self.carry_out(name, *command, secret, reply),
-            Request::Probe { name, secret, reply } => self.probe(&name, secret, reply),
+            Request::Command { name, command, secret, by, reply } => {
+                let done = self.fold_command(&name, &command, secret, &by);
+                self.reply(reply, done);
+            }
+            Request::Commands { which, command, by, reply } => {
+                let done = self.fold_commands(&which, &command, &by);
+                self.reply(reply, done);
+            }
+            Request::Settings(reply) => {
+                let settings = Arc::clone(&self.books.settings);
+                self.reply(reply, settings);
+            }
+            Request::Adopt { name, offer, reply } => self.adopt(name, *offer, reply),
             Request::Reveal { name, actor, reply } => {
                 let revealed = self.reveal(&name, &actor);
                 self.reply(reply, revealed);
@@ -46,7 +60,7 @@ impl Engine {
     }
 
     /// Answers once the batch is durable: nobody hears of what might yet be lost.
-    fn reply<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
+    pub(super) fn reply<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
         self.after_commit.push(Box::new(move || {
             // Whoever asked may have gone away.
             let _ = reply.send(answer);
@@ -71,51 +85,23 @@ impl Engine {
         }
     }
 
-    fn carry_out(
+    /// For each of the keys: what is refused for one is done for the others all the same.
+    fn fold_commands(&mut self, which: &Which, asked: &Command, by: &By) -> Result<Vec<PerKey>, Refused> {
+        let names = selection::names(which, &self.books.settings, &self.books.records)?;
+        let one = |name: KeyName| {
+            let done = self.fold_command(&name, asked, None, by);
+            (name, done)
+        };
+        Ok(names.into_iter().map(one).collect())
+    }
+
+    fn fold_command(
         &mut self,
-        name: KeyName,
-        command: Command,
+        name: &KeyName,
+        asked: &Command,
         secret: Option<Secret>,
-        reply: oneshot::Sender<Result<Done, Refused>>,
-    ) {
-        match command {
-            // What the targets hold decides whether a key may be adopted: look first, then come back.
-            Command::Adopt(adopt) if adopt.targets.is_empty() && self.has_targets(&name) => {
-                self.look_then_adopt(name, adopt, secret, reply);
-            }
-            command => {
-                let done = self.fold_command(&name, &command, secret);
-                self.reply(reply, done);
-            }
-        }
-    }
-
-    fn has_targets(&self, name: &KeyName) -> bool {
-        self.books.settings.keys.get(name).is_some_and(|it| !it.targets.is_empty())
-    }
-
-    fn look_then_adopt(
-        &mut self,
-        name: KeyName,
-        adopt: Adopt,
-        secret: Option<Secret>,
-        reply: oneshot::Sender<Result<Done, Refused>>,
-    ) {
-        let targets = self.books.key(&name).map(|it| it.targets).unwrap_or_default();
-        let parcels = self.books.parcels(&name);
-        let events = self.events.clone();
-        tokio::spawn(async move {
-            let mut targets = contents(&targets, &parcels).await;
-            if targets.is_empty() {
-                // None can be looked at; an entry for none of them says that it was tried.
-                targets.insert(crate::core::names::TargetId::new("none", ""), crate::core::facts::Content::Absent);
-            }
-            let command = Box::new(Command::Adopt(Adopt { targets, ..adopt }));
-            let _ = events.send(Event::Request(Request::Command { name, command, secret, reply })).await;
-        });
-    }
-
-    fn fold_command(&mut self, name: &KeyName, asked: &Command, secret: Option<Secret>) -> Result<Done, Refused> {
+        by: &By,
+    ) -> Result<Done, Refused> {
         let record = self.books.records.get(name).cloned().ok_or_else(|| Refused::NoSuchKey(name.clone()))?;
         let named = self.books.is_named(name);
         let at_end = matches!(asked, Command::Retire | Command::Forget);
@@ -127,6 +113,11 @@ impl Engine {
             None if !named && (at_end || matches!(asked, Command::Ack { .. })) => self.books.policy_unmanaged(&record),
             None => return Err(CommandRefused::Unmanaged.into()),
         };
+        if let Command::Adopt(it) = asked
+            && !has_seen_all(it, &policy)
+        {
+            return Err(AdoptRefused::ConfigChanged.into());
+        }
         let (account, now) = (self.books.account(&policy.account), clock::now());
         let change = match asked {
             Command::Retire => retire(&record, &account, &self.books.in_use_elsewhere(name), &policy, now),
@@ -137,6 +128,10 @@ impl Engine {
         let still_halted = matches!(change.record.phase, Phase::Halted { .. });
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
         self.books.enter(change, &secrets);
+        let row = audit::row(name, asked, by, now);
+        self.books.edit(|it| it.history.push(row));
+        let actor = &by.actor;
+        tracing::info!(key = %name, verb = audit::verb(asked), user = actor.user, uid = actor.uid, "an operator's verb");
         match asked {
             Command::Forget => self.due_never(name),
             Command::Retire => {
@@ -147,16 +142,6 @@ impl Engine {
         }
         let attempt = attempt.or(matches!(asked, Command::Rotate(_)).then_some(record.last_attempt + 1));
         Ok(Done { message: said(asked, &record, still_halted), attempt })
-    }
-
-    fn probe(&mut self, name: &KeyName, secret: Secret, reply: oneshot::Sender<Result<Probe, Refused>>) {
-        let policy = self.books.policy(name);
-        let service = policy.and_then(|policy| self.books.service(name, &policy.account));
-        let Some(service) = service else {
-            let refused = Err(Refused::NoSuchKey(name.clone()));
-            return self.reply(reply, refused);
-        };
-        tokio::spawn(async move { reply.send(Ok(service.probe(&secret).await)) });
     }
 
     fn reveal(&mut self, name: &KeyName, actor: &Actor) -> Result<(VersionNo, Secret), Refused> {
@@ -227,6 +212,9 @@ fn history(
             HistoryRow::Rotation { name, rotation } => history.rotations.push((name, rotation)),
             HistoryRow::Read { name, at, by, version, via } => {
                 history.reads.push(ReadRow { name, at, by, version, via });
+            }
+            HistoryRow::Command { name, at, verb, options, actor, reason } => {
+                history.commands.push(CommandRow { name, at, verb, options, actor, reason });
             }
             HistoryRow::Notice { notice, owner } => {
                 let rows = store.outbox(&notice.id)?.into_iter().filter(|it| it.owner == owner);

@@ -53,6 +53,21 @@ impl Service {
         Err(last)
     }
 
+    /// Lists all keys that the account shows.
+    ///
+    /// # Errors
+    /// Where no usable answer came.
+    pub async fn inventory(&self) -> Result<Listing, CallError> {
+        let mut last = no_login();
+        for auth in self.auths() {
+            last = match self.provider.inventory(&auth).await {
+                Err(error) if is_login(&error) => error,
+                other => return other,
+            };
+        }
+        Err(last)
+    }
+
     /// Reads the account's one current key.
     ///
     /// # Errors

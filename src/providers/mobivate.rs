@@ -4,7 +4,7 @@
 use super::login::Site;
 use super::reply;
 use super::setting::KeyText;
-use super::{Auth, CallError, CreateError, CreateRequest, Created, Issued, Provider, Raw, Unreadable};
+use super::{Auth, CallError, CreateError, CreateRequest, Created, Issued, Listing, Provider, Raw, Unreadable};
 use crate::core::facts::Probe;
 use crate::core::policy::{Capabilities, OnCreate, Recover};
 use crate::http::{Client, Dated, Method, Reply, Request};
@@ -97,6 +97,11 @@ impl Provider for Mobivate {
         }
         let answer = reply::called(reply, REMEDY)?;
         issued(&answer.body).map_err(|error| reply::odd(&answer, &error))
+    }
+
+    async fn inventory(&self, auth: &Auth) -> Result<Listing, CallError> {
+        let keys = Some(self.read(auth).await?).filter(|it| it.secret.is_some());
+        Ok(Listing { keys: keys.into_iter().collect(), truncated: false })
     }
 
     async fn probe(&self, secret: &Secret) -> (Probe, String) {

@@ -244,6 +244,12 @@ pub trait Provider: fmt::Debug + Send + Sync {
         Err(CallError::Unreachable("this kind of provider has no list call".into()))
     }
 
+    /// Lists all enabled keys that the account shows, whoever made them: to find a key that is to be adopted. Nothing of
+    /// that key is in the call.
+    async fn inventory(&self, _auth: &Auth) -> Result<Listing, CallError> {
+        Err(CallError::Unreachable("this kind of provider has no call that shows its keys".into()))
+    }
+
     /// Reads the account's one current key (`ReadCurrent`).
     async fn read(&self, _auth: &Auth) -> Result<Issued, CallError> {
         Err(CallError::Unreachable("this kind of provider has no read call".into()))

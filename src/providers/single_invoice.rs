@@ -104,6 +104,17 @@ impl SingleInvoice {
         let apikey = self.settings.apikey.resolve(auth.key.as_ref()).await?;
         Ok(Request::new(method, url).header("accept", "application/json").secret_header("apikey", apikey))
     }
+
+    /// All keys of the account, where it has a call that lists them.
+    async fn listed(&self, auth: &Auth) -> Result<Listing, CallError> {
+        let Some(path) = &self.settings.list.0 else {
+            return Err(CallError::Unreachable("this provider has no list call; set `list` to its path".into()));
+        };
+        let request = self.request(Method::GET, path, auth).await.map_err(CallError::Unreachable)?;
+        let answer = reply::called(self.client.send(request).await, REMEDY)?;
+        let keys = issued(&answer.body).map_err(|error| reply::odd(&answer, &error))?;
+        Ok(Listing { keys, truncated: false })
+    }
 }
 
 /// All keys of the account. One that can be none makes the whole unreadable, as no difference could be trusted.
@@ -160,13 +171,11 @@ impl Provider for SingleInvoice {
     }
 
     async fn list(&self, auth: &Auth, _create: &dyn CreateOptions) -> Result<Listing, CallError> {
-        let Some(path) = &self.settings.list.0 else {
-            return Err(CallError::Unreachable("this provider has no list call; set `list` to its path".into()));
-        };
-        let request = self.request(Method::GET, path, auth).await.map_err(CallError::Unreachable)?;
-        let answer = reply::called(self.client.send(request).await, REMEDY)?;
-        let keys = issued(&answer.body).map_err(|error| reply::odd(&answer, &error))?;
-        Ok(Listing { keys, truncated: false })
+        self.listed(auth).await
+    }
+
+    async fn inventory(&self, auth: &Auth) -> Result<Listing, CallError> {
+        self.listed(auth).await
     }
 
     async fn probe(&self, secret: &Secret) -> (Probe, String) {

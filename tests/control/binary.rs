@@ -1,7 +1,6 @@
 //! The binary as scripts use it: its exit codes, and what it does when nobody listens.
 use crate::fixture::*;
 use crate::socket::{Daemon, Desk, daemon};
-use rekeyd::core::plan::Command;
 use rekeyd::secret::Secret;
 use std::io::Write;
 use std::process::{Output, Stdio};
@@ -51,9 +50,8 @@ async fn an_adopted_secret_loses_one_newline_and_is_never_printed() {
     assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
     let said = [done.stdout, done.stderr].concat();
     assert!(!text(&said).contains("hunter2"));
-    let asked = daemon.desk.asked.lock().unwrap().clone();
-    let [Command::Adopt(adopt)] = asked.as_slice() else { panic!("{asked:?}") };
-    assert_eq!(adopt.fingerprint, Secret::from("hunter2\n".to_owned()).fingerprint());
+    let offer = daemon.desk.offers.lock().unwrap().pop().unwrap();
+    assert_eq!(offer.secret.unwrap().fingerprint(), Secret::from("hunter2\n".to_owned()).fingerprint());
     assert_eq!(rekeyd(&daemon, &["adopt", "voice", "--age-unknown"], "\n").await.status.code(), Some(66));
 }
 

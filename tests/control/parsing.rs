@@ -23,6 +23,9 @@ fn every_command_of_the_contract_is_understood() {
         "rekeyd adopt a --valid-to 2026-12-04T22:00:00Z --id 42",
         "rekeyd adopt a --issued-at 2026-12-04 --unverified",
         "rekeyd adopt a --age-unknown",
+        "rekeyd adopt a",
+        "rekeyd adopt a --from-target --deliver",
+        "rekeyd adopt --all --from-target --yes",
         "rekeyd rotate a b --now --reason audit --wait --timeout 5m",
         "rekeyd rotate a --compromised",
         "rekeyd resume a b",
@@ -40,7 +43,11 @@ fn every_command_of_the_contract_is_understood() {
 #[test]
 fn what_makes_no_sense_is_refused_before_anybody_is_asked() {
     for line in [
-        "rekeyd adopt a",
+        "rekeyd adopt",
+        "rekeyd adopt --all",
+        "rekeyd adopt a --all --from-target",
+        "rekeyd adopt a --from-target --yes",
+        "rekeyd adopt --all --from-target --id 42",
         "rekeyd adopt a --age-unknown --valid-to 2026-12-04",
         "rekeyd adopt a --valid-to tomorrow",
         "rekeyd rotate",

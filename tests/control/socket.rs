@@ -2,13 +2,12 @@
 use crate::fixture::*;
 use rekeyd::control::client::{Client, ClientError};
 use rekeyd::control::problem::{Fault, Kind};
-use rekeyd::control::requests::{AdoptRequest, RotateRequest, SecretText};
+use rekeyd::control::requests::{AdoptRequest, ResumeRequest, RotateRequest, SecretText, VerbRequest};
 use rekeyd::control::server::{BindError, Load, Server};
-use rekeyd::core::facts::Probe;
-use rekeyd::core::plan::{Adopt, Command, CommandRefused};
-use rekeyd::core::policy::Policy;
-use rekeyd::core::record::Expiry;
-use rekeyd::engine::handle::{Done, Handle, History, REQUESTS_WAITING, Refused, Request, Snapshot};
+use rekeyd::core::names::KeyName;
+use rekeyd::core::plan::{Command, CommandRefused};
+use rekeyd::engine::adopt::{AdoptRefused, Adoption, Offer};
+use rekeyd::engine::handle::{Done, Handle, History, REQUESTS_WAITING, Refused, Request, Snapshot, Which};
 use rekeyd::secret::Secret;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -21,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Desk {
     pub(crate) asked: Arc<Mutex<Vec<Command>>>,
     rejected: Arc<Mutex<Vec<String>>>,
-    probe: Option<Probe>,
+    pub(crate) offers: Arc<Mutex<Vec<Offer>>>,
     refusal: Option<Refused>,
 }
 
@@ -57,7 +56,27 @@ async fn answer(mut waiting: mpsc::Receiver<Request>, snapshot: Snapshot, desk: 
                 let done = Done { message: "done".to_owned(), attempt: Some(8) };
                 drop(reply.send(desk.refusal.clone().map_or(Ok(done), Err)));
             }
-            Request::Probe { reply, .. } => drop(reply.send(Ok(desk.probe.unwrap_or(Probe::Alive)))),
+            Request::Commands { which: Which::Keys(names), reply, .. } => {
+                let one = |name: KeyName| match desk.refusal.clone().filter(|_| name.as_str() == "voice") {
+                    Some(refusal) => (name, Err(refusal)),
+                    None => (name, Ok(Done { message: "done".to_owned(), attempt: None })),
+                };
+                drop(reply.send(Ok(names.into_iter().map(one).collect())));
+            }
+            Request::Commands { which, reply, .. } => {
+                let (what, known) = (format!("no key is of {which:?}"), "the owners are: payments".to_owned());
+                drop(reply.send(Err(Refused::NoMatch { what, known })));
+            }
+            Request::Settings(reply) => drop(reply.send(Arc::clone(&snapshot.settings))),
+            Request::Adopt { offer, reply, .. } => {
+                let fingerprint = offer.secret.as_ref().map(Secret::fingerprint);
+                let refused = desk.refusal.clone().filter(|_| offer.dry_run);
+                let done = Some(Done { message: "adopted".to_owned(), attempt: None }).filter(|_| !offer.dry_run);
+                let refusal = desk.refusal.clone().filter(|_| !offer.dry_run);
+                desk.offers.lock().unwrap().push(*offer);
+                let adoption = Adoption { fingerprint, refused, done, ..Adoption::default() };
+                drop(reply.send(refusal.map_or(Ok(adoption), Err)));
+            }
             Request::Reveal { name, reply, .. } if name.as_str() == "billing-sms" => {
                 drop(reply.send(Ok((3, Secret::from("hunter2".to_owned())))));
             }
@@ -79,15 +98,7 @@ fn fault() -> Fault {
 }
 
 fn adopt(secret: &str) -> AdoptRequest {
-    AdoptRequest {
-        secret: SecretText(Secret::from(secret.to_owned())),
-        valid_to: None,
-        issued_at: None,
-        age_unknown: false,
-        id: None,
-        unverified: false,
-        deliver: false,
-    }
+    AdoptRequest { secret: Some(SecretText(Secret::from(secret.to_owned()))), ..AdoptRequest::default() }
 }
 
 fn kind<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> Kind {
@@ -124,10 +135,10 @@ async fn a_verb_reaches_the_engine_with_who_asked() {
     let ask = RotateRequest { now: true, compromised: false, reason: Some("audit".to_owned()), key: None };
     let done = daemon.client.rotate("voice", &ask).await.unwrap();
     assert_eq!((done.message.as_str(), done.attempt), ("done", Some(8)));
-    daemon.client.resume("voice").await.unwrap();
-    daemon.client.abandon("voice").await.unwrap();
+    let why = VerbRequest { reason: Some("audit".to_owned()) };
+    daemon.client.abandon("voice", &why).await.unwrap();
     let asked = daemon.desk.asked.lock().unwrap().clone();
-    let [Command::Rotate(wish), Command::Resume, Command::Abandon] = asked.as_slice() else { panic!("{asked:?}") };
+    let [Command::Rotate(wish), Command::Abandon] = asked.as_slice() else { panic!("{asked:?}") };
     assert_eq!(wish.actor.as_ref().unwrap().uid, rustix::process::geteuid().as_raw());
     assert_eq!((wish.now, wish.reason.as_deref()), (true, Some("audit")));
 }
@@ -143,52 +154,84 @@ async fn a_refusal_of_the_core_keeps_its_kind() {
     ] {
         let desk = Desk { refusal: Some(Refused::Command(why)), ..Desk::default() };
         let daemon = daemon(world(), desk).await;
-        assert_eq!(kind(daemon.client.resume("voice").await), expected);
-    }
-}
-
-async fn adopted(ask: AdoptRequest, policy: Policy) -> Result<Adopt, Kind> {
-    let mut world = empty();
-    world.add("it", "sms", policy, None);
-    let daemon = daemon(world.0, Desk { probe: Some(Probe::Dead), ..Desk::default() }).await;
-    match daemon.client.adopt("it", &ask).await {
-        Err(error) => Err(error.problem().unwrap()),
-        Ok(_) => match daemon.desk.asked.lock().unwrap().pop() {
-            Some(Command::Adopt(adopt)) => Ok(adopt),
-            other => panic!("{other:?}"),
-        },
+        assert_eq!(kind(daemon.client.abandon("voice", &VerbRequest::default()).await), expected);
     }
 }
 
 #[tokio::test]
-async fn an_adopted_key_comes_with_what_is_known_of_its_age() {
-    let year = Policy { valid_for: Some(365 * DAY), ..policy() };
-    let end = Some(at("2027-01-01T00:00:00Z").into());
-    let begin = Some(at("2026-11-01T00:00:00Z").into());
-    let stated = adopted(AdoptRequest { valid_to: end, ..adopt("hunter2") }, year.clone()).await.unwrap();
-    assert_eq!((stated.valid_to, stated.expiry), (Some(at("2027-01-01T00:00:00Z")), Expiry::Stated));
-    let assumed = adopted(AdoptRequest { issued_at: begin, ..adopt("hunter2") }, year.clone()).await.unwrap();
-    assert_eq!((assumed.valid_to, assumed.expiry), (Some(at("2027-11-01T00:00:00Z")), Expiry::Assumed));
-    let unknown = adopted(AdoptRequest { age_unknown: true, ..adopt("hunter2") }, year).await.unwrap();
-    assert_eq!((unknown.valid_to, unknown.expiry), (None, Expiry::Unknown));
-    // The provider was asked, and the core is told what it said.
-    assert_eq!(unknown.probe, Probe::Dead);
-    assert_eq!(unknown.fingerprint, Secret::from("hunter2".to_owned()).fingerprint());
+async fn what_is_refused_for_one_key_is_done_for_the_others() {
+    let desk = Desk { refusal: Some(Refused::Command(CommandRefused::Unadopted)), ..Desk::default() };
+    let daemon = daemon(world(), desk).await;
+    let which = Which::Keys(vec![name("expired"), name("voice")]);
+    let done = daemon.client.resume(&ResumeRequest { which, reason: None }).await.unwrap();
+    let [expired, voice] = done.as_slice() else { panic!("{done:?}") };
+    assert_eq!((expired.done.message.as_str(), &expired.problem), ("done", &None));
+    assert_eq!(voice.problem.as_ref().unwrap().kind, Kind::Unadopted);
+    let nobody = ResumeRequest { which: Which::Owner("nobody".to_owned()), reason: None };
+    let error = daemon.client.resume(&nobody).await.unwrap_err();
+    assert!(error.to_string().contains("the owners are: payments"), "{error}");
 }
 
 #[tokio::test]
-async fn a_key_of_no_known_age_or_of_an_impossible_one_is_not_adopted() {
-    let past = Some(at("2026-11-21T21:00:00Z").into());
-    let future = Some(at("2026-11-21T23:00:00Z").into());
-    for ask in [
-        adopt("hunter2"),
-        AdoptRequest { valid_to: past, ..adopt("hunter2") },
-        AdoptRequest { issued_at: future, ..adopt("hunter2") },
-        AdoptRequest { valid_to: future, age_unknown: true, ..adopt("hunter2") },
+async fn a_selection_that_is_none_and_a_field_that_nobody_reads_are_refused() {
+    let daemon = daemon(world(), Desk::default()).await;
+    for body in [
+        "",
+        "{}",
+        "{\"which\": \"everything\"}",
+        "{\"which\": \"all\", \"untill\": 1}",
+        "{\"which\": {\"keys\": \"voice\"}}",
     ] {
-        assert_eq!(adopted(ask, policy()).await.unwrap_err(), Kind::KeyDates);
+        let answer = raw_body(&daemon, "POST /v1/resume HTTP/1.1", body).await;
+        assert!(answer.contains("400") && answer.contains("no resume request"), "{body}: {answer}");
     }
-    assert_eq!(adopted(AdoptRequest { age_unknown: true, ..adopt("") }, policy()).await.unwrap_err(), Kind::BadRequest);
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_key_reaches_the_engine_with_who_said_it() {
+    let daemon = daemon(world(), Desk::default()).await;
+    let end = at("2027-01-01T00:00:00Z");
+    let ask = AdoptRequest { valid_to: Some(end.into()), id: Some("42".to_owned()), ..adopt("hunter2") };
+    let report = daemon.client.adopt("voice", &ask).await.unwrap();
+    assert_eq!((report.message.as_str(), report.adoptable), ("adopted", true));
+    let offer = daemon.desk.offers.lock().unwrap().pop().unwrap();
+    assert_eq!((offer.valid_to, offer.id.as_deref()), (Some(end), Some("42")));
+    assert_eq!(offer.secret.unwrap().fingerprint(), Secret::from("hunter2".to_owned()).fingerprint());
+    assert_eq!(offer.by.actor.uid, rustix::process::geteuid().as_raw());
+    let from_target = AdoptRequest { from_target: true, ..AdoptRequest::default() };
+    daemon.client.adopt("voice", &from_target).await.unwrap();
+    assert!(daemon.desk.offers.lock().unwrap().pop().unwrap().secret.is_none());
+}
+
+#[tokio::test]
+async fn an_adoption_names_one_key_of_the_config_and_one_source_of_it() {
+    let daemon = daemon(world(), Desk::default()).await;
+    let both = AdoptRequest { from_target: true, ..adopt("hunter2") };
+    for ask in [adopt(""), both, AdoptRequest::default()] {
+        assert_eq!(kind(daemon.client.adopt("voice", &ask).await), Kind::BadRequest);
+    }
+    assert_eq!(kind(daemon.client.adopt("nobody", &adopt("hunter2")).await), Kind::NoSuchKey);
+    assert_eq!(kind(daemon.client.adopt("gone", &adopt("hunter2")).await), Kind::Unmanaged);
+}
+
+#[tokio::test]
+async fn a_dry_run_answers_with_the_refusal_and_anything_else_fails_with_it() {
+    for (why, expected) in [
+        (Refused::Adopt(AdoptRefused::TargetsDiffer("a, b".to_owned())), Kind::TargetsDiffer),
+        (Refused::Adopt(AdoptRefused::NothingInTargets { will_be_created: false }), Kind::NothingInTargets),
+        (Refused::Adopt(AdoptRefused::TargetUnreadable("file:/a".into(), "no".to_owned())), Kind::TargetUnreadable),
+        (Refused::Adopt(AdoptRefused::Id("it is wrong".to_owned())), Kind::KeyId),
+        (Refused::Adopt(AdoptRefused::NotListed), Kind::KeyUnverified),
+        (Refused::Adopt(AdoptRefused::Dates("unknown".to_owned(), "say it")), Kind::KeyDates),
+        (Refused::Command(CommandRefused::Dead), Kind::KeyDead),
+    ] {
+        let desk = Desk { refusal: Some(why), ..Desk::default() };
+        let daemon = daemon(world(), desk).await;
+        let report = daemon.client.adopt("voice", &AdoptRequest { dry_run: true, ..adopt("hunter2") }).await.unwrap();
+        assert!(!report.adoptable);
+        assert_eq!(report.refused.unwrap().kind, expected);
+        assert_eq!(kind(daemon.client.adopt("voice", &adopt("hunter2")).await), expected);
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! Somebody else changes the key, the state is older than the world, or the config changes under a rotation.
 use crate::bench::*;
 use rekeyd_simulation::core::command::{leave_account, restored};
-use rekeyd_simulation::core::facts::{Action, Blocked, Content, Listed, Outcome, Preflight, Probe};
-use rekeyd_simulation::core::names::TargetId;
-use rekeyd_simulation::core::plan::NoticeKind;
+use rekeyd_simulation::core::facts::{Action, Blocked, Content, Found, Listed, Outcome, Preflight, Probe};
+use rekeyd_simulation::core::names::{Incarnation, TargetId, Token};
+use rekeyd_simulation::core::plan::{Command, NoticeKind};
 use rekeyd_simulation::core::policy::{OnCreate, OnDrift, Reach, Recover};
 use rekeyd_simulation::core::record::{Phase, Reason, Trigger};
 
@@ -80,6 +80,18 @@ pub fn on_drift_says_what_a_change_by_somebody_else_leads_to() {
     it.is_at_rest();
     let (it, _) = drifted(OnDrift::Rotate);
     assert_eq!((it.phase(), it.current()), ("create", 1));
+}
+
+/// `on_drift = "halt"`: the human says to replace the other's key. Whoever sees the drift anew then halts for ever.
+#[test]
+pub fn resume_after_a_drift_replaces_the_other_key() {
+    let mut it = Bench::new(OnCreate::Revokes, Recover::ReadCurrent, false);
+    it.policy.on_drift = OnDrift::Halt;
+    it.wait(days(1)).reads("k2", Probe::Alive).rests();
+    assert_eq!(it.halted(), Some(Reason::Drifted));
+    it.say(Command::Resume).unwrap();
+    it.created("k3");
+    assert_eq!((it.halted(), it.current()), (None, 2));
 }
 
 /// A create of ours whose answer was lost takes effect late, at an account with one key: that is nobody else's change.
@@ -231,4 +243,69 @@ pub fn reobserving_ends_in_steady_where_all_agrees() {
     it.facts.listed = Some(Listed::default());
     it.reads("k1", Probe::Alive).pass();
     assert_eq!(it.phase(), "steady");
+}
+
+/// A listed key with a token that somebody else issued for this name.
+fn made_by(it: &Bench, install: &str, epoch: &str, n: u32) -> Found {
+    let by = Incarnation { install: install.into(), epoch: epoch.into() };
+    Found {
+        token: Some(Token { by, name: it.record.name.clone(), n }),
+        ..found(&format!("{install}-{epoch}-{n}"), Probe::Alive)
+    }
+}
+
+/// Two daemons: the other one was stopped, and the key that it made is still there. Whoever halts for it at every create
+/// never rotates again; whoever never halts again does not see the other come back.
+#[test]
+pub fn a_stranger_halts_once_and_the_next_one_again() {
+    let mut it = Bench::keeps().due();
+    let theirs = made_by(&it, "ffffffff", "000001", 7);
+    it.lists(vec![theirs.clone()]).rests();
+    assert_eq!(it.halted(), Some(Reason::AnotherDaemon));
+    it.say(Command::Resume).unwrap();
+    it.created("k2");
+    it.probes(2, Probe::Alive).delivers(2, "k2");
+    it.rests();
+    it.wait(days(80));
+    let next = made_by(&it, "ffffffff", "000001", 8);
+    it.probes(2, Probe::Alive).lists(vec![theirs, next]);
+    it.pass();
+    it.rests();
+    assert_eq!(it.halted(), Some(Reason::AnotherDaemon));
+    it.is_at_rest();
+}
+
+/// A copy of the state, started elsewhere, issues tokens of the same installation in a life of its own. That is a second
+/// daemon like any other.
+#[test]
+pub fn a_copy_of_this_installation_is_a_second_daemon() {
+    let mut it = Bench::keeps().due();
+    let install = it.by.install.clone();
+    let copy = made_by(&it, &install, "777777", 2);
+    it.lists(vec![copy]).rests();
+    assert_eq!(it.halted(), Some(Reason::AnotherDaemon));
+    it.is_at_rest();
+}
+
+/// What an earlier life of this very state made, before it was restored, is no second daemon: a restored key goes on.
+#[test]
+pub fn an_earlier_life_is_no_second_daemon() {
+    let mut it = Bench::keeps();
+    let install = it.by.install.clone();
+    let earlier = made_by(&it, &install, "777777", 2);
+    it.record = restored(&it.record, &it.policy, it.now);
+    it.lists(vec![earlier]);
+    it.creates();
+    assert_eq!((it.halted(), it.record.strangers.len()), (None, 1));
+}
+
+/// The state was lost, and the key in use adopted anew: the token of the lost installation is in its name.
+#[test]
+pub fn an_adopted_key_that_another_installation_made_is_no_stranger() {
+    let mut it = Bench::keeps().due();
+    let mut adopted = made_by(&it, "ffffffff", "000001", 7);
+    adopted.fingerprint = Some("k1".into());
+    it.lists(vec![adopted]);
+    it.creates();
+    assert_eq!(it.halted(), None);
 }

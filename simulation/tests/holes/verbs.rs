@@ -5,7 +5,7 @@ use crate::bench::*;
 use rekeyd_simulation::core::command::restored;
 use rekeyd_simulation::core::facts::{Action, Blocked, Content, Outcome, Preflight, Probe};
 use rekeyd_simulation::core::plan::{Command, CommandRefused, NoticeKind};
-use rekeyd_simulation::core::record::{Phase, Reason, Wish};
+use rekeyd_simulation::core::record::{Expiry, Phase, Reason, Wish};
 
 /// One key in each phase.
 pub fn phases() -> Vec<(&'static str, Bench)> {
@@ -295,6 +295,39 @@ pub fn a_first_adoption_delivers_where_the_key_is_missing() {
     it.rests();
     assert_eq!((it.phase(), it.told(NoticeKind::KeyAdopted), it.record.retired.len()), ("steady", 1, 0));
     it.is_at_rest();
+}
+
+/// A key that is live in production is adopted: its target holds it, and nothing is written, so that no consumer restarts.
+#[test]
+pub fn a_target_that_holds_the_adopted_key_is_left_alone() {
+    let mut it = Bench::keeps().unadopted();
+    let mut adopt = adoption("k1", Probe::Alive);
+    adopt.targets.insert(file(), Content::Holds("k1".into()));
+    it.holds(Some("k1")).probes(1, Probe::Alive);
+    it.say(Command::Adopt(adopt)).unwrap();
+    it.rests();
+    it.rests();
+    assert_eq!((it.phase(), it.record.held[&file()].settled), ("steady", Some(1)));
+    it.is_at_rest();
+}
+
+/// Nobody knows how old an adopted key is: it may end at any moment, and is replaced in the next window.
+#[test]
+pub fn a_key_of_unknown_age_is_due_in_the_next_window() {
+    let mut it = Bench::keeps().unadopted();
+    it.policy.windows = nights();
+    let mut adopt = adoption("k1", Probe::Alive);
+    (adopt.valid_to, adopt.expiry) = (None, Expiry::Unknown);
+    it.say(Command::Adopt(adopt)).unwrap();
+    it.probes(1, Probe::Alive).delivers(1, "k1");
+    it.rests();
+    it.rests();
+    assert_eq!(it.phase(), "steady", "no window is open");
+    it.wait(days(1));
+    let opens = it.policy.windows[0].clone();
+    let at = rekeyd_simulation::core::window::opening_from(&[opens], it.now).unwrap().opens;
+    it.now = at;
+    it.created("k2");
 }
 
 /// Hole 16. The new key makes trouble, and the operator goes back to the old one by adopting it. It is on the books twice

@@ -141,6 +141,6 @@ fn why_due(version: &Version, policy: &Policy, due: Timestamp) -> (&'static str,
             "due_before_expiry",
             format!("it expires at {end} and is replaced {} before", HumanDuration(end.since(due))),
         ),
-        (None, None) => ("due", "it is due".to_owned()),
+        (None, None) => ("age_unknown", "nobody knows how old it is, so that it is replaced soon".to_owned()),
     }
 }

@@ -2,7 +2,7 @@
 use crate::core::facts::{Content, Probe};
 use crate::core::pass::Pass;
 use crate::core::plan::{Adopt, CommandRefused};
-use crate::core::record::{Expiry, Phase, RotationResult, Trigger, Version, Wish};
+use crate::core::record::{Expiry, Held, Phase, RotationResult, Trigger, Version, VersionNo, Wish};
 
 impl Pass<'_> {
     pub(super) fn adopt(&mut self, it: &Adopt) -> Result<(), CommandRefused> {
@@ -16,6 +16,7 @@ impl Pass<'_> {
         self.give_up_what_is_under_way();
         self.bring_back(&mut version);
         self.tell_adopted(&version);
+        self.leave_where_it_is(it, version.number);
         self.promote(version);
         if !first {
             let (trigger, actor) = (Trigger::Operator, it.actor.clone());
@@ -91,6 +92,19 @@ impl Pass<'_> {
             }
             !same
         });
+    }
+
+    /// A target that holds the key already, exactly as we would write it, is left alone: nobody restarts a consumer that
+    /// works.
+    fn leave_where_it_is(&mut self, it: &Adopt, number: VersionNo) {
+        let holds = Content::Holds(it.fingerprint.clone());
+        for (target, _) in it.targets.iter().filter(|(_, content)| **content == holds) {
+            let held = self.record.held.entry(target.clone()).or_default();
+            // A write that is under way may yet bring another version.
+            if held.maybe.is_empty() {
+                *held = Held { settled: Some(number), ..Held::default() };
+            }
+        }
     }
 
     /// The key in use is adopted once more: only what is said of it changes.

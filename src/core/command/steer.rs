@@ -2,7 +2,7 @@
 use crate::core::pass::Pass;
 use crate::core::plan::CommandRefused;
 use crate::core::policy::Initial;
-use crate::core::record::{Creating, Pause, Phase, Wish};
+use crate::core::record::{Creating, Pause, Phase, Reason, Wish};
 
 impl Pass<'_> {
     pub(super) fn rotate(&mut self, mut wish: Wish) -> Result<(), CommandRefused> {
@@ -59,10 +59,14 @@ impl Pass<'_> {
         for it in &mut self.record.retired {
             it.retry_at = None;
         }
-        if let Phase::Halted { resume, .. } = self.record.phase.clone()
+        if let Phase::Halted { reason, resume, .. } = self.record.phase.clone()
             && !paused
         {
             self.resolve("halted");
+            if reason == Reason::Drifted {
+                // Whoever takes the other's key adopts it; whoever goes on replaces it.
+                self.wish_after_drift();
+            }
             self.enter(match *resume {
                 // What was lost was reported or is watched; the human has decided to go on.
                 Phase::Create(_) => Phase::Create(Creating::default()),

@@ -2,7 +2,7 @@
 use crate::core::facts::Found;
 use crate::core::pass::Pass;
 use crate::core::plan::{CommandRefused, Supply};
-use crate::core::record::{Phase, Trigger, Version};
+use crate::core::record::{Phase, Trigger, Version, Wish};
 
 impl Pass<'_> {
     /// A new key in a human's hand begins its rotation. One that is still on its way is given up for it.
@@ -39,7 +39,7 @@ impl Pass<'_> {
         };
         let Some(version) = self.new_version(&found, None, self.now) else { return Err(CommandRefused::NoKeyGiven) };
         let pending = Version { valid_to: it.valid_to, expiry: it.expiry, restriction: None, ..version };
-        self.record.wish = Some(it.wish.clone());
+        self.record.wish = Some(Wish { now: it.wish.now || it.wish.compromised, ..it.wish.clone() });
         self.begin_rotation(Trigger::Operator);
         self.enter(Phase::Verify { pending, since: self.now });
         Ok(())
