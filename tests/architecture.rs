@@ -26,7 +26,7 @@ const CLOCK: &str = "src/clock.rs";
 
 /// Who may see the bytes of a secret, and what for.
 const EXPOSERS: [(&str, &str); 18] = [
-    ("src/cli/adopt.rs", "asks whether it is text, before it goes to the socket"),
+    ("src/cli/stdin.rs", "asks whether it is text, before it goes to the socket"),
     ("src/cli/reveal.rs", "reveals it, on stdout"),
     ("src/control/requests.rs", "carries it over the socket, for adopt and reveal"),
     ("src/control/verbs.rs", "asks whether it is text, as JSON has to carry it"),

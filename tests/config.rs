@@ -111,8 +111,8 @@ fn what_is_not_acted_on_yet_is_refused() {
         let name = section.split('.').next().unwrap();
         check(&[], &format!("[{section}]"), &format!("1:2: section `{name}` is not supported yet\n  hint: remove it"));
     }
-    for kind in ["manual", "http", "exec"] {
-        let hint = "known here: infobip, infobip-2fa, mobivate, single-invoice";
+    for kind in ["http", "exec"] {
+        let hint = "known here: infobip, infobip-2fa, manual, mobivate, single-invoice";
         let want = format!("2:8: kind `{kind}` is not supported yet\n  hint: {hint}");
         check(&[], &format!("[providers.p]\nkind = '{kind}'"), &want);
     }
@@ -482,4 +482,19 @@ fn check_says_everything_and_ends_with_the_code_of_a_config() {
     assert_eq!(code, 0);
     assert!(said.contains("warning: credential `master-key`"), "{said}");
     assert!(said.ends_with("\nok: 0 keys, 0 providers, 1 owner\n"), "{said}");
+}
+
+#[test]
+fn a_key_that_is_replaced_by_hand_can_not_be_created_and_its_age_must_be_known() {
+    let portal = "[providers.p]\nkind = 'manual'\n";
+    let key = "[keys.k]\nprovider = 'p'\nowners = ['team']\ndeliver = []\n";
+    let hint = "write initial = \"adopt\", then: rekeyd adopt KEY";
+    let want = format!("6:11: manual can't be asked for the first key\n  hint: {hint}");
+    check(&[portal], &format!("{key}max_age = '90d'\ninitial = 'create'"), &want);
+    let hint = "write valid_for or max_age, such as max_age = \"90d\"";
+    let want = format!("1:1: manual reports no expiry, so nothing says when to rotate\n  hint: {hint}");
+    check(&[portal], key, &want);
+    // Nobody logs in to them, so that two of them are no one account.
+    let two = "[providers.q]\nkind = 'manual'\ninstructions = 'ask Berta'";
+    check(&[portal], two, "");
 }

@@ -108,6 +108,16 @@ async fn the_servers_clock_is_seen() {
 }
 
 #[test]
+fn a_kind_without_an_api_says_where_a_human_gets_a_key() {
+    let provider = (kind("manual").parse)(table("instructions = \"https://portal.example/keys\"")).unwrap();
+    assert!(!provider.capabilities().creates && !provider.capabilities().probes);
+    assert_eq!(provider.capabilities(), kind("manual").capabilities);
+    assert_eq!(provider.instructions(), Some("https://portal.example/keys"));
+    assert_eq!(provider.identity(), None, "nobody logs in");
+    assert_eq!((kind("manual").parse)(table("")).unwrap().instructions(), None);
+}
+
+#[test]
 fn a_wrong_setting_is_a_fault_at_its_place_that_shows_no_secret() {
     let login = "username = \"me\"\npassword = { env = \"P\" }\n";
     for (kind_name, settings, place) in [
@@ -121,6 +131,8 @@ fn a_wrong_setting_is_a_fault_at_its_place_that_shows_no_secret() {
         ("mobivate", "username = \"me\"\npassword = \"open sesame\"".to_owned(), "\"open sesame\""),
         ("mobivate", "username = \"me\"\npassword = { key = \"a\" }".to_owned(), "{ key = \"a\" }"),
         ("single-invoice", "apikey = { key = \"A B\" }".to_owned(), "\"A B\""),
+        ("manual", "instructions = \"\"".to_owned(), "\"\""),
+        ("manual", "username = \"me\"".to_owned(), "username"),
     ] {
         let error = (kind(kind_name).parse)(table(&settings)).unwrap_err();
         assert_eq!(&settings[error.span().unwrap()], place, "{kind_name}: {error}");
@@ -135,6 +147,7 @@ fn a_wrong_setting_is_a_fault_at_its_place_that_shows_no_secret() {
         ("mobivate", "name = \"a\""),
         ("single-invoice", ""),
         ("single-invoice", "package = \"account\""),
+        ("manual", "name = \"a\""),
     ] {
         assert!((kind(kind_name).parse_create)(table(create)).is_err(), "{kind_name}: {create}");
     }

@@ -64,7 +64,8 @@ async fn check_calls(situation: &str, world: &World, ends: Ends) {
 
 #[test]
 fn every_kind_has_a_folder_and_the_capabilities_that_it_states() {
-    for it in KINDS {
+    // A kind that nobody can call has nothing to show.
+    for it in KINDS.iter().filter(|it| it.capabilities.creates) {
         assert!(folders().iter().any(|folder| folder == it.name), "{} has no fixtures", it.name);
         let world = World::new(it.name, "http://127.0.0.1:9");
         assert_eq!(world.provider.capabilities(), it.capabilities, "{}", it.name);
@@ -82,7 +83,7 @@ fn every_kind_has_its_documented_address_by_default() {
         let file = std::fs::read_to_string(fixtures().join(name).join("settings.toml")).unwrap();
         let settings: String =
             file.lines().filter(|it| !it.starts_with("base_url")).map(|it| format!("{it}\n")).collect();
-        let identity = (kind(name).parse)(table(&settings)).unwrap().identity();
+        let identity = (kind(name).parse)(table(&settings)).unwrap().identity().unwrap();
         let address = identity.split(' ').next().unwrap();
         assert_eq!(address, base_url);
         assert_eq!(check_base_url(address).unwrap().to_string(), base_url);

@@ -19,6 +19,8 @@ mod accounts;
 mod belief;
 #[path = "holes/bench.rs"]
 mod bench;
+#[path = "holes/by_hand.rs"]
+mod by_hand;
 #[path = "holes/calendar.rs"]
 mod calendar;
 #[path = "holes/cutover.rs"]
@@ -33,6 +35,10 @@ mod healing;
 mod incidents;
 #[path = "holes/issuing.rs"]
 mod issuing;
+#[path = "holes/leftovers.rs"]
+mod leftovers;
+#[path = "holes/moments.rs"]
+mod moments;
 #[path = "holes/retiring.rs"]
 mod retiring;
 #[cfg(feature = "mutations")]

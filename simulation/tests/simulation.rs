@@ -13,6 +13,8 @@ mod effects;
 mod invariants;
 #[path = "simulation/operator.rs"]
 mod operator;
+#[path = "simulation/person.rs"]
+mod person;
 #[path = "simulation/rng.rs"]
 mod rng;
 #[path = "simulation/run.rs"]

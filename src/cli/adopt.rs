@@ -5,14 +5,13 @@ use super::Cli;
 use super::connect::ask;
 use super::exit::{Exit, Failure};
 use super::output::{Output, one_line};
+use super::stdin;
 use super::times::absolute;
 use crate::control::protocol::Time;
 use crate::control::requests::{AdoptReport, AdoptRequest, Holds, SecretText, TargetReport};
 use crate::core::names::KeyName;
 use crate::core::record::Expiry;
-use crate::secret::{SECRET_BYTES, Secret};
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Read, Write};
 
 /// `rekeyd adopt KEY`, or `rekeyd adopt --all --from-target`.
 #[derive(Clone, Debug, clap::Args)]
@@ -59,11 +58,16 @@ struct Age {
 
 pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     let Some(name) = &args.key else { return all::run(cli, args, out) };
-    let secret = if args.from_target { None } else { Some(SecretText(secret(name)?)) };
+    let secret = if args.from_target { None } else { Some(SecretText(stdin::secret(name, &nothing_given(name))?)) };
     let request = AdoptRequest { secret, ..request(args) };
     let report = ask(cli, async |daemon| Ok(daemon.adopt(name.as_str(), &request).await?))?;
     out.print(&report, |_| text(&report))?;
     Ok(Exit::Ok)
+}
+
+/// What to do where stdin holds nothing.
+fn nothing_given(key: &KeyName) -> String {
+    format!("rekeyd adopt {key} … < FILE, or: rekeyd adopt {key} … --from-target")
 }
 
 /// What the options say of a key.
@@ -116,26 +120,5 @@ fn fate(target: &TargetReport) -> &'static str {
         Holds::Damaged => "holds no key, and is written",
         Holds::Unreadable => "can't be read, and is written",
         Holds::Unread => "gets it, whatever it holds",
-    }
-}
-
-fn secret(key: &KeyName) -> Result<Secret, Failure> {
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        let _ = writeln!(std::io::stderr().lock(), "paste the secret of {key}, then press Enter and Ctrl-D");
-    }
-    let mut bytes = zeroize::Zeroizing::new(Vec::new());
-    stdin.lock().take(SECRET_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > SECRET_BYTES {
-        return Err(Failure::new(Exit::Data, format!("stdin has more than {SECRET_BYTES} bytes: that is no key")));
-    }
-    let secret = Secret::new(std::mem::take(&mut bytes)).without_newline();
-    if secret.is_empty() {
-        let remedy = format!("rekeyd adopt {key} … < FILE, or: rekeyd adopt {key} … --from-target");
-        return Err(Failure::new(Exit::NoInput, "there is no secret on stdin").remedy(remedy));
-    }
-    match secret.expose_str() {
-        Ok(_) => Ok(secret),
-        Err(error) => Err(Failure::new(Exit::Data, error.to_string()).remedy("give the key as the provider shows it")),
     }
 }

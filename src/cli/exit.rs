@@ -142,6 +142,9 @@ fn exit(kind: Kind) -> Exit {
         Kind::BadRequest
         | Kind::Phase
         | Kind::Unadopted
+        | Kind::NoKeyGiven
+        | Kind::IssuedByProvider
+        | Kind::NotNew
         | Kind::OldKeyEnding
         | Kind::NoPrevious
         | Kind::NoVersion

@@ -24,6 +24,7 @@ mod rollback;
 mod rotate;
 mod run;
 pub mod status;
+mod stdin;
 pub mod times;
 
 pub use exit::Exit;
@@ -77,7 +78,7 @@ pub enum Command {
     History(history::Args),
     /// Take over a key that is in use; the key itself on stdin
     Adopt(adopt::Args),
-    /// Rotate keys in their next window, or now
+    /// Rotate keys in their next window, or now; a key that is replaced by hand takes the new one on stdin
     Rotate(rotate::Args),
     /// Begin nothing and revoke nothing; what has begun goes on
     Pause(pause::Args),

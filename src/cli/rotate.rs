@@ -1,4 +1,6 @@
 //! `rekeyd rotate`: rotate in the next window, or now.
+mod by_hand;
+
 use super::Cli;
 use super::connect::ask;
 use super::done::{Why, done_text};
@@ -7,10 +9,11 @@ use super::output::{Output, Paint, Tone};
 use super::status::of;
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{KeyStatus, PhaseName};
-use crate::control::requests::{DoneReport, KeyDone, RotateRequest};
+use crate::control::requests::{DoneReport, KeyDone, NewKey, RotateRequest};
 use crate::core::names::KeyName;
 use crate::core::record::RotationResult;
 use crate::humane::HumanDuration;
+use by_hand::{New, new_key};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -37,6 +40,8 @@ pub struct Args {
     /// How long to wait
     #[arg(long, value_name = "DURATION", default_value = "30m", requires = "wait")]
     timeout: HumanDuration,
+    #[command(flatten)]
+    new: New,
 }
 
 /// How far a rotation is.
@@ -65,8 +70,13 @@ pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Fail
         // Nothing is begun where one of the names is a slip.
         let keys = of(daemon.status().await?, &args.keys)?.keys;
         let mut asked = Vec::new();
+        // What is to be asked for is asked for before anything is begun.
+        let mut new = Vec::new();
         for key in &keys {
-            asked.push(rotate(&daemon, key, args).await?);
+            new.push(new_key(key, keys.len() == 1, &args.new)?);
+        }
+        for (key, new) in keys.iter().zip(new) {
+            asked.push(rotate(&daemon, key, new, args).await?);
         }
         if args.wait {
             wait(&daemon, &mut asked, args.timeout.0).await?;
@@ -79,9 +89,9 @@ pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Fail
 }
 
 /// What is refused for one key is no reason to leave out the others.
-async fn rotate(daemon: &Client, key: &KeyStatus, args: &Args) -> Result<Asked, Failure> {
+async fn rotate(daemon: &Client, key: &KeyStatus, new: Option<NewKey>, args: &Args) -> Result<Asked, Failure> {
     let reason = args.why.reason.clone();
-    let request = RotateRequest { now: args.now, compromised: args.compromised, reason };
+    let request = RotateRequest { now: args.now, compromised: args.compromised, reason, key: new };
     let (done, problem) = match daemon.rotate(key.name.as_str(), &request).await {
         Ok(done) => (done, None),
         Err(ClientError::Problem(problem)) => (DoneReport::default(), Some(*problem)),

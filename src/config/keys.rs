@@ -139,6 +139,7 @@ impl Parts<'_, '_> {
             former: BTreeMap::new(),
             package: create.and_then(CreateOptions::package),
             restriction: create.and_then(CreateOptions::restriction),
+            instructions: provider.section.provider.instructions().map(str::to_owned),
             rotate_before: written.rotate_before.map_or(defaults::ROTATE_BEFORE, |it| it.0),
             valid_for: written.valid_for.map(|it| it.0),
             max_age: written.max_age.map(|it| it.0),
@@ -223,6 +224,10 @@ fn check_times(
     if !policy.provider.reports_expiry && policy.valid_for.is_none() && policy.max_age.is_none() {
         let message = format!("{} reports no expiry, so nothing says when to rotate", provider.section.kind);
         findings.fault(section.at(), message, "write valid_for or max_age, such as max_age = \"90d\"");
+    }
+    if !policy.provider.creates && policy.initial == Initial::Create {
+        let message = format!("{} can't be asked for the first key", provider.section.kind);
+        findings.fault(section.at_field("initial"), message, "write initial = \"adopt\", then: rekeyd adopt KEY");
     }
     let lead = match (policy.rotate_before, policy.valid_for) {
         (RotateBefore::Lead(lead), Some(valid_for)) if lead >= valid_for => {

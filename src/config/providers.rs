@@ -114,7 +114,7 @@ fn agree(providers: &BTreeMap<String, Provider>, document: &Document<'_>, findin
         let Some(section) = document.providers.get(name) else { continue };
         let at = section.at_field("account");
         let identity = provider.section.provider.identity();
-        let twin = *by_identity.entry(identity.clone()).or_insert(provider);
+        let twin = identity.clone().map_or(provider, |it| *by_identity.entry(it).or_insert(provider));
         if twin.section.account != *account {
             let message = format!("providers `{}` and `{name}` have one login, but not one account", twin.section.name);
             findings.fault(at, message, format!("write account = \"{}\" in both", twin.section.account));

@@ -6,6 +6,7 @@ use super::requests::{
 };
 use super::rights::Right;
 use super::server::{self, Desk};
+use super::supply::supply;
 use super::verbs::{Answer, Body, Caller, bad, body_of, command, read};
 use crate::clock;
 use crate::core::plan::Command;
@@ -34,7 +35,11 @@ pub(super) async fn rotate(
         now: ask.now,
         compromised: ask.compromised,
     };
-    command(&desk, &key, Command::Rotate(wish), None, by).await
+    let (verb, secret) = match ask.key {
+        None => (Command::Rotate(wish), None),
+        Some(new) => supply(&desk, &key, new, wish).await.map(|(verb, secret)| (verb, Some(secret)))?,
+    };
+    command(&desk, &key, verb, secret, by).await
 }
 
 pub(super) async fn resume(

@@ -9,5 +9,6 @@ pub mod protocol;
 pub mod requests;
 pub mod rights;
 pub mod server;
+mod supply;
 mod verbs;
 pub mod view;

@@ -44,6 +44,10 @@ kinds! {
     Phase = "urn:rekeyd:problem:phase", 409, "not possible in this phase";
     /// The key is not adopted yet.
     Unadopted = "urn:rekeyd:problem:unadopted", 409, "the key is not adopted";
+    /// Only a human can get a new key, and none was given.
+    NoKeyGiven = "urn:rekeyd:problem:no-key-given", 409, "the key is replaced by hand";
+    /// The provider is asked for new keys.
+    IssuedByProvider = "urn:rekeyd:problem:issued-by-provider", 409, "the provider issues its keys itself";
     /// Consumers would be left without a working key.
     OldKeyEnding = "urn:rekeyd:problem:old-key-ending", 409, "the old key is dead or near its end";
     /// There is no old version that could become current again.
@@ -66,6 +70,8 @@ kinds! {
     KeyDead = "urn:rekeyd:problem:key-dead", 422, "the provider refuses this key";
     /// The key could not be checked.
     KeyUnverified = "urn:rekeyd:problem:key-unverified", 422, "the key could not be verified";
+    /// The new key is one that was there before.
+    NotNew = "urn:rekeyd:problem:not-new", 422, "this is no new key";
     /// A target holds another value.
     TargetHolds = "urn:rekeyd:problem:target-holds", 422, "a target holds another value";
     /// None of the key's targets holds a key.
@@ -184,6 +190,15 @@ impl Problem {
                 Self::new(Kind::TargetHolds, detail).remedy(format!("rekeyd adopt {name} --deliver"))
             }
             CommandRefused::Unadopted => Self::new(Kind::Unadopted, detail).remedy(format!("rekeyd adopt {name}")),
+            CommandRefused::NoKeyGiven => {
+                let remedy = format!("get a new key in the provider's portal, then: rekeyd rotate {name} < FILE");
+                Self::new(Kind::NoKeyGiven, detail).remedy(remedy)
+            }
+            CommandRefused::IssuedByProvider => Self::new(Kind::IssuedByProvider, detail)
+                .remedy(format!("rekeyd rotate {name}, or rekeyd adopt {name}")),
+            CommandRefused::NotNew(_) => {
+                Self::new(Kind::NotNew, detail).remedy("get a new key in the provider's portal, and give that")
+            }
             CommandRefused::Halted | CommandRefused::Paused => {
                 Self::new(Kind::Phase, detail).remedy(format!("rekeyd resume {name}"))
             }

@@ -124,7 +124,7 @@ pub enum ProviderWord {
 }
 
 /// `POST /v1/keys/{key}/rotate`.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RotateRequest {
     /// Wait for no window.
@@ -133,6 +133,28 @@ pub struct RotateRequest {
     pub compromised: bool,
     /// Why, for the history.
     pub reason: Option<String>,
+    /// The new key, where nobody but a human can get one.
+    pub key: Option<NewKey>,
+}
+
+/// A new key that a human got in the provider's portal. Where nothing is said of its dates, it was issued now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// The key itself.
+    pub secret: SecretText,
+    /// Until when it is valid.
+    #[serde(default)]
+    pub valid_to: Option<Time>,
+    /// When it was issued; its end is reckoned from `valid_for`.
+    #[serde(default)]
+    pub issued_at: Option<Time>,
+    /// Nobody knows how old it is.
+    #[serde(default)]
+    pub age_unknown: bool,
+    /// The provider's handle for it, which is told when it is to be revoked.
+    #[serde(default)]
+    pub id: Option<String>,
 }
 
 /// The body of a verb that takes nothing but a reason.

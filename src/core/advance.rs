@@ -42,6 +42,7 @@ impl Pass<'_> {
                     self.begin_when_due();
                 }
             }
+            Phase::Announce { .. } | Phase::Create(_) if self.is_by_hand() => self.give_up_creating(),
             Phase::Announce { until } => self.begin_when_announced(until),
             Phase::Create(creating) if self.is_held() && !self.has_cut(&creating) => {}
             Phase::Create(_) if self.login_is_lost(facts) => {
@@ -118,6 +119,9 @@ impl Pass<'_> {
         }
         if self.is_held() && pending.dead_since.is_none() {
             // A new key reaches no consumer while an operator holds it back.
+            return;
+        }
+        if self.supplied_key_waits() {
             return;
         }
         let answer = facts.probes.get(&pending.number).copied();

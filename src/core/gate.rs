@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// Whether this pass may come to a create, so that it must look at what a create needs.
 pub(super) fn may_create_soon(record: &Record, policy: &Policy, now: Timestamp) -> bool {
-    if record.retry_at.is_some_and(|at| at > now) {
+    if record.retry_at.is_some_and(|at| at > now) || !policy.provider.creates {
         return false;
     }
     match &record.phase {
@@ -136,6 +136,9 @@ impl Pass<'_> {
             }
             return;
         }
+        if self.is_by_hand() {
+            return;
+        }
         if self.current_is_dead() {
             // The wait after `abandon` is for the owners' comfort, and they have none.
             self.record.retry_at = None;
@@ -178,7 +181,7 @@ impl Pass<'_> {
         self.begin_create();
     }
 
-    fn begins(&self, announce: Option<Duration>) -> Timestamp {
+    pub(super) fn begins(&self, announce: Option<Duration>) -> Timestamp {
         begins(&self.record, self.policy, self.policy.calendar(), self.now, announce)
     }
 
@@ -212,7 +215,7 @@ impl Pass<'_> {
 
     /// Unadopted, `initial = "create"`: only while every readable target is absent or empty.
     pub(super) fn begin_initial(&mut self, facts: &Facts) {
-        if self.policy.initial != Initial::Create || self.must_wait_to_retry() {
+        if self.policy.initial != Initial::Create || self.is_by_hand() || self.must_wait_to_retry() {
             return;
         }
         for target in self.policy.targets.iter().filter(|it| it.reach == (Reach::Push { readable: true })) {

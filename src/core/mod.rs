@@ -2,14 +2,16 @@
 //!
 //! Read in this order: the words ([`names`], [`time`]), the state ([`record`], [`account`]), what binds a decision
 //! ([`policy`], [`facts`]), what it comes to ([`plan`]), and then the decision itself: [`decide`](mod@decide) is the list
-//! of its steps, `pass` the state they share, `gate` what stands before a create, [`calendar`] when something may begin, `advance` the transitions, `recover` the
-//! lost answers, `drift` somebody else's changes, `reobserve` a restored state, `deliver` the targets, `empty` those of a key out of service, `retire` the old keys, [`notices`] what is told. [`apply`](mod@apply) folds in what
+//! of its steps, `pass` the state they share, `gate` what stands before a create, [`calendar`] when something may begin, `advance` the
+//! transitions, `recover` the lost answers, `drift` somebody else's changes, [`by_hand`] the keys that only a human can replace,
+//! `reobserve` a restored state, `deliver` the targets, `empty` those of a key out of service, `retire` the old keys, [`notices`] what is told. [`apply`](mod@apply) folds in what
 //! came of an action, [`command`](mod@command) what an operator says.
 pub mod account;
 pub mod advance;
 mod announce;
 pub mod apply;
 pub mod backoff;
+pub mod by_hand;
 pub mod calendar;
 mod clamp;
 pub mod command;

@@ -6,6 +6,7 @@ use super::gate;
 use super::names::{AccountId, Fingerprint, NoticeId, TargetId, Token};
 use super::pass::Pass;
 use super::plan::{Notice, NoticeKind, NoticeStatus, Severity};
+use super::policy::Policy;
 use super::record::{Incident, Phase, Reason, Rotation, Version};
 use super::time::Timestamp;
 use std::time::Duration;
@@ -393,6 +394,9 @@ impl Pass<'_> {
             return;
         }
         let Some(current) = self.record.current.clone() else { return };
+        if self.waits_for_hand(&current) {
+            return self.remind(&current);
+        }
         let (Some(end), Some(life)) = (current.valid_to, due::lifetime(&current)) else { return };
         let name = self.record.name.clone();
         if end <= self.now {
@@ -407,9 +411,7 @@ impl Pass<'_> {
                 about: Some(&current),
             });
         }
-        let fits = self.policy.notify_before.iter().filter(|it| **it <= life / THRESHOLD_SHARE);
-        let mut thresholds: Vec<Duration> = fits.copied().collect();
-        thresholds.sort_unstable();
+        let thresholds = thresholds(self.policy, life);
         let next = thresholds.iter().rev().map(|it| end.minus(*it)).find(|at| *at > self.now);
         self.wake(next.unwrap_or(end));
         let Some(passed) = thresholds.into_iter().find(|it| end.minus(*it) <= self.now) else { return };
@@ -442,7 +444,12 @@ impl Pass<'_> {
         let creating = matches!(self.record.phase, Phase::Create(_));
         let held_up = creating && self.record.rotation.as_ref().is_some_and(|it| stuck(it.started_at));
         let last = due::last_safe_moment(current, self.policy);
-        let waiting = self.record.phase == Phase::Steady && due.is_some_and(|it| it <= self.now);
+        let waiting = match self.record.phase {
+            Phase::Steady => due.is_some_and(|it| it <= self.now),
+            // A key that a human brought waits for its window here.
+            Phase::Verify { .. } => !self.policy.provider.creates,
+            _ => false,
+        };
         let too_late = waiting && last.is_some_and(|it| gate::opening(&self.record, self.policy, self.now) > it);
         let waits_for = match self.record.phase {
             Phase::Announce { until } => until,
@@ -454,11 +461,19 @@ impl Pass<'_> {
     }
 
     /// Critical where a consumer is, or within a day will be, without a working key.
-    fn severity_of_delay(&self) -> Severity {
+    pub(super) fn severity_of_delay(&self) -> Severity {
         let dead = self.record.current.as_ref().is_some_and(|it| it.dead_since.is_some());
         let ending = self.left().is_some_and(|it| it < CRITICAL_BEFORE);
         if dead || ending { Severity::Critical } else { Severity::Warning }
     }
+}
+
+/// The thresholds that apply to a key of this lifetime, the tightest first.
+pub(super) fn thresholds(policy: &Policy, life: Duration) -> Vec<Duration> {
+    let fits = policy.notify_before.iter().filter(|it| **it <= life / THRESHOLD_SHARE);
+    let mut thresholds: Vec<Duration> = fits.copied().collect();
+    thresholds.sort_unstable();
+    thresholds
 }
 
 fn words_of(incident: &str) -> String {

@@ -174,6 +174,8 @@ pub enum Command {
     Abandon,
     /// Take over a key in use.
     Adopt(Adopt),
+    /// Replace a key that nobody can be asked for by this new one.
+    Supply(Supply),
     /// Begin and revoke nothing.
     Pause(Pause),
     /// Go back to the previous version, and retire the new one.
@@ -188,6 +190,23 @@ pub enum Command {
     Retire,
     /// Drop the record. Only for a key that the config does not name, and of which nothing may be live.
     Forget,
+}
+
+/// A new key that a human got, for a provider that can't be asked for one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Supply {
+    /// Tells its secret from others.
+    pub fingerprint: Fingerprint,
+    /// The provider's handle, where known.
+    pub id: Option<String>,
+    /// Since when it is valid, where known.
+    pub valid_from: Option<Timestamp>,
+    /// Until when it is valid, where known.
+    pub valid_to: Option<Timestamp>,
+    /// Where `valid_to` comes from.
+    pub expiry: Expiry,
+    /// Who brings it and why, and whether it may wait for a window.
+    pub wish: Wish,
 }
 
 /// A key to take over, already checked against the provider.
@@ -236,6 +255,15 @@ pub enum CommandRefused {
     /// The key is not adopted yet.
     #[error("the key is not adopted yet")]
     Unadopted,
+    /// Nobody can be asked for a new key, and none was brought.
+    #[error("it is replaced by hand, and no new key was given")]
+    NoKeyGiven,
+    /// A new key was brought, but the provider issues its keys itself.
+    #[error("its provider is asked for new keys; none can be given by hand")]
+    IssuedByProvider,
+    /// The key that was brought is, or was, this version.
+    #[error("this is no new key: it is version {0}")]
+    NotNew(VersionNo),
     /// It waits for a human's decision first.
     #[error("it is halted, and waits for a decision first")]
     Halted,

@@ -47,6 +47,8 @@ impl Recover {
 /// What a provider can do, as data: the core decides on nothing else.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Capabilities {
+    /// Whether it can be asked for a new key. Where it can't, a human gets one and brings it.
+    pub creates: bool,
     /// What a create does to the keys that were there before.
     pub on_create: OnCreate,
     /// How a lost create is found again.
@@ -144,6 +146,8 @@ pub struct Policy {
     /// Under which restriction keys are created (an allow list, as text). A refusal of such a key proves nothing to a
     /// daemon that never saw a key accepted under the same restriction.
     pub restriction: Option<String>,
+    /// Where a human gets a new key, where only a human can: told with each reminder.
+    pub instructions: Option<String>,
     /// How long before expiry the key is replaced.
     pub rotate_before: RotateBefore,
     /// The lifetime asked of the provider; assumed where it reports none.
@@ -192,6 +196,7 @@ impl Policy {
         Self {
             account,
             provider: Capabilities {
+                creates: false,
                 on_create: OnCreate::Unknown,
                 recover: Recover::None,
                 revokes_by_id: false,
@@ -201,6 +206,7 @@ impl Policy {
             former: BTreeMap::new(),
             package: None,
             restriction: None,
+            instructions: None,
             rotate_before: RotateBefore::Lead(Duration::ZERO),
             valid_for: None,
             max_age: None,

@@ -59,7 +59,7 @@ impl Pass<'_> {
         }
         self.leave_what_is_not_seen();
         self.tell_drifted(None, "the restored state is older than what the provider or the targets hold");
-        if self.on_create() != OnCreate::Keeps {
+        if self.on_create() != OnCreate::Keeps || self.is_by_hand() {
             return self.halt(Reason::Restored, "the restored state is older than what the targets hold");
         }
         // What the targets hold is newer than we know: it stays until a fresh key replaces it.

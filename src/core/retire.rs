@@ -17,6 +17,11 @@ pub(super) fn due(record: &Record, now: Timestamp) -> impl Iterator<Item = &Reti
     })
 }
 
+/// Why a human must end a key that has no call to end it.
+const NO_CALL: &str = "its provider has no call to revoke it";
+/// Why a human must end a key that could be ended from here.
+const UNSEEN: &str = "the current key can't be seen to work, so the old one is not revoked by rekeyd";
+
 /// What becomes of an old key now.
 enum Fate {
     Wait,
@@ -88,9 +93,8 @@ impl Pass<'_> {
             self.wake(it.retry_at.unwrap_or(now));
             return Fate::Wait;
         }
-        let can = self.capabilities(&it.version.account).is_some_and(|it| it.revokes_by_id);
-        if !can {
-            return Fate::Report("its provider has no call to revoke it");
+        if !self.can_revoke(it) {
+            return Fate::Report(NO_CALL);
         }
         match self.id_of(it, facts) {
             Some(id) => Fate::Revoke(id),
@@ -130,9 +134,7 @@ impl Pass<'_> {
         }
         let patience_ends = it.after.plus(self.policy.accept_within);
         if !self.policy.provider.probes || (blind && patience_ends <= self.now) {
-            return Some(Fate::Report(
-                "the current key can't be seen to work, so the old one is not revoked by rekeyd",
-            ));
+            return Some(Fate::Report(if self.can_revoke(it) { UNSEEN } else { NO_CALL }));
         }
         self.wake(self.now.plus(backoff::look(self.now.since(it.after))));
         Some(Fate::Wait)
@@ -147,6 +149,10 @@ impl Pass<'_> {
         if it.version.delivered && it.after > it.since && facts.probes.get(&it.version.number) == Some(&Probe::Alive) {
             self.account.learned = Some(OnCreate::Keeps);
         }
+    }
+
+    fn can_revoke(&self, it: &Retired) -> bool {
+        self.capabilities(&it.version.account).is_some_and(|it| it.revokes_by_id)
     }
 
     fn can_list(&self) -> bool {

@@ -74,6 +74,8 @@ rules! {
     Truncated,
     /// A cutover is announced.
     Announce,
+    /// Nobody is asked for a key who can't be.
+    ByHand,
     /// Nothing is begun or revoked while the key is paused.
     Pause,
     /// Only a previous version that is accepted becomes current again.

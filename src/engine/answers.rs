@@ -11,6 +11,7 @@ pub(super) fn message(asked: &Command, before: &Record, after: &Record, policy: 
         Command::Resume => resume(before, after),
         Command::Abandon => abandon(before, after, policy),
         Command::Adopt(_) => "adopted".to_owned(),
+        Command::Supply(_) => "the new key is kept, and goes to its targets".to_owned(),
         Command::Pause(it) => {
             let finishes =
                 if matches!(after.phase, Phase::Cutover { .. }) { "; the cutover under way finishes" } else { "" };

@@ -20,7 +20,7 @@ pub(super) fn row(name: &KeyName, command: &Command, by: &By, at: Timestamp) -> 
 /// As the command line calls it.
 pub(super) fn verb(command: &Command) -> &'static str {
     match command {
-        Command::Rotate(_) => "rotate",
+        Command::Rotate(_) | Command::Supply(_) => "rotate",
         Command::Resume => "resume",
         Command::Abandon => "abandon",
         Command::Adopt(_) => "adopt",
@@ -37,6 +37,7 @@ fn options(command: &Command) -> Vec<String> {
     let given = |options: &[(&str, bool)]| options.iter().filter(|it| it.1).map(|it| it.0.to_owned()).collect();
     match command {
         Command::Rotate(it) => given(&[("--now", it.now), ("--compromised", it.compromised)]),
+        Command::Supply(it) => given(&[("--now", it.wish.now), ("--compromised", it.wish.compromised)]),
         Command::Adopt(it) => given(&[("--unverified", it.unverified), ("--deliver", it.deliver)]),
         Command::Pause(it) => it.until.map(|until| format!("--until {until}")).into_iter().collect(),
         Command::Ack { revoked } => given(&[("--revoked", *revoked)]),

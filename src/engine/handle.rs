@@ -33,13 +33,13 @@ pub struct Stopped;
 pub enum Request {
     /// What is true now of every key.
     Snapshot(oneshot::Sender<Snapshot>),
-    /// An operator's verb for one key; `secret` comes with `adopt`.
+    /// An operator's verb for one key; `secret` comes with `adopt`, and with a new key that was got by hand.
     Command {
         /// Which key.
         name: KeyName,
         /// What to do.
         command: Box<Command>,
-        /// The secret that `adopt` brings.
+        /// The secret that the verb brings.
         secret: Option<Secret>,
         /// Who asks, and why.
         by: By,

@@ -3,6 +3,7 @@
 //! delete. Sources: dev.infobip.com, "ApiKey: Create"; Infobip's OpenAPI of the account management.
 mod wire;
 
+use super::login::Site;
 use super::reply;
 use super::setting::{OptionalPath, Password, Username, is_text, segment};
 use super::{
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::core::facts::{Probe, Refusal, RefusalKind};
 use crate::core::policy::{Capabilities, OnCreate, Recover};
-use crate::http::{Answer, BaseUrl, Client, Dated, Method, Reply, Request};
+use crate::http::{Answer, BaseUrl, Client, Dated, Method, Reply};
 use crate::secret::Secret;
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -29,6 +30,7 @@ const LIST_KEYS_BY_DEFAULT: usize = 40;
 
 /// What it can do with its default settings.
 pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    creates: true,
     on_create: OnCreate::Keeps,
     recover: Recover::ListByName,
     revokes_by_id: true,
@@ -151,7 +153,9 @@ impl CreateOptions for Create {
 
 /// Reads `[providers.NAME]`.
 pub(super) fn parse(value: ValueDeserializer<'_>, client: Client) -> Result<Arc<dyn Provider>, Error> {
-    Ok(Arc::new(Infobip { settings: Settings::deserialize(value)?, client }))
+    let Settings { base_url, username, password, probe, account_key, format, _api } = Settings::deserialize(value)?;
+    let site = Site { base_url, username, password, probe, client };
+    Ok(Arc::new(Infobip { site, account_key, format }))
 }
 
 /// Reads `create = { … }`.
@@ -161,23 +165,21 @@ pub(super) fn parse_create(value: ValueDeserializer<'_>) -> Result<Arc<dyn Creat
 
 #[derive(Debug)]
 struct Infobip {
-    settings: Settings,
-    client: Client,
+    site: Site,
+    account_key: AccountKey,
+    format: Format,
 }
 
 impl Infobip {
     /// A call to the account's keys; `rest` is what follows `…/api-keys`.
     async fn call(&self, method: Method, rest: &str, body: Option<Secret>) -> Result<Reply, String> {
-        let path = format!("/settings/1/accounts/{}/api-keys{rest}", self.settings.account_key.0);
-        let url = self.settings.base_url.join(&path).map_err(|error| error.to_string())?;
-        let password = self.settings.password.0.resolve(None).await?;
-        let media_type = self.settings.format.media_type();
-        let mut request =
-            Request::new(method, url).basic(&self.settings.username.0, &password).header("accept", media_type);
+        let path = format!("/settings/1/accounts/{}/api-keys{rest}", self.account_key.0);
+        let media_type = self.format.media_type();
+        let mut request = self.site.basic(method, &path).await?.header("accept", media_type);
         if let Some(body) = body {
             request = request.body(media_type, body);
         }
-        Ok(self.client.send(request).await)
+        Ok(self.site.client.send(request).await)
     }
 
     /// All enabled keys of the account. The list call knows a filter by the key itself, and is not asked by it: a secret
@@ -206,15 +208,15 @@ impl Infobip {
 #[async_trait]
 impl Provider for Infobip {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { probes: self.settings.probe.0.is_some(), ..CAPABILITIES }
+        self.site.capabilities(CAPABILITIES)
     }
 
-    fn identity(&self) -> String {
-        format!("{} {}", self.settings.base_url, self.settings.username.0)
+    fn identity(&self) -> Option<String> {
+        self.site.identity()
     }
 
     fn dated(&self) -> Option<Dated> {
-        self.client.dated()
+        self.site.dated()
     }
 
     async fn create(&self, _auth: &Auth, ask: &CreateRequest<'_>) -> Result<Raw, CreateError> {
@@ -222,7 +224,7 @@ impl Provider for Infobip {
             return Err(CreateError::NotSent("the key's `create` is not of the kind infobip".into()));
         };
         // How XML writes permissions is not documented, and a server that overlooks them gives all.
-        if self.settings.format == Format::Xml && !create.permissions.is_empty() {
+        if self.format == Format::Xml && !create.permissions.is_empty() {
             return Err(CreateError::Refused(Refusal {
                 why: RefusalKind::Request,
                 retry_after: None,
@@ -240,7 +242,7 @@ impl Provider for Infobip {
             valid_to: valid_to.as_deref(),
             enabled: None,
         };
-        let body = body.write(self.settings.format).map_err(CreateError::NotSent)?;
+        let body = body.write(self.format).map_err(CreateError::NotSent)?;
         let reply = self.call(Method::POST, "", Some(body)).await.map_err(CreateError::NotSent)?;
         reply::created(reply, REMEDY)
     }
@@ -267,10 +269,7 @@ impl Provider for Infobip {
 
     async fn probe(&self, secret: &Secret) -> (Probe, String) {
         // 403: the key is accepted, but lacks the scope of the call. No call is free of scopes.
-        reply::probe(&self.client, &self.settings.base_url, &self.settings.probe, Probe::Alive, |it| {
-            it.authorization("App", secret)
-        })
-        .await
+        self.site.probe("App", secret, Probe::Alive).await
     }
 
     /// Reads the key and writes it back disabled: whether an update may leave fields out is not documented.
@@ -291,7 +290,7 @@ impl Provider for Infobip {
             valid_to: shown.valid_to.as_deref(),
             enabled: Some(false),
         };
-        let body = body.write(self.settings.format).map_err(CallError::Unreachable)?;
+        let body = body.write(self.format).map_err(CallError::Unreachable)?;
         let Some(answer) = self.call_one(Method::PUT, id, Some(body)).await? else { return Ok(()) };
         match KeyShown::read(&answer.body) {
             Ok(KeyShown { enabled: Some(true), .. }) => {

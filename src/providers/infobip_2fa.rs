@@ -1,24 +1,26 @@
 //! Infobip 2FA, "API key: Create": `POST /2fa/1/api-key` with Basic and no body; the answer's body is the key as a bare
 //! JSON string. Nothing is documented of what becomes of the former key, of listing, revoking or expiry.
 //! Source: dev.infobip.com, "api-key-create". The settings API (kind `infobip`) has replaced it.
+use super::login::Site;
 use super::reply;
-use super::setting::{KeyText, OptionalPath, Password, Username, usable_key};
-use super::{Auth, CreateError, CreateOptions, CreateRequest, Created, Issued, Provider, Raw, Unreadable};
+use super::setting::{KeyText, usable_key};
+use super::{Auth, CreateError, CreateRequest, Created, Issued, Provider, Raw, Unreadable};
 use crate::core::facts::Probe;
 use crate::core::policy::{Capabilities, OnCreate, Recover};
-use crate::http::{BaseUrl, Client, Dated, Method, Request};
+use crate::http::{Client, Dated, Method};
 use crate::secret::Secret;
 use async_trait::async_trait;
-use serde::Deserialize;
 use std::sync::Arc;
 use toml::de::{Error, ValueDeserializer};
 
+const BASE_URL: &str = "https://api.infobip.com";
 const REMEDY: &str = "check `username` and `password`: Infobip refuses the login";
 /// A bare string has no field name that vouches for it; a shorter one is a word, not a key.
 const SHORTEST_KEY_BYTES: usize = 16;
 
 /// What it can do with its default settings.
 pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    creates: true,
     on_create: OnCreate::Unknown,
     recover: Recover::None,
     revokes_by_id: false,
@@ -26,74 +28,32 @@ pub(super) const CAPABILITIES: Capabilities = Capabilities {
     probes: false,
 };
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    #[serde(default = "base_url")]
-    base_url: BaseUrl,
-    username: Username,
-    password: Password,
-    #[serde(default = "probe")]
-    probe: OptionalPath,
-}
-
-fn base_url() -> BaseUrl {
-    BaseUrl::known("https://api.infobip.com")
-}
-
-fn probe() -> OptionalPath {
-    OptionalPath(None)
-}
-
-/// There is nothing to choose.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Create {}
-
-impl CreateOptions for Create {
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
-}
-
 /// Reads `[providers.NAME]`.
 pub(super) fn parse(value: ValueDeserializer<'_>, client: Client) -> Result<Arc<dyn Provider>, Error> {
-    Ok(Arc::new(Infobip2fa { settings: Settings::deserialize(value)?, client }))
-}
-
-/// Reads `create = { … }`.
-pub(super) fn parse_create(value: ValueDeserializer<'_>) -> Result<Arc<dyn CreateOptions>, Error> {
-    Ok(Arc::new(Create::deserialize(value)?))
+    Ok(Arc::new(Infobip2fa(Site::parse(value, client, BASE_URL, None)?)))
 }
 
 #[derive(Debug)]
-struct Infobip2fa {
-    settings: Settings,
-    client: Client,
-}
+struct Infobip2fa(Site);
 
 #[async_trait]
 impl Provider for Infobip2fa {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { probes: self.settings.probe.0.is_some(), ..CAPABILITIES }
+        self.0.capabilities(CAPABILITIES)
     }
 
-    fn identity(&self) -> String {
-        format!("{} {}", self.settings.base_url, self.settings.username.0)
+    fn identity(&self) -> Option<String> {
+        self.0.identity()
     }
 
     fn dated(&self) -> Option<Dated> {
-        self.client.dated()
+        self.0.dated()
     }
 
     async fn create(&self, _auth: &Auth, _ask: &CreateRequest<'_>) -> Result<Raw, CreateError> {
-        let password = self.settings.password.0.resolve(None).await.map_err(CreateError::NotSent)?;
-        let url = self.settings.base_url.join("/2fa/1/api-key");
-        let url = url.map_err(|error| CreateError::NotSent(error.to_string()))?;
-        let request = Request::new(Method::POST, url)
-            .basic(&self.settings.username.0, &password)
-            .header("content-type", "application/json");
-        reply::created(self.client.send(request).await, REMEDY)
+        let request = self.0.basic(Method::POST, "/2fa/1/api-key").await.map_err(CreateError::NotSent)?;
+        let request = request.header("content-type", "application/json");
+        reply::created(self.0.client.send(request).await, REMEDY)
     }
 
     fn parse(&self, raw: &Raw) -> Result<Created, Unreadable> {
@@ -110,10 +70,7 @@ impl Provider for Infobip2fa {
 
     async fn probe(&self, secret: &Secret) -> (Probe, String) {
         // 403: the key is accepted, but lacks the scope of the call.
-        reply::probe(&self.client, &self.settings.base_url, &self.settings.probe, Probe::Alive, |it| {
-            it.authorization("App", secret)
-        })
-        .await
+        self.0.probe("App", secret, Probe::Alive).await
     }
 }
 

@@ -1,24 +1,25 @@
 //! Mobivate: `POST /auth/createkey` with username and password in the body. A successful call revokes the account's former
 //! key at once; `POST /auth/getkey` reads the current one, `GET /auth/test` checks one.
 //! Source: wiki.mobivatebulksms.com, "Creating a New API Key", "Get API Key", "Test API Key".
+use super::login::Site;
 use super::reply;
-use super::setting::{KeyText, OptionalPath, Password, Username};
-use super::{
-    Auth, CallError, CreateError, CreateOptions, CreateRequest, Created, Issued, Listing, Provider, Raw, Unreadable,
-};
+use super::setting::KeyText;
+use super::{Auth, CallError, CreateError, CreateRequest, Created, Issued, Listing, Provider, Raw, Unreadable};
 use crate::core::facts::Probe;
 use crate::core::policy::{Capabilities, OnCreate, Recover};
-use crate::http::{BaseUrl, Client, Dated, Method, Reply, Request};
+use crate::http::{Client, Dated, Method, Reply, Request};
 use crate::secret::Secret;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use toml::de::{Error, ValueDeserializer};
 
+const BASE_URL: &str = "https://api.mobivatebulksms.com";
 const REMEDY: &str = "check `username` and `password`: Mobivate refuses the login";
 
 /// What it can do with its default settings.
 pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    creates: true,
     on_create: OnCreate::Revokes,
     recover: Recover::ReadCurrent,
     revokes_by_id: false,
@@ -26,51 +27,13 @@ pub(super) const CAPABILITIES: Capabilities = Capabilities {
     probes: true,
 };
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    #[serde(default = "base_url")]
-    base_url: BaseUrl,
-    username: Username,
-    password: Password,
-    #[serde(default = "probe")]
-    probe: OptionalPath,
-}
-
-fn base_url() -> BaseUrl {
-    BaseUrl::known("https://api.mobivatebulksms.com")
-}
-
-fn probe() -> OptionalPath {
-    OptionalPath(Some("/auth/test".into()))
-}
-
-/// There is nothing to choose.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Create {}
-
-impl CreateOptions for Create {
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
-}
-
 /// Reads `[providers.NAME]`.
 pub(super) fn parse(value: ValueDeserializer<'_>, client: Client) -> Result<Arc<dyn Provider>, Error> {
-    Ok(Arc::new(Mobivate { settings: Settings::deserialize(value)?, client }))
-}
-
-/// Reads `create = { … }`.
-pub(super) fn parse_create(value: ValueDeserializer<'_>) -> Result<Arc<dyn CreateOptions>, Error> {
-    Ok(Arc::new(Create::deserialize(value)?))
+    Ok(Arc::new(Mobivate(Site::parse(value, client, BASE_URL, Some("/auth/test"))?)))
 }
 
 #[derive(Debug)]
-struct Mobivate {
-    settings: Settings,
-    client: Client,
-}
+struct Mobivate(Site);
 
 #[derive(Serialize)]
 struct LoginBody<'a> {
@@ -87,12 +50,11 @@ struct KeyBody {
 impl Mobivate {
     /// A call that logs in with its body. The error says why it can't be sent.
     async fn login(&self, path: &str) -> Result<Request, String> {
-        let url = self.settings.base_url.join(path).map_err(|error| error.to_string())?;
-        let password = self.settings.password.0.resolve(None).await?;
+        let request = self.0.request(Method::POST, path)?.header("accept", "application/json");
+        let password = self.0.password().await?;
         let password = password.expose_str().map_err(|error| error.to_string())?;
-        let body = serde_json::to_vec(&LoginBody { username: &self.settings.username.0, password })
+        let body = serde_json::to_vec(&LoginBody { username: &self.0.username.0, password })
             .map_err(|_| "the login can't be written as JSON".to_owned())?;
-        let request = Request::new(Method::POST, url).header("accept", "application/json");
         Ok(request.body("application/json", Secret::new(body)))
     }
 }
@@ -106,20 +68,20 @@ fn issued(body: &Secret) -> Result<Issued, Unreadable> {
 #[async_trait]
 impl Provider for Mobivate {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { probes: self.settings.probe.0.is_some(), ..CAPABILITIES }
+        self.0.capabilities(CAPABILITIES)
     }
 
-    fn identity(&self) -> String {
-        format!("{} {}", self.settings.base_url, self.settings.username.0)
+    fn identity(&self) -> Option<String> {
+        self.0.identity()
     }
 
     fn dated(&self) -> Option<Dated> {
-        self.client.dated()
+        self.0.dated()
     }
 
     async fn create(&self, _auth: &Auth, _ask: &CreateRequest<'_>) -> Result<Raw, CreateError> {
         let request = self.login("/auth/createkey").await.map_err(CreateError::NotSent)?;
-        reply::created(self.client.send(request).await, REMEDY)
+        reply::created(self.0.client.send(request).await, REMEDY)
     }
 
     fn parse(&self, raw: &Raw) -> Result<Created, Unreadable> {
@@ -128,7 +90,7 @@ impl Provider for Mobivate {
 
     async fn read(&self, _auth: &Auth) -> Result<Issued, CallError> {
         let request = self.login("/auth/getkey").await.map_err(CallError::Unreachable)?;
-        let reply = self.client.send(request).await;
+        let reply = self.0.client.send(request).await;
         // There is no key yet. A wrong base_url would say the same, and refuse the create as well.
         if matches!(&reply, Reply::Answer(answer) if answer.status == 404) {
             return Ok(Issued::default());
@@ -144,9 +106,6 @@ impl Provider for Mobivate {
 
     async fn probe(&self, secret: &Secret) -> (Probe, String) {
         // The documents know 403 as "opted out": it says nothing of the key.
-        reply::probe(&self.client, &self.settings.base_url, &self.settings.probe, Probe::Inconclusive, |it| {
-            it.authorization("Bearer", secret)
-        })
-        .await
+        self.0.probe("Bearer", secret, Probe::Inconclusive).await
     }
 }

@@ -3,6 +3,8 @@
 //! yields the raw answer, and `parse`, so that the answer can be made durable before anybody looks into it.
 mod infobip;
 mod infobip_2fa;
+mod login;
+mod manual;
 mod mobivate;
 mod reply;
 mod setting;
@@ -52,7 +54,7 @@ pub const KINDS: &[Kind] = &[
         capabilities: infobip_2fa::CAPABILITIES,
         parse: |it| infobip_2fa::parse(it, Client::default()),
         parse_with: infobip_2fa::parse,
-        parse_create: infobip_2fa::parse_create,
+        parse_create: setting::NoOptions::parse,
     },
     Kind {
         name: "mobivate",
@@ -60,7 +62,7 @@ pub const KINDS: &[Kind] = &[
         capabilities: mobivate::CAPABILITIES,
         parse: |it| mobivate::parse(it, Client::default()),
         parse_with: mobivate::parse,
-        parse_create: mobivate::parse_create,
+        parse_create: setting::NoOptions::parse,
     },
     Kind {
         name: "single-invoice",
@@ -69,6 +71,14 @@ pub const KINDS: &[Kind] = &[
         parse: |it| single_invoice::parse(it, Client::default()),
         parse_with: single_invoice::parse,
         parse_create: single_invoice::parse_create,
+    },
+    Kind {
+        name: "manual",
+        about: "A service without an API: its keys are got by hand, and rekeyd reminds, delivers and tells",
+        capabilities: manual::CAPABILITIES,
+        parse: manual::parse,
+        parse_with: |it, _| manual::parse(it),
+        parse_create: setting::NoOptions::parse,
     },
 ];
 
@@ -211,8 +221,13 @@ pub trait Provider: fmt::Debug + Send + Sync {
         None
     }
 
-    /// What makes its account the same as another's: base URL and login name (never a secret).
-    fn identity(&self) -> String;
+    /// What makes its account the same as another's: base URL and login name (never a secret). None where nobody logs in.
+    fn identity(&self) -> Option<String>;
+
+    /// Where a human gets a new key, for a kind that can't be asked for one.
+    fn instructions(&self) -> Option<&str> {
+        None
+    }
 
     /// Sends a create. The answer is raw, so that it can be made durable before it is parsed.
     async fn create(&self, auth: &Auth, ask: &CreateRequest<'_>) -> Result<Raw, CreateError>;

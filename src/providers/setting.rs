@@ -1,7 +1,10 @@
 //! The settings that several kinds share. A wrong value is a fault where it stands in the file.
+use super::CreateOptions;
 use crate::core::names::{Fingerprint, KeyName};
 use crate::secret::{Secret, SecretRef};
 use serde::de::{Deserialize, Deserializer};
+use std::sync::Arc;
+use toml::de::{Error, ValueDeserializer};
 
 /// The most bytes of a path, a name or another text in a setting.
 const TEXT_BYTES: usize = 256;
@@ -40,6 +43,24 @@ impl TryFrom<String> for Username {
         }
         // RFC 7617 ends the name at the first colon.
         if text.contains(':') { Err("a username must not contain ':'") } else { Ok(Self(text)) }
+    }
+}
+
+/// The `create` table of a kind with nothing to choose.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoOptions {}
+
+impl NoOptions {
+    /// Reads `create = { … }`, which may only be empty.
+    pub(super) fn parse(value: ValueDeserializer<'_>) -> Result<Arc<dyn CreateOptions>, Error> {
+        Ok(Arc::new(Self::deserialize(value)?))
+    }
+}
+
+impl CreateOptions for NoOptions {
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
     }
 }
 

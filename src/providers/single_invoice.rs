@@ -20,6 +20,7 @@ const REMEDY: &str = "check `apikey`: it must be an Account key of this environm
 
 /// What it can do with its default settings.
 pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    creates: true,
     on_create: OnCreate::Unknown,
     recover: Recover::DiffAnswer,
     revokes_by_id: false,
@@ -145,8 +146,8 @@ impl Provider for SingleInvoice {
         self.settings.apikey.key()
     }
 
-    fn identity(&self) -> String {
-        format!("{} {}", self.settings.base_url, self.settings.apikey.0)
+    fn identity(&self) -> Option<String> {
+        Some(format!("{} {}", self.settings.base_url, self.settings.apikey.0))
     }
 
     fn dated(&self) -> Option<Dated> {

@@ -11,7 +11,7 @@ mod mask;
 mod place;
 
 use crate::core::facts::Content;
-use crate::core::names::{Fingerprint, KeyName, TargetId};
+use crate::core::names::{KeyName, TargetId};
 use crate::core::policy::Reach;
 use crate::core::record::VersionNo;
 use crate::core::time::Timestamp;
@@ -142,10 +142,5 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// Asks the consumer whether it works with the key.
     async fn confirm(&self, _parcel: &Parcel) -> Result<(), DeliveryError> {
         Ok(())
-    }
-
-    /// The fingerprint of what it holds if it can be told without comparing.
-    fn hint(&self) -> Option<Fingerprint> {
-        None
     }
 }

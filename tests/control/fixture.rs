@@ -117,6 +117,7 @@ pub(crate) fn one(policy: Policy, record: Record) -> Snapshot {
 
 pub(crate) fn capabilities() -> Capabilities {
     Capabilities {
+        creates: true,
         on_create: OnCreate::Keeps,
         recover: Recover::ListByName,
         revokes_by_id: true,
@@ -132,6 +133,7 @@ pub(crate) fn policy() -> Policy {
         former: BTreeMap::new(),
         package: None,
         restriction: None,
+        instructions: None,
         rotate_before: RotateBefore::Share(33.0),
         valid_for: None,
         max_age: None,
@@ -303,8 +305,8 @@ impl Provider for Nothing {
     fn capabilities(&self) -> Capabilities {
         capabilities()
     }
-    fn identity(&self) -> String {
-        "nothing".to_owned()
+    fn identity(&self) -> Option<String> {
+        None
     }
     async fn create(&self, _auth: &Auth, _ask: &CreateRequest<'_>) -> Result<Raw, CreateError> {
         Err(CreateError::NotSent("nothing".to_owned()))

@@ -132,7 +132,7 @@ async fn an_unknown_key_and_an_unknown_path_are_problems_of_their_own() {
 #[tokio::test]
 async fn a_verb_reaches_the_engine_with_who_asked() {
     let daemon = daemon(world(), Desk::default()).await;
-    let ask = RotateRequest { now: true, compromised: false, reason: Some("audit".to_owned()) };
+    let ask = RotateRequest { now: true, compromised: false, reason: Some("audit".to_owned()), key: None };
     let done = daemon.client.rotate("voice", &ask).await.unwrap();
     assert_eq!((done.message.as_str(), done.attempt), ("done", Some(8)));
     let why = VerbRequest { reason: Some("audit".to_owned()) };

@@ -273,3 +273,31 @@ fn no_answer_is_well_only_while_nobody_is_needed() {
     well.config_rejected = Some("a.toml:1:1: no".to_owned());
     assert!(!cli::status::is_well(&view::status(&well)));
 }
+
+/// A key of a service without an API: its reminders are what is to come, and once it is due a human is needed.
+#[test]
+fn a_key_that_is_replaced_by_hand_shows_its_reminders_and_then_waits() {
+    let provider = Capabilities { creates: false, probes: false, revokes_by_id: false, ..capabilities() };
+    let policy = Policy { provider, rotate_before: RotateBefore::Lead(40 * DAY), ..policy() };
+    let of = |end: &str| one(policy.clone(), record("it", version(2, "2026-06-01T00:00:00Z", Some(end))));
+    let early = of("2027-06-01T00:00:00Z");
+    let status = status_of(&early, "it");
+    let next = status.next.unwrap();
+    assert_eq!((status.health, next.reason.as_str(), next.action.as_str()), (Health::Ok, "replaced_by_hand", "notify"));
+    assert_eq!(next.at.to_string(), "2027-04-22T00:00:00Z");
+    let plan = view::plan(&early, 365 * DAY);
+    let days: Vec<String> = plan.entries.iter().map(|it| it.at.to_string()[..10].to_owned()).collect();
+    assert_eq!(
+        days,
+        ["2027-04-22", "2027-05-18", "2027-05-22", "2027-05-25", "2027-05-29", "2027-05-31", "2027-06-01"]
+    );
+    assert!(plan.entries.iter().all(|it| it.action == "notify") && plan.warnings.is_empty());
+    for (end, health) in [("2026-12-20T00:00:00Z", Health::Attention), ("2026-11-22T12:00:00Z", Health::Critical)] {
+        let due = of(end);
+        let status = status_of(&due, "it");
+        let next = status.next.unwrap();
+        assert_eq!((status.health, next.reason.as_str()), (health, "waits_for_new_key"), "{end}");
+        assert!(next.message.contains("by hand since 2026-1"), "{}", next.message);
+        assert!(view::plan(&due, DAY).warnings[0].message.contains("rekeyd rotate it"));
+    }
+}

@@ -83,7 +83,8 @@ impl Bench {
     }
 
     pub fn new(on_create: OnCreate, recover: Recover, revokes_by_id: bool) -> Self {
-        let provider = Capabilities { on_create, recover, revokes_by_id, reports_expiry: true, probes: true };
+        let provider =
+            Capabilities { creates: true, on_create, recover, revokes_by_id, reports_expiry: true, probes: true };
         let policy = policy(provider);
         let name: KeyName = "billing".parse().unwrap();
         let mut record = Record::new(name, NOON);
@@ -369,6 +370,7 @@ fn policy(provider: Capabilities) -> Policy {
         former: BTreeMap::new(),
         package: None,
         restriction: None,
+        instructions: None,
         rotate_before: RotateBefore::Lead(days(30)),
         valid_for: Some(days(90)),
         max_age: None,

@@ -1,6 +1,7 @@
 //! A faithful model of the engine: look, observe, decide on the live record, commit, act, record. What it remembers is
 //! lost in a crash; what is durable stays.
 use super::invariants::Rule;
+use super::person::Errand;
 use super::run::Sim;
 use super::world::{DAY, MINUTE, Ms, SECOND};
 use rekeyd_simulation::core::account::Account;
@@ -71,6 +72,8 @@ pub struct Agent {
     pub notices: Vec<Notice>,
     pub told: BTreeSet<NoticeId>,
     pub idle: u32,
+    /// What people are about to do for each key.
+    pub errands: Vec<Errand>,
 }
 
 impl Agent {
@@ -336,6 +339,7 @@ impl Sim {
         }
         let restored = self.agents[agent].restored;
         let mut twice = None;
+        change.notices.iter().for_each(|it| self.hear(agent, key, it));
         let it = &mut self.agents[agent];
         for (number, fingerprint) in change.keep {
             it.durable.secrets.insert((key, number), fingerprint);

@@ -38,6 +38,8 @@ pub enum Rule {
     Spin,
     /// More creates than the budget allows.
     Budget,
+    /// A key was asked of a service that can't be asked.
+    Asked,
     /// A token was used twice, or without a durable intent.
     Token,
     /// One notice was sent twice.
@@ -92,6 +94,9 @@ impl Sim {
     pub fn check_plan(&mut self, agent: usize, key: usize, old: &Record, plan: &Plan, facts: &Facts, now: Timestamp) {
         for action in &plan.actions {
             match action {
+                Action::Create { token, .. } if !self.row.kind.creates => {
+                    self.broken(Rule::Asked, || format!("{token} is created, where only a person gets keys"));
+                }
                 Action::Create { token, .. } => self.check_begin(agent, key, old, plan, token, now),
                 Action::Revoke(Revoke { what: Revokee::Version(number), .. }) => {
                     // One that nobody ever had (a create that was answered after all) disturbs nobody: it waits for no window.

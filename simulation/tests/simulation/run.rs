@@ -1,6 +1,7 @@
 //! One run: a world, one or two daemons in it, and everything that can go wrong, until it has to be well again.
 use super::agent::{Agent, Durable};
 use super::invariants::Rule;
+use super::person::Errand;
 use super::rng::Rng;
 use super::scenario::{Row, World as Disturbance, key_name, policy};
 use super::weather::Weather;
@@ -73,6 +74,7 @@ pub fn run(row: &Row, seed: u64, tracing: bool) -> Result {
         }
         sim.late_effects();
         sim.storm();
+        sim.bring_keys();
         sim.step();
         sim.check_always();
         sim.result.events += 1;
@@ -121,6 +123,7 @@ impl Sim {
             notices: Vec::new(),
             told: BTreeSet::new(),
             idle: 0,
+            errands: vec![Errand::default(); keys],
         });
         let agents: Vec<Agent> = agents.collect();
         world.places = vec![BTreeMap::new(); agents.len()];
@@ -265,7 +268,8 @@ impl Sim {
             let keys = it.wakes.iter().zip(&it.observed);
             let keys = keys.map(|(wake, observed)| observed.as_ref().map_or(*wake, |it| it.ready));
             let keys = it.down_until.is_none().then_some(keys).into_iter().flatten();
-            it.down_until.into_iter().chain(keys).chain(it.flights.iter().map(|it| it.at))
+            let errands = it.errands.iter().filter_map(|it| it.at);
+            it.down_until.into_iter().chain(keys).chain(it.flights.iter().map(|it| it.at)).chain(errands)
         });
         let others = self.world.late.iter().map(|it| it.at).chain(self.weather.next);
         agents.chain(others).filter(|it| *it != Ms::MAX).min()

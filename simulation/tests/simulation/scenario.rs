@@ -20,6 +20,8 @@ pub struct Kind {
     pub truth: OnCreate,
     pub recover: Recover,
     pub masks: bool,
+    /// Whether it can be asked for a key; else a person brings one, some time after the daemon reminds of it.
+    pub creates: bool,
 }
 
 impl Kind {
@@ -113,11 +115,16 @@ pub fn rows() -> Vec<Row> {
                 if world == World::Shared && (alone || ungrouped) {
                     continue;
                 }
-                let kind = Kind { on_create, truth, recover, masks };
+                let kind = Kind { on_create, truth, recover, masks, creates: true };
                 let number = rows.len() as u64;
                 rows.push(Row { number, name: format!("{first}/{second}/{third}"), kind, world });
             }
         }
+    }
+    for (world, third) in WORLDS {
+        let (on_create, truth) = (OnCreate::Keeps, OnCreate::Keeps);
+        let kind = Kind { on_create, truth, recover: Recover::None, masks: false, creates: false };
+        rows.push(Row { number: rows.len() as u64, name: format!("keeps/hand/{third}"), kind, world });
     }
     rows
 }
@@ -185,6 +192,7 @@ pub fn policy(row: &Row, service: &Service, key: usize, rng: &mut Rng) -> Policy
         provider: service.stated,
         former: BTreeMap::new(),
         restriction: None,
+        instructions: None,
         package: grouped.then(|| format!("package-{key}")),
         rotate_before: if rng.chance(500) { RotateBefore::Lead(span(3 * DAY)) } else { RotateBefore::Share(30.0) },
         valid_for: Some(span(LIFE)),
@@ -200,7 +208,11 @@ pub fn policy(row: &Row, service: &Service, key: usize, rng: &mut Rng) -> Policy
             1 => OnDrift::Rotate,
             _ => OnDrift::Adopt,
         },
-        initial: if row.world == World::Plain && rng.chance(150) { Initial::Create } else { Initial::Adopt },
+        initial: if row.world == World::Plain && row.kind.creates && rng.chance(150) {
+            Initial::Create
+        } else {
+            Initial::Adopt
+        },
         targets,
         accept_within: span(10 * MINUTE),
         settle: span(30 * SECOND),

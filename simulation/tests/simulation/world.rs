@@ -215,12 +215,14 @@ impl World {
 
 /// One account as a provider of this kind, in a world with this disturbance, has it.
 pub fn service(kind: &Kind, disturbance: Disturbance, account: &str, rng: &mut Rng) -> Service {
-    let probes = disturbance == Disturbance::Blind || rng.chance(800);
-    let reports_expiry = rng.chance(600);
-    let by_id = !kind.revokes() && rng.chance(if kind.recover == Recover::ListByName { 950 } else { 400 });
+    let probes = kind.creates && (disturbance == Disturbance::Blind || rng.chance(800));
+    let reports_expiry = kind.creates && rng.chance(600);
+    let by_id =
+        kind.creates && !kind.revokes() && rng.chance(if kind.recover == Recover::ListByName { 950 } else { 400 });
     Service {
         account: AccountId::from(account),
         stated: Capabilities {
+            creates: kind.creates,
             on_create: kind.on_create,
             recover: kind.recover,
             revokes_by_id: by_id,

@@ -2,10 +2,10 @@
 use super::Subject;
 use super::forecast::expires_first;
 use crate::control::protocol::Health;
-use crate::core::due;
 use crate::core::facts::Blocked;
-use crate::core::policy::Reach;
+use crate::core::policy::{Policy, Reach};
 use crate::core::record::{Phase, Record, Version};
+use crate::core::{by_hand, due};
 use std::time::Duration;
 
 /// A key that nothing will replace is critical when less than this is left.
@@ -32,7 +32,9 @@ pub(super) fn choices(subject: &Subject<'_>) -> Vec<&'static str> {
 }
 
 fn is_critical(subject: &Subject<'_>, current: &Version) -> bool {
-    let waits = subject.config.is_none() || matches!(subject.phase(), Phase::Halted { .. } | Phase::Reobserve { .. });
+    let waits = subject.config.is_none()
+        || matches!(subject.phase(), Phase::Halted { .. } | Phase::Reobserve { .. })
+        || waits_for_hand(subject);
     let fails = subject.record.is_some_and(|it| it.failures > 0);
     // In a cutover the current version is the new one: that it is refused at first is no trouble yet.
     let dead = current.dead_since.is_some() && !matches!(subject.phase(), Phase::Cutover { .. });
@@ -56,6 +58,7 @@ fn needs_attention(subject: &Subject<'_>) -> bool {
         subject.blocked.is_some_and(|it| !matches!(it, Blocked::Window(_) | Blocked::Freeze(..) | Blocked::Account));
     let waits = matches!(subject.phase(), Phase::Halted { .. } | Phase::Unadopted);
     waits
+        || waits_for_hand(subject)
         || blocked
         || expires_unreplaced(subject)
         || subject.record.is_some_and(|it| it.failures > 0 || is_undelivered(subject, it))
@@ -65,6 +68,13 @@ fn needs_attention(subject: &Subject<'_>) -> bool {
 fn expires_unreplaced(subject: &Subject<'_>) -> bool {
     let Some((record, current)) = subject.record.and_then(|it| Some((it, it.current.as_ref()?))) else { return false };
     expires_first(subject, record, current)
+}
+
+/// Whether a human is to get a new key.
+fn waits_for_hand(subject: &Subject<'_>) -> bool {
+    let current = subject.record.and_then(|it| it.current.as_ref());
+    let awaited = |it: &Version, policy: &Policy| by_hand::is_awaited(it, subject.phase(), policy, subject.now);
+    current.zip(subject.config).is_some_and(|(it, config)| awaited(it, &config.policy))
 }
 
 /// Whether a target that we bring the key to failed, or lacks the current version although nothing is under way.

@@ -3,7 +3,9 @@ use super::Subject;
 use super::forecast::{expires_first, first, revoked_at};
 use super::key::retiring;
 use crate::control::protocol::NextStep;
-use crate::core::policy::Initial;
+use crate::core::by_hand::{is_awaited, next_reminder};
+use crate::core::due::due_at;
+use crate::core::policy::{Initial, Policy};
 use crate::core::record::{Creating, Phase, Record, Version};
 use crate::core::time::Timestamp;
 
@@ -21,6 +23,9 @@ pub(super) fn next(subject: &Subject<'_>) -> Option<NextStep> {
         }
         Phase::Steady | Phase::Announce { .. } => at_rest(subject, record),
         Phase::Create(creating) => Some(create(subject, record, creating)),
+        Phase::Verify { .. } if !config.policy.provider.creates => {
+            Some(soon(subject, "deliver", "not_delivered", "the new key goes to its targets, in its window"))
+        }
         Phase::Judge { .. } | Phase::Verify { .. } | Phase::Cutover { delivered_at: Some(_), .. } => {
             Some(soon(subject, "verify", "not_verified", "the provider is asked whether it accepts the new key"))
         }
@@ -52,6 +57,10 @@ fn at_rest(subject: &Subject<'_>, record: &Record) -> Option<NextStep> {
 }
 
 fn rotation(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<NextStep> {
+    let policy = &subject.config?.policy;
+    if !policy.provider.creates {
+        return by_hand(subject, record, current, policy);
+    }
     let start = first(subject, record, current)?;
     let late = if expires_first(subject, record, current) { "; it expires before that" } else { "" };
     if let Some(at) = start.announced_at {
@@ -59,6 +68,19 @@ fn rotation(subject: &Subject<'_>, record: &Record, current: &Version) -> Option
         return Some(step("announce", at, start.reason, &message));
     }
     Some(step("rotate", start.at, start.reason, &format!("{}{late}", start.message)))
+}
+
+/// A human is reminded, and nothing else happens.
+fn by_hand(subject: &Subject<'_>, record: &Record, current: &Version, policy: &Policy) -> Option<NextStep> {
+    let due = due_at(current, policy)?;
+    let at = next_reminder(current, policy, subject.now);
+    if !is_awaited(current, &record.phase, policy, subject.now) {
+        let message = "it is replaced by hand; the owners are reminded when it is due";
+        return Some(step("notify", at?, "replaced_by_hand", message));
+    }
+    let (name, due) = (subject.name, due.whole_second());
+    let message = format!("waiting for a new key by hand since {due}: rekeyd rotate {name}");
+    Some(step("notify", at.unwrap_or(subject.now), "waits_for_new_key", &message))
 }
 
 fn revocation(subject: &Subject<'_>, record: &Record) -> Option<NextStep> {

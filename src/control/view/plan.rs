@@ -2,6 +2,7 @@
 use super::forecast::{self, Start, began, cuts, revoked_at, scheduled, successor};
 use super::{Subject, names};
 use crate::control::protocol::{PlanEntry, PlanReport, PlanWarning, WindowStatus};
+use crate::core::by_hand::{is_awaited, next_reminder};
 use crate::core::policy::{Initial, OutsideWindow, Policy};
 use crate::core::record::{Phase, Record, Version};
 use crate::core::time::Timestamp;
@@ -16,6 +17,9 @@ pub const PLAN_FOR: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 pub const PLAN_FOR_MAX: Duration = Duration::from_secs(3660 * 24 * 60 * 60);
 /// How many rotations of one key a plan shows at most.
 const ROTATIONS_PER_KEY: usize = 1000;
+
+/// How many reminders of one key a plan shows at most.
+const REMINDERS_PER_KEY: usize = 200;
 
 /// What happens within `ahead`, for `GET /v1/plan`.
 pub fn plan(snapshot: &Snapshot, ahead: Duration) -> PlanReport {
@@ -72,6 +76,9 @@ impl Planner<'_> {
         self.probe(record, policy);
         self.retirements(record, policy);
         let now = self.subject.now;
+        if !policy.provider.creates {
+            return self.by_hand(record, current, policy);
+        }
         if matches!(record.phase, Phase::Steady | Phase::Announce { .. }) {
             let first = forecast::first(self.subject, record, current);
             return self.rotations(current.clone(), policy, first);
@@ -84,6 +91,28 @@ impl Planner<'_> {
         self.retire(current, policy, now, policy.overlap);
         let next = scheduled(&newest, policy, cuts(self.subject, policy), now);
         self.rotations(newest, policy, next);
+    }
+
+    /// A key that only a human can replace: its reminders, as if nobody answered them.
+    fn by_hand(&mut self, record: &Record, current: &Version, policy: &Policy) {
+        let (name, now) = (self.subject.name, self.subject.now);
+        if record.pending().is_some() {
+            self.push(now, "rotate", None, "in_progress", "a rotation is under way", current.valid_to);
+            self.retire(current, policy, now, policy.overlap);
+        }
+        let newest = record.pending().unwrap_or(current);
+        if is_awaited(newest, &record.phase, policy, now) {
+            self.warn(&format!("it waits for a new key by hand: rekeyd rotate {name}"));
+        }
+        let mut next = next_reminder(newest, policy, now);
+        for _ in 0..REMINDERS_PER_KEY {
+            let Some(at) = next.filter(|it| *it <= self.until) else { return };
+            let expires = newest.valid_to == Some(at);
+            let reason = if expires { "key_expired" } else { "replaced_by_hand" };
+            let message = format!("unless a new key was brought before: rekeyd rotate {name}");
+            self.push(at, "notify", None, reason, &message, newest.valid_to);
+            next = next_reminder(newest, policy, at);
+        }
     }
 
     fn rotations(&mut self, mut version: Version, policy: &Policy, mut next: Option<Start>) {

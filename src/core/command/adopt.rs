@@ -62,7 +62,7 @@ impl Pass<'_> {
     }
 
     /// The operator's key ends whatever was tried before.
-    fn give_up_what_is_under_way(&mut self) {
+    pub(super) fn give_up_what_is_under_way(&mut self) {
         self.resolve("halted");
         self.resolve("refused");
         if let Some(pending) = self.record.pending().cloned() {

@@ -5,6 +5,7 @@ mod give_up;
 mod leave;
 mod restore;
 mod steer;
+mod supply;
 
 pub use leave::{account_gone, leave_account, unmanaged};
 pub use restore::{answer_without_books, restored};
@@ -36,6 +37,7 @@ pub fn command(
         Command::Resume => pass.resume(),
         Command::Abandon => pass.abandon(),
         Command::Adopt(it) => pass.adopt(it),
+        Command::Supply(it) => pass.supply(it),
         Command::Pause(it) => pass.pause(it.clone()),
         Command::Rollback => pass.roll_back(),
         Command::Ack { revoked } => pass.acknowledge(*revoked),

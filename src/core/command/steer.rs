@@ -11,6 +11,11 @@ impl Pass<'_> {
             Phase::Unadopted if self.policy.initial == Initial::Adopt => return Err(CommandRefused::Unadopted),
             Phase::Halted { .. } => return Err(CommandRefused::Halted),
             _ if self.record.is_paused(self.now) => return Err(CommandRefused::Paused),
+            Phase::Unadopted | Phase::Steady | Phase::Announce { .. } | Phase::Reobserve { .. }
+                if !self.policy.provider.creates =>
+            {
+                return Err(CommandRefused::NoKeyGiven);
+            }
             Phase::Announce { .. } if wish.now => self.enter(Phase::Steady),
             Phase::Unadopted | Phase::Steady | Phase::Announce { .. } | Phase::Reobserve { .. } => {}
             _ => return self.hurry(&wish),
