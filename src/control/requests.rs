@@ -49,6 +49,14 @@ pub struct AdoptRequest {
     pub deliver: bool,
 }
 
+/// `POST /v1/reload`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReloadRequest {
+    /// Take a config into use that drops more keys than `max_removals`.
+    pub allow_removals: bool,
+}
+
 /// `POST /v1/keys/{key}/rotate`.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

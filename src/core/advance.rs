@@ -33,11 +33,12 @@ impl Pass<'_> {
 
     fn step(&mut self, facts: &Facts) {
         match self.record.phase.clone() {
+            Phase::Unadopted | Phase::Announce { .. } if self.is_held(facts) => {}
             Phase::Unadopted => self.begin_initial(facts),
             Phase::Reobserve { since } => self.reobserve(facts, since),
             Phase::Steady => {
                 self.note_drift(facts);
-                if self.record.phase == Phase::Steady {
+                if self.record.phase == Phase::Steady && !self.is_held(facts) {
                     self.begin_when_due();
                 }
             }
@@ -53,6 +54,12 @@ impl Pass<'_> {
             Phase::Cutover { since, delivered_at, again } => self.cut_over(facts, since, delivered_at, again),
             Phase::Halted { .. } => {}
         }
+    }
+
+    /// Whether the daemon itself has a reason to begin nothing.
+    fn is_held(&mut self, facts: &Facts) -> bool {
+        self.blocked = facts.hold.clone();
+        facts.hold.is_some()
     }
 
     /// The new version exists: how to go on depends on what its create did to the old one.

@@ -3,7 +3,8 @@
 //! Read in this order: the words ([`names`], [`time`]), the state ([`record`], [`account`]), what binds a decision
 //! ([`policy`], [`facts`]), what it comes to ([`plan`]), and then the decision itself: [`decide`](mod@decide) is the list
 //! of its steps, `pass` the state they share, `gate` what stands before a create, `advance` the transitions, `recover` the
-//! lost answers, `drift` somebody else's changes, `reobserve` a restored state, `deliver` the targets, `retire` the old keys, [`notices`] what is told. [`apply`](mod@apply) folds in what
+//! lost answers, `drift` somebody else's changes, `reobserve` a restored state, `deliver` the targets, `retire` the old keys, [`notices`] what is told,
+//! [`incidents`] what is told that belongs to no key. [`apply`](mod@apply) folds in what
 //! came of an action, [`command`](mod@command) what an operator says.
 pub mod account;
 pub mod advance;
@@ -17,6 +18,7 @@ mod drift;
 pub mod due;
 pub mod facts;
 pub mod gate;
+pub mod incidents;
 pub mod names;
 pub mod notices;
 pub mod pass;
@@ -25,7 +27,8 @@ pub mod policy;
 pub mod record;
 mod recover;
 mod reobserve;
-mod retire;
+pub mod retire;
 pub mod rules;
 pub mod time;
+pub mod unmanaged;
 pub mod window;

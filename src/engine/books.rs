@@ -5,19 +5,25 @@ use super::service::Service;
 use crate::config::settings::{Key, ProviderSection, Settings};
 use crate::core::account::Account;
 use crate::core::command::unmanaged;
+use crate::core::incidents::{Incident, Incidents};
 use crate::core::names::{AccountId, Incarnation, KeyName, TargetId, Token};
 use crate::core::plan::{Change, Notice};
 use crate::core::policy::{Capabilities, Policy};
 use crate::core::record::{Ended, Phase, Record, Version, VersionNo};
 use crate::core::time::Timestamp;
+use crate::core::unmanaged::strand;
 use crate::secret::Secret;
 use crate::store::{Batch, HistoryRow, OutboxRow, OutboxState, Store, StoreError};
 use crate::targets::{Parcel, Target};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The name of the small row that holds the moment of the last commit.
 pub(super) const LAST_COMMIT: &str = "last-commit";
+/// The name of the small row that holds the open incidents.
+const INCIDENTS: &str = "incidents";
 
 /// Every record and account, and what is to be committed next.
 pub(super) struct Books {
@@ -33,6 +39,8 @@ pub(super) struct Books {
     pub(super) ended: Vec<Token>,
     /// Grows with every reload: what was seen under another config is not decided on.
     pub(super) generation: u64,
+    /// What is wrong beside the keys, and was told.
+    pub(super) incidents: Incidents,
     /// Whether anything was entered since the last commit.
     dirty: bool,
 }
@@ -43,21 +51,38 @@ impl Books {
         let accounts = store.accounts()?.into_iter().map(|it| (it.id.clone(), it)).collect();
         let (leaving, batch) = (BTreeSet::new(), Batch::default());
         let (ended, generation) = (Vec::new(), 0);
-        Ok(Self { store, settings, by, records, accounts, leaving, batch, ended, generation, dirty: false })
+        let incidents = store.meta(INCIDENTS)?.and_then(|it| read_incidents(&it)).unwrap_or_default();
+        let dirty = false;
+        Ok(Self { store, settings, by, records, accounts, leaving, batch, ended, generation, incidents, dirty })
     }
 
     /// Opens an account in the books for each key of the config that has none yet, and a record likewise.
     pub(super) fn enter_new_keys(&mut self, now: Timestamp) {
         let settings = Arc::clone(&self.settings);
         for (name, key) in &settings.keys {
-            if !self.records.contains_key(name) {
-                let record = Record::new(name.clone(), now);
+            let record = self.records.entry(name.clone());
+            let new = matches!(&record, Entry::Vacant(_));
+            let record = record.or_insert_with(|| Record::new(name.clone(), now));
+            if new || record.owners != key.owners || record.unmanaged_since.is_some() {
+                record.owners.clone_from(&key.owners);
+                record.unmanaged_since = None;
                 self.batch.records.push(record.clone());
-                self.records.insert(name.clone(), record);
                 self.dirty = true;
             }
             self.account(&key.policy.account);
         }
+    }
+
+    /// The keys on the books that the config does not name.
+    pub(super) fn unmanaged(&self) -> Vec<KeyName> {
+        self.records.keys().filter(|it| !self.settings.keys.contains_key(*it)).cloned().collect()
+    }
+
+    /// When the expiry of a key that the config does not name is told: as its owners want it.
+    pub(super) fn notify_before(&self, name: &KeyName) -> Vec<Duration> {
+        let owners = self.owners_of(name);
+        let owners = owners.iter().filter_map(|it| self.settings.owners.get(it));
+        owners.flat_map(|it| it.notify_before.iter().copied()).collect()
     }
 
     pub(super) fn key(&self, name: &KeyName) -> Option<Key> {
@@ -104,6 +129,16 @@ impl Books {
         self.generation += 1;
     }
 
+    /// Whether the config no longer names a key, which stays until its rotation has ended.
+    pub(super) fn is_leaving(&self, name: &KeyName) -> bool {
+        self.leaving.contains(name)
+    }
+
+    /// Keeps a config as the last good one.
+    pub(super) fn keep_config(&mut self, text: String) {
+        self.edit(|it| it.config = Some(text));
+    }
+
     fn is_rotating(&self, name: &KeyName) -> bool {
         self.records.get(name).is_some_and(|it| it.rotation.is_some())
     }
@@ -126,16 +161,40 @@ impl Books {
         }
     }
 
-    /// Keys that left the config while the daemon was down.
-    pub(super) fn rest_unmanaged(&mut self, now: Timestamp) {
-        let gone = self.records.keys().filter(|it| !self.settings.keys.contains_key(*it));
-        for name in gone.cloned().collect::<Vec<_>>() {
+    /// Keys that left the config while the daemon was down. Says how many.
+    pub(super) fn rest_unmanaged(&mut self, now: Timestamp) -> usize {
+        let names = self.unmanaged();
+        let is_new = |it: &&KeyName| self.records.get(it).is_some_and(|it| it.unmanaged_since.is_none());
+        let new = names.iter().filter(is_new).count();
+        for name in names {
             self.rest(&name, now);
+        }
+        new
+    }
+
+    /// Rotations at accounts that nobody speaks for any more, since the config was changed while the daemon was down.
+    pub(super) fn strand_rotations(&mut self, now: Timestamp) {
+        let settings = Arc::clone(&self.settings);
+        for (name, key) in &settings.keys {
+            if self.policy(name).is_some() {
+                continue;
+            }
+            let Some(record) = self.records.get(name).cloned() else { continue };
+            let Some(rotation) = &record.rotation else { continue };
+            let account = self.account(&rotation.account);
+            tracing::error!(key = %name, account = %account.id, "its rotation can't go on: no provider of that account");
+            let change = strand(&record, &account, &key.policy, now);
+            self.enter(change, &FoundSecrets::new());
         }
     }
 
     /// Nothing is done for the key any more: what is still out there is reported.
     fn rest(&mut self, name: &KeyName, now: Timestamp) {
+        if let Some(record) = self.records.get_mut(name).filter(|it| it.unmanaged_since.is_none()) {
+            record.unmanaged_since = Some(now);
+            self.batch.records.push(record.clone());
+            self.dirty = true;
+        }
         for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
             let (Some(record), Some(account)) = (self.records.get(name), self.accounts.get(&account)) else { return };
             if let Some(change) = unmanaged(record, account, now) {
@@ -228,8 +287,9 @@ impl Books {
             let ended = account.open.keys().filter(|it| !change.account.open.contains_key(*it));
             self.ended.extend(ended.cloned());
         }
+        let owners = self.owners_of(&name);
         for notice in change.notices {
-            self.post(notice);
+            self.post(notice, &owners);
         }
         if let Some(rotation) = change.finished {
             self.batch.history.push(HistoryRow::Rotation { name: name.clone(), rotation });
@@ -243,11 +303,45 @@ impl Books {
         self.records.insert(name, change.record);
     }
 
+    /// An incident that belongs to no key begins; one that was told is not told again.
+    pub(super) fn begin_incident(&mut self, cause: &str, incident: Incident, now: Timestamp) {
+        if let Some(told) = self.incidents.begin(cause, incident, now) {
+            tracing::warn!(about = told.notice.subject(), summary = told.notice.summary, "trouble");
+            self.keep_incidents();
+            self.post(told.notice, &told.owners);
+        }
+    }
+
+    /// It is over.
+    pub(super) fn end_incident(&mut self, cause: &str, how: &str, now: Timestamp) {
+        if let Some(told) = self.incidents.end(cause, how, now) {
+            self.keep_incidents();
+            self.post(told.notice, &told.owners);
+        }
+    }
+
+    fn keep_incidents(&mut self) {
+        match serde_json::to_vec(&self.incidents) {
+            Ok(json) => self.edit(|it| it.meta.push((INCIDENTS.to_owned(), Some(json)))),
+            Err(error) => tracing::error!(%error, "the open incidents can't be written"),
+        }
+    }
+
+    /// Who is told of a key: those whom the config names. Where it names the key no longer, those whom it named last, as far
+    /// as there are such owners still; else those who look after the daemon.
+    pub(super) fn owners_of(&self, name: &KeyName) -> Vec<String> {
+        if let Some(key) = self.settings.keys.get(name) {
+            return key.owners.clone();
+        }
+        let last = self.records.get(name).map(|it| it.owners.as_slice()).unwrap_or_default();
+        let known: Vec<_> = last.iter().filter(|it| self.settings.owners.contains_key(*it)).cloned().collect();
+        if known.is_empty() { self.settings.daemon.owners.clone() } else { known }
+    }
+
     /// Puts a notice into the outbox: a row for each channel of each owner that wants it.
-    pub(super) fn post(&mut self, notice: Notice) {
+    pub(super) fn post(&mut self, notice: Notice, owners: &[String]) {
         self.dirty = true;
         let settings = Arc::clone(&self.settings);
-        let owners = settings.keys.get(&notice.key).map_or(&settings.daemon.owners, |it| &it.owners);
         for owner in owners {
             self.batch.history.push(HistoryRow::Notice { notice: notice.clone(), owner: owner.clone() });
             let channels = settings.owners.get(owner).map(|it| &it.channels).into_iter().flatten();
@@ -276,15 +370,23 @@ impl Books {
         self.batch.due.push((name.clone(), Some(at).filter(|it| *it < Timestamp::NEVER)));
     }
 
-    /// What is to be committed now; `None` where nothing changed.
-    pub(super) fn take_batch(&mut self, now: Timestamp) -> Option<Batch> {
+    /// What is to be committed now; `None` where nothing changed. A moment that can't be believed is not noted as that of
+    /// the last commit: a restart would believe it.
+    pub(super) fn take_batch(&mut self, now: Timestamp, believed: bool) -> Option<Batch> {
         if !std::mem::take(&mut self.dirty) {
             return None;
         }
         let mut batch = std::mem::take(&mut self.batch);
-        batch.meta.push((LAST_COMMIT.to_owned(), Some(now.0.to_be_bytes().to_vec())));
+        if believed {
+            batch.meta.push((LAST_COMMIT.to_owned(), Some(now.0.to_be_bytes().to_vec())));
+        }
         Some(batch)
     }
+}
+
+fn read_incidents(json: &[u8]) -> Option<Incidents> {
+    let read = serde_json::from_slice(json);
+    read.inspect_err(|error| tracing::error!(%error, "the open incidents can't be read; they are told anew")).ok()
 }
 
 /// Versions whose secret is of no use any more: the provider refuses them.

@@ -5,7 +5,6 @@ use super::handle::{By, CommandRow, Done, History, NoticeRow, ReadRow, Refused, 
 use super::observe::contents;
 use super::{answers, audit, selection};
 use crate::clock;
-use crate::config::settings::Settings;
 use crate::core::command::command;
 use crate::core::facts::Probe;
 use crate::core::names::KeyName;
@@ -29,6 +28,9 @@ impl Engine {
             }
             Request::Command { name, command, secret, by, reply } => self.carry_out(name, *command, secret, by, reply),
             Request::Commands { which, command, by, reply } => {
+                if which == Which::All && *command == Command::Resume {
+                    self.resume_all(&by.actor);
+                }
                 let done = self.fold_commands(&which, &command, &by);
                 self.reply(reply, done);
             }
@@ -49,11 +51,11 @@ impl Engine {
                 });
             }
             Request::Sweep => self.sweep(),
-            Request::Reload { settings, reply } => {
-                let taken = self.reload(*settings);
+            Request::Reload { loaded, allow_removals, reply } => {
+                let taken = self.reload(*loaded, allow_removals);
                 self.reply(reply, taken);
             }
-            Request::ConfigRejected(why) => self.config_rejected = Some(why),
+            Request::ConfigRejected(why) => self.reject_config(why, clock::now()),
         }
     }
 
@@ -77,7 +79,8 @@ impl Engine {
             accounts: self.books.accounts.clone(),
             blocked: self.blocked.clone(),
             wake_at: self.wake_at.clone(),
-            provider_trouble: self.trouble.clone(),
+            provider_trouble: self.doors.troubles(),
+            observing: self.observing,
             outbox_pending: counts.pending,
             outbox_dead: counts.dead,
         }
@@ -147,6 +150,7 @@ impl Engine {
         by: &By,
     ) -> Result<Done, Refused> {
         let missing = || Refused::NoSuchKey(name.clone());
+        self.check_observing(asked)?;
         let policy = self.books.policy(name).ok_or_else(missing)?;
         let record = self.books.records.get(name).cloned().ok_or_else(missing)?;
         let account = self.books.account(&policy.account);
@@ -155,6 +159,8 @@ impl Engine {
         let message = answers::message(asked, &record, &change.record, &policy);
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
         self.books.enter(change, &secrets);
+        // Whoever steps in may have put a login right.
+        self.doors.knock(clock::now());
         let row = audit::row(name, asked, by, clock::now());
         self.books.edit(|it| it.history.push(row));
         let actor = &by.actor;
@@ -183,25 +189,6 @@ impl Engine {
         let (name, at, via) = (name.clone(), clock::now(), "reveal".to_owned());
         self.books.edit(|it| it.history.push(HistoryRow::Read { name, at, by, version, via }));
         Ok((version, secret))
-    }
-
-    fn reload(&mut self, settings: Settings) -> Result<(), Refused> {
-        if let Some(field) = self.books.settings.daemon.needs_restart(&settings.daemon) {
-            let why = format!("daemon.{field} takes effect at a start only: systemctl restart rekeyd");
-            return Err(Refused::Config(why));
-        }
-        self.books.reload(settings, clock::now());
-        self.config_loaded_at = clock::now();
-        self.config_rejected = None;
-        self.books.enter_new_keys(clock::now());
-        let gone: Vec<KeyName> = self.wake_at.keys().filter(|it| self.books.key(it).is_none()).cloned().collect();
-        for name in gone {
-            self.due_never(&name);
-        }
-        self.blocked.retain(|name, _| self.books.settings.keys.contains_key(name));
-        tracing::info!(keys = self.books.settings.keys.len(), "the new config is in use");
-        self.sweep();
-        Ok(())
     }
 }
 
