@@ -29,9 +29,13 @@ mod regressions;
 mod reload;
 #[path = "e2e/rig.rs"]
 mod rig;
+#[path = "e2e/rights.rs"]
+mod rights;
 #[path = "e2e/rotation.rs"]
 mod rotation;
 #[path = "e2e/trouble.rs"]
 mod trouble;
+#[path = "e2e/verbs.rs"]
+mod verbs;
 #[path = "e2e/watch.rs"]
 mod watch;

@@ -1,29 +1,27 @@
 //! The books: every record and account in memory, and the batch that becomes durable next. Nothing acts on what stands here
 //! before the batch that changed it is committed.
 use super::event::FoundSecrets;
+use super::post;
 use super::service::Service;
 use crate::config::settings::{Key, ProviderSection, Settings};
 use crate::core::account::Account;
 use crate::core::command::unmanaged;
-use crate::core::incidents::{Incident, Incidents};
-use crate::core::names::{AccountId, Incarnation, KeyName, TargetId, Token};
-use crate::core::plan::{Change, Notice};
+use crate::core::incidents::Incidents;
+use crate::core::names::{AccountId, Fingerprint, Incarnation, KeyName, TargetId, Token};
+use crate::core::plan::Change;
 use crate::core::policy::{Capabilities, Policy};
 use crate::core::record::{Ended, Phase, Record, Version, VersionNo};
 use crate::core::time::Timestamp;
 use crate::core::unmanaged::strand;
+use crate::providers::CreateOptions;
 use crate::secret::Secret;
-use crate::store::{Batch, HistoryRow, OutboxRow, OutboxState, Store, StoreError};
+use crate::store::{Batch, HistoryRow, Store, StoreError};
 use crate::targets::{Parcel, Target};
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The name of the small row that holds the moment of the last commit.
 pub(super) const LAST_COMMIT: &str = "last-commit";
-/// The name of the small row that holds the open incidents.
-const INCIDENTS: &str = "incidents";
 
 /// Every record and account, and what is to be committed next.
 pub(super) struct Books {
@@ -34,7 +32,7 @@ pub(super) struct Books {
     pub(super) accounts: BTreeMap<AccountId, Account>,
     /// Keys that the config no longer names, and whose rotation is under way.
     leaving: BTreeSet<KeyName>,
-    batch: Batch,
+    pub(super) batch: Batch,
     /// Creates that end with the batch: what they were answered need not be kept any longer.
     pub(super) ended: Vec<Token>,
     /// Grows with every reload: what was seen under another config is not decided on.
@@ -42,7 +40,7 @@ pub(super) struct Books {
     /// What is wrong beside the keys, and was told.
     pub(super) incidents: Incidents,
     /// Whether anything was entered since the last commit.
-    dirty: bool,
+    pub(super) dirty: bool,
 }
 
 impl Books {
@@ -51,7 +49,7 @@ impl Books {
         let accounts = store.accounts()?.into_iter().map(|it| (it.id.clone(), it)).collect();
         let (leaving, batch) = (BTreeSet::new(), Batch::default());
         let (ended, generation) = (Vec::new(), 0);
-        let incidents = store.meta(INCIDENTS)?.and_then(|it| read_incidents(&it)).unwrap_or_default();
+        let incidents = post::incidents(&store)?;
         let dirty = false;
         Ok(Self { store, settings, by, records, accounts, leaving, batch, ended, generation, incidents, dirty })
     }
@@ -60,29 +58,47 @@ impl Books {
     pub(super) fn enter_new_keys(&mut self, now: Timestamp) {
         let settings = Arc::clone(&self.settings);
         for (name, key) in &settings.keys {
-            let record = self.records.entry(name.clone());
-            let new = matches!(&record, Entry::Vacant(_));
-            let record = record.or_insert_with(|| Record::new(name.clone(), now));
-            if new || record.owners != key.owners || record.unmanaged_since.is_some() {
-                record.owners.clone_from(&key.owners);
-                record.unmanaged_since = None;
-                self.batch.records.push(record.clone());
-                self.dirty = true;
+            if let Some(record) = self.records.get(name) {
+                // Its old versions go on to their ends, but its targets are no longer to be emptied.
+                let back = record.decommissioned.is_some() || record.unmanaged_since.is_some();
+                if back || record.owners != key.owners {
+                    let mut record = record.clone();
+                    record.revision += u64::from(record.decommissioned.take().is_some());
+                    record.unmanaged_since = None;
+                    record.owners.clone_from(&key.owners);
+                    self.put(record);
+                }
+            } else {
+                let Some(last_token) = self.spent_tokens(name) else { continue };
+                let owners = key.owners.clone();
+                self.put(Record { last_token, owners, ..Record::new(name.clone(), now) });
             }
             self.account(&key.policy.account);
         }
     }
 
-    /// The keys on the books that the config does not name.
+    /// The keys that the config no longer names, and that nobody has taken out of service.
     pub(super) fn unmanaged(&self) -> Vec<KeyName> {
-        self.records.keys().filter(|it| !self.settings.keys.contains_key(*it)).cloned().collect()
+        let left = |it: &&Record| it.decommissioned.is_none() && !self.settings.keys.contains_key(&it.name);
+        self.records.values().filter(left).map(|it| it.name.clone()).collect()
     }
 
-    /// When the expiry of a key that the config does not name is told: as its owners want it.
-    pub(super) fn notify_before(&self, name: &KeyName) -> Vec<Duration> {
-        let owners = self.owners_of(name);
-        let owners = owners.iter().filter_map(|it| self.settings.owners.get(it));
-        owners.flat_map(|it| it.notify_before.iter().copied()).collect()
+    fn put(&mut self, record: Record) {
+        self.dirty = true;
+        self.batch.records.retain(|it| it.name != record.name);
+        self.batch.records.push(record.clone());
+        self.records.insert(record.name.clone(), record);
+    }
+
+    /// The number of the last create of a key of this name that was forgotten: no token is ever used twice.
+    fn spent_tokens(&self, name: &KeyName) -> Option<u32> {
+        match self.store.meta(&spent(name)) {
+            Ok(read) => Some(read.and_then(|it| it.try_into().ok()).map_or(0, u32::from_be_bytes)),
+            Err(error) => {
+                tracing::error!(key = %name, %error, "the number of its last create can't be read; it is not begun");
+                None
+            }
+        }
     }
 
     pub(super) fn key(&self, name: &KeyName) -> Option<Key> {
@@ -91,8 +107,8 @@ impl Books {
 
     /// The policy that a key is worked on by: with what all other accounts can do, and at the account of its rotation.
     pub(super) fn policy(&self, name: &KeyName) -> Option<Policy> {
-        let key = self.settings.keys.get(name)?;
         let record = self.records.get(name)?;
+        let Some(key) = self.settings.keys.get(name) else { return self.policy_at_the_end(record) };
         let mut policy = key.policy.clone();
         policy.former = self.capabilities();
         policy.former.remove(&policy.account);
@@ -102,6 +118,67 @@ impl Books {
             return None;
         }
         Some(policy.working(record).into_owned())
+    }
+
+    /// Of a key that is taken out of service: nothing is known but what its providers can do.
+    fn policy_at_the_end(&self, record: &Record) -> Option<Policy> {
+        record.decommissioned?;
+        Some(self.policy_unmanaged(record))
+    }
+
+    /// Of a key that the config does not name: at the account of a version that has not ended, if there is one.
+    pub(super) fn policy_unmanaged(&self, record: &Record) -> Policy {
+        let versions = record.live_versions().chain(record.retired.iter().map(|it| &it.version));
+        let account = versions.map(|it| it.account.clone()).next().unwrap_or_else(|| AccountId::from(""));
+        let mut policy = Policy::unmanaged(account);
+        policy.former = self.capabilities();
+        if let Some(provider) = policy.former.remove(&policy.account) {
+            policy.provider = provider;
+        }
+        policy
+    }
+
+    /// Keys that are on their way out of service.
+    pub(super) fn ending(&self) -> impl Iterator<Item = &KeyName> {
+        let under_way =
+            |it: &&Record| it.decommissioned.is_some() && (!it.held.is_empty() || it.live_versions().next().is_some());
+        self.records.values().filter(under_way).map(|it| &it.name)
+    }
+
+    /// Whether the config names the key. One whose rotation is brought to its end after it left is not named any more.
+    pub(super) fn is_named(&self, name: &KeyName) -> bool {
+        self.settings.keys.contains_key(name) && !self.leaving.contains(name)
+    }
+
+    /// The secrets that keys of the config may have in use, but for this key.
+    pub(super) fn in_use_elsewhere(&self, name: &KeyName) -> BTreeSet<Fingerprint> {
+        let others = self.records.values().filter(|it| it.name != *name && self.is_named(&it.name));
+        others.flat_map(Record::live_versions).map(|it| it.fingerprint.clone()).collect()
+    }
+
+    /// Whether a create of the key may still bring one, at whatever account.
+    pub(super) fn has_open_create(&self, name: &KeyName) -> bool {
+        let mut open = self.accounts.values().flat_map(|it| &it.open);
+        open.any(|(token, open)| token.name == *name && open.reported_at.is_none())
+    }
+
+    /// The key that is delivered to a target.
+    pub(super) fn delivered_to(&self, target: &TargetId) -> Option<KeyName> {
+        let mut keys = self.settings.keys.values();
+        keys.find(|it| it.targets.iter().any(|it| it.id() == *target)).map(|it| it.name.clone())
+    }
+
+    /// Drops the record of a key with its secrets. The number of its last create stays: none is ever used twice.
+    fn forget(&mut self, record: &Record) {
+        let name = &record.name;
+        self.records.remove(name);
+        self.batch.records.retain(|it| it.name != *name);
+        self.batch.secrets.retain(|(it, _, _)| it != name);
+        self.batch.due.retain(|(it, _)| it != name);
+        self.batch.drop_records.push(name.clone());
+        self.batch.drop_secrets.extend((1..=record.last_version).map(|number| (name.clone(), number)));
+        self.batch.meta.push((spent(name), Some(record.last_token.to_be_bytes().to_vec())));
+        tracing::info!(key = %name, "forgotten");
     }
 
     /// Takes a new config into use. A key that it no longer names, but whose rotation is under way, stays until that has
@@ -195,6 +272,9 @@ impl Books {
             self.batch.records.push(record.clone());
             self.dirty = true;
         }
+        if self.records.get(name).is_some_and(|it| it.decommissioned.is_some()) {
+            return;
+        }
         for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
             let (Some(record), Some(account)) = (self.records.get(name), self.accounts.get(&account)) else { return };
             if let Some(change) = unmanaged(record, account, now) {
@@ -213,12 +293,14 @@ impl Books {
     }
 
     /// How to speak for a key with the provider of an account.
-    pub(super) fn service(&self, key: &Key, account: &AccountId) -> Option<Service> {
-        let home = self.settings.providers.get(&key.provider).filter(|it| it.account == *account);
+    pub(super) fn service(&self, name: &KeyName, account: &AccountId) -> Option<Service> {
+        let key = self.settings.keys.get(name);
+        let home = key.and_then(|it| self.settings.providers.get(&it.provider)).filter(|it| it.account == *account);
         let section: &ProviderSection = home.or_else(|| self.settings.account(account))?;
         let provider = Arc::clone(&section.provider);
         let logins = provider.authorised_by().map(|it| self.logins(it)).unwrap_or_default();
-        Some(Service { account: account.clone(), provider, create: Arc::clone(&key.create), logins })
+        let create = key.map_or_else(|| Arc::new(NoCreate) as Arc<dyn CreateOptions>, |it| Arc::clone(&it.create));
+        Some(Service { account: account.clone(), provider, create, logins })
     }
 
     /// The secrets of a key that authorises calls: the current one, then those that may still or already be accepted.
@@ -269,10 +351,13 @@ impl Books {
         let name = change.record.name.clone();
         let before = self.records.get(&name);
         let same = before == Some(&change.record) && self.accounts.get(&change.account.id) == Some(&change.account);
-        if same && change.notices.is_empty() {
+        if same && change.notices.is_empty() && !change.forgotten {
             return;
         }
         self.dirty = true;
+        if change.forgotten {
+            return self.forget(&change.record);
+        }
         for number in newly_ended(before, &change.record) {
             self.batch.drop_secrets.push((name.clone(), number));
         }
@@ -303,63 +388,6 @@ impl Books {
         self.records.insert(name, change.record);
     }
 
-    /// An incident that belongs to no key begins; one that was told is not told again.
-    pub(super) fn begin_incident(&mut self, cause: &str, incident: Incident, now: Timestamp) {
-        if let Some(told) = self.incidents.begin(cause, incident, now) {
-            tracing::warn!(about = told.notice.subject(), summary = told.notice.summary, "trouble");
-            self.keep_incidents();
-            self.post(told.notice, &told.owners);
-        }
-    }
-
-    /// It is over.
-    pub(super) fn end_incident(&mut self, cause: &str, how: &str, now: Timestamp) {
-        if let Some(told) = self.incidents.end(cause, how, now) {
-            self.keep_incidents();
-            self.post(told.notice, &told.owners);
-        }
-    }
-
-    fn keep_incidents(&mut self) {
-        match serde_json::to_vec(&self.incidents) {
-            Ok(json) => self.edit(|it| it.meta.push((INCIDENTS.to_owned(), Some(json)))),
-            Err(error) => tracing::error!(%error, "the open incidents can't be written"),
-        }
-    }
-
-    /// Who is told of a key: those whom the config names. Where it names the key no longer, those whom it named last, as far
-    /// as there are such owners still; else those who look after the daemon.
-    pub(super) fn owners_of(&self, name: &KeyName) -> Vec<String> {
-        if let Some(key) = self.settings.keys.get(name) {
-            return key.owners.clone();
-        }
-        let last = self.records.get(name).map(|it| it.owners.as_slice()).unwrap_or_default();
-        let known: Vec<_> = last.iter().filter(|it| self.settings.owners.contains_key(*it)).cloned().collect();
-        if known.is_empty() { self.settings.daemon.owners.clone() } else { known }
-    }
-
-    /// Puts a notice into the outbox: a row for each channel of each owner that wants it.
-    pub(super) fn post(&mut self, notice: Notice, owners: &[String]) {
-        self.dirty = true;
-        let settings = Arc::clone(&self.settings);
-        for owner in owners {
-            self.batch.history.push(HistoryRow::Notice { notice: notice.clone(), owner: owner.clone() });
-            let channels = settings.owners.get(owner).map(|it| &it.channels).into_iter().flatten();
-            for channel in channels.filter(|it| notice.severity >= it.min_severity) {
-                self.batch.outbox_put.push(OutboxRow {
-                    notice: notice.clone(),
-                    owner: owner.clone(),
-                    channel: channel.notifier.id(),
-                    attempts: 0,
-                    retry_at: notice.at,
-                    state: OutboxState::Pending,
-                    at: notice.at,
-                    why: None,
-                });
-            }
-        }
-    }
-
     pub(super) fn edit(&mut self, edit: impl FnOnce(&mut Batch)) {
         edit(&mut self.batch);
         self.dirty = true;
@@ -384,17 +412,29 @@ impl Books {
     }
 }
 
-fn read_incidents(json: &[u8]) -> Option<Incidents> {
-    let read = serde_json::from_slice(json);
-    read.inspect_err(|error| tracing::error!(%error, "the open incidents can't be read; they are told anew")).ok()
-}
-
 /// Versions whose secret is of no use any more: the provider refuses them.
 fn newly_ended(before: Option<&Record>, after: &Record) -> Vec<VersionNo> {
     let Some(before) = before else { return Vec::new() };
-    let was_live: Vec<VersionNo> = before.live_versions().map(|it| it.number).collect();
-    let over = after.retired.iter().filter(|it| matches!(it.ended, Some(Ended::Revoked | Ended::Expired)));
-    over.map(|it| it.version.number).filter(|it| was_live.contains(it)).collect()
+    let over = |it: &Record| -> BTreeSet<VersionNo> {
+        let over = it.retired.iter().filter(|it| matches!(it.ended, Some(Ended::Revoked | Ended::Expired)));
+        over.map(|it| it.version.number).collect()
+    };
+    over(after).difference(&over(before)).copied().collect()
+}
+
+/// The name of the small row that holds the number of the last create of a key that was forgotten.
+fn spent(name: &KeyName) -> String {
+    format!("last-token/{name}")
+}
+
+/// Of a key that the config does not name: nothing is created for it.
+#[derive(Debug)]
+struct NoCreate;
+
+impl CreateOptions for NoCreate {
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
 }
 
 fn log(name: &KeyName, before: Option<&Record>, after: &Record) {

@@ -5,10 +5,10 @@ use super::handle::{By, CommandRow, Done, History, NoticeRow, ReadRow, Refused, 
 use super::observe::contents;
 use super::{answers, audit, selection};
 use crate::clock;
-use crate::core::command::command;
+use crate::core::command::{command, retire};
 use crate::core::facts::Probe;
 use crate::core::names::KeyName;
-use crate::core::plan::{Adopt, Command};
+use crate::core::plan::{Adopt, Command, CommandRefused};
 use crate::core::record::{Actor, VersionNo};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
@@ -149,30 +149,49 @@ impl Engine {
         secret: Option<Secret>,
         by: &By,
     ) -> Result<Done, Refused> {
-        let missing = || Refused::NoSuchKey(name.clone());
         self.check_observing(asked)?;
-        let policy = self.books.policy(name).ok_or_else(missing)?;
-        let record = self.books.records.get(name).cloned().ok_or_else(missing)?;
-        let account = self.books.account(&policy.account);
-        let change = command(&record, &account, asked, &policy, clock::now())?;
+        let record = self.books.records.get(name).cloned().ok_or_else(|| Refused::NoSuchKey(name.clone()))?;
+        let named = self.books.is_named(name);
+        let at_end = matches!(asked, Command::Retire | Command::Forget);
+        if named && at_end {
+            return Err(CommandRefused::Managed.into());
+        }
+        let policy = match self.books.policy(name) {
+            Some(policy) => policy,
+            None if !named && (at_end || matches!(asked, Command::Ack { .. })) => self.books.policy_unmanaged(&record),
+            None => return Err(CommandRefused::Unmanaged.into()),
+        };
+        let (account, now) = (self.books.account(&policy.account), clock::now());
+        let change = match asked {
+            Command::Retire => retire(&record, &account, &self.books.in_use_elsewhere(name), &policy, now),
+            Command::Forget if self.books.has_open_create(name) => return Err(CommandRefused::OpenCreate.into()),
+            asked => command(&record, &account, asked, &policy, now)?,
+        };
         let attempt = change.record.rotation.as_ref().map(|it| it.attempt);
         let message = answers::message(asked, &record, &change.record, &policy);
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
         self.books.enter(change, &secrets);
         // Whoever steps in may have put a login right.
-        self.doors.knock(clock::now());
-        let row = audit::row(name, asked, by, clock::now());
+        self.doors.knock(now);
+        let row = audit::row(name, asked, by, now);
         self.books.edit(|it| it.history.push(row));
         let actor = &by.actor;
         tracing::info!(key = %name, verb = audit::verb(asked), user = actor.user, uid = actor.uid, "an operator's verb");
-        self.begin_pass(name);
+        match asked {
+            Command::Forget => self.due_never(name),
+            Command::Retire => {
+                self.books.let_go(name, now);
+                self.begin_pass(name);
+            }
+            _ => self.begin_pass(name),
+        }
         let attempt = attempt.or(matches!(asked, Command::Rotate(_)).then_some(record.last_attempt + 1));
         Ok(Done { message, attempt })
     }
 
     fn probe(&mut self, name: &KeyName, secret: Secret, reply: oneshot::Sender<Result<Probe, Refused>>) {
-        let service = self.books.key(name).zip(self.books.policy(name));
-        let service = service.and_then(|(key, policy)| self.books.service(&key, &policy.account));
+        let policy = self.books.policy(name);
+        let service = policy.and_then(|policy| self.books.service(name, &policy.account));
         let Some(service) = service else {
             let refused = Err(Refused::NoSuchKey(name.clone()));
             return self.reply(reply, refused);

@@ -10,9 +10,11 @@ impl Engine {
     /// Nobody speaks for the key: all that is done for it is to tell of its expiry, and to look again when that is due.
     pub(super) fn watch_unmanaged(&mut self, name: &KeyName) {
         self.due_never(name);
+        let Some(record) = self.books.records.get(name).cloned() else { return };
         self.blocked.insert(name.clone(), Blocked::Unmanaged);
-        let managed = self.books.settings.keys.contains_key(name);
-        let Some(record) = self.books.records.get(name).filter(|_| !managed).cloned() else { return };
+        if self.books.settings.keys.contains_key(name) {
+            return;
+        }
         let Some(current) = &record.current else { return };
         let account = self.books.account(&current.account);
         let (before, suspect) = (self.books.notify_before(name), self.clock.is_suspect());
