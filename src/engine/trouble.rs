@@ -15,6 +15,7 @@ use crate::core::retire;
 use crate::core::time::Timestamp;
 use crate::store::{OutboxRow, OutboxState};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often the daemon looks at itself.
@@ -153,9 +154,11 @@ impl Engine {
         self.config_stale = false;
         self.config_loaded_at = now;
         self.books.end_incident(CONFIG, "the config on disk is in use", now);
-        for cause in self.books.incidents.open("provider:") {
-            let named = self.books.settings.providers.values().any(|it| cause.starts_with(&family(&it.account)));
-            if !named {
+        let settings = Arc::clone(&self.books.settings);
+        let accounts = settings.providers.values().map(|it| family(&it.account));
+        let families: Vec<String> = accounts.chain(settings.owners.keys().map(|it| letters(it))).collect();
+        for cause in [self.books.incidents.open("provider:"), self.books.incidents.open("channel:")].concat() {
+            if !families.iter().any(|it| cause.starts_with(it)) {
                 self.books.end_incident(&cause, "the config no longer names it", now);
             }
         }
@@ -184,7 +187,7 @@ impl Engine {
 
     /// A channel gave a notice up, or took one: who looks after the daemon hears of the first.
     pub(super) fn note_letter(&mut self, row: &OutboxRow, now: Timestamp) {
-        let cause = format!("channel:{}:{}", row.owner, row.channel);
+        let cause = format!("{}{}", letters(&row.owner), row.channel);
         match row.state {
             OutboxState::Pending => {}
             OutboxState::Sent => self.books.end_incident(&cause, "a notice was taken again", now),
@@ -224,6 +227,11 @@ impl Engine {
 /// All causes at one account begin so.
 fn family(account: &AccountId) -> String {
     format!("provider:{account}:")
+}
+
+/// All causes at the channels of one owner begin so.
+fn letters(owner: &str) -> String {
+    format!("channel:{owner}:")
 }
 
 fn cause(account: &AccountId, kind: NoticeKind) -> String {
