@@ -146,6 +146,7 @@ fn exit(kind: Kind) -> Exit {
         | Kind::IssuedByProvider
         | Kind::NotNew
         | Kind::OldKeyEnding
+        | Kind::Observing
         | Kind::NoPrevious
         | Kind::NoVersion
         | Kind::Managed

@@ -99,7 +99,7 @@ pub enum Command {
     /// Show what will happen to which key when, and why
     Plan(plan::Args),
     /// Have the daemon read its config anew
-    Reload,
+    Reload(reload::Args),
     /// Print a completion script
     Completions(completions::Args),
     /// Print the manual page
@@ -152,7 +152,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Forget(args) => forget::run(cli, args, out),
         Command::Reveal(args) => reveal::run(cli, args, out),
         Command::Plan(args) => plan::run(cli, args, out),
-        Command::Reload => reload::run(cli, out),
+        Command::Reload(args) => reload::run(cli, args, out),
         Command::Completions(args) => completions::run(args, out),
         Command::Man => man::run(out),
     }

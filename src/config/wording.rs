@@ -18,7 +18,6 @@ const NOT_YET: [(&str, &[&str]); 4] = [
             "exec",
             "group_within",
             "listen",
-            "max_removals",
             "profile",
             "together",
         ],

@@ -2,7 +2,7 @@
 use super::problem::{Kind, MEDIA_TYPE, Problem};
 use super::protocol::{HistoryReport, KeyStatus, PlanReport, Status, Time};
 use super::requests::{
-    AckRequest, AdoptReport, AdoptRequest, DoneReport, KeyDone, PauseRequest, ResumeRequest, Revealed, RotateRequest,
+    AckRequest, AdoptReport, AdoptRequest, DoneReport, KeyDone, PauseRequest, ReloadRequest, ResumeRequest, Revealed, RotateRequest,
     VerbRequest,
 };
 use reqwest::{Method, RequestBuilder, Response, header};
@@ -153,8 +153,8 @@ impl Client {
     }
 
     /// Has the daemon read its config anew.
-    pub async fn reload(&self) -> Result<DoneReport, ClientError> {
-        self.fetch(self.request(Method::POST, "/v1/reload")).await
+    pub async fn reload(&self, ask: &ReloadRequest) -> Result<DoneReport, ClientError> {
+        self.fetch(self.request(Method::POST, "/v1/reload").json(ask)).await
     }
 
     /// `key` is spelled as the user did: what is no name is escaped, so that it stays one part of the path.

@@ -157,6 +157,14 @@ pub struct NewKey {
     pub id: Option<String>,
 }
 
+/// `POST /v1/reload`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReloadRequest {
+    /// Take a config into use that drops more keys than `max_removals`.
+    pub allow_removals: bool,
+}
+
 /// The body of a verb that takes nothing but a reason.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -4,7 +4,7 @@ use super::problem::{Fault, Kind, MEDIA_TYPE, Problem};
 use super::rights::{Peer, Right};
 use super::verbs::{self, Caller};
 use super::{adopt, commands};
-use crate::config::settings::Settings;
+use crate::config::Loaded;
 use crate::core::record::Actor;
 use crate::engine::handle::{self, Handle};
 use crate::secret::SECRET_BYTES;
@@ -42,7 +42,7 @@ const SOCKET_MODE: u32 = 0o660;
 static RELOADING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Reads the config from disk: the whole of it, or all of its faults.
-pub type Load = Arc<dyn Fn() -> Result<Settings, Vec<Fault>> + Send + Sync>;
+pub type Load = Arc<dyn Fn() -> Result<Loaded, Vec<Fault>> + Send + Sync>;
 
 /// Why the socket could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -137,20 +137,20 @@ impl Server {
 ///
 /// # Errors
 /// The faults of the config, or why the engine refused it. The config in use stays.
-pub async fn reload(engine: &Handle, load: &Load) -> Result<(), Problem> {
+pub async fn reload(engine: &Handle, load: &Load, allow_removals: bool) -> Result<(), Problem> {
     let _one_at_a_time = RELOADING.lock().await;
     let load = load.clone();
     let loaded = tokio::task::spawn_blocking(move || load()).await;
     let loaded = loaded.map_err(|_| Problem::new(Kind::Internal, "reading the config failed"))?;
     match loaded {
-        Ok(settings) => {
-            let answer = ask(engine, |reply| handle::Request::Reload { settings: Box::new(settings), reply }).await?;
+        Ok(loaded) => {
+            let loaded = Box::new(loaded);
+            let answer = ask(engine, |reply| handle::Request::Reload { loaded, allow_removals, reply }).await?;
             answer.map_err(|it| Problem::refused("", &it))
         }
         Err(faults) => {
             let problem = Problem::config(faults);
-            let first = problem.faults.first().map_or(String::new(), |it| format!(": {it}"));
-            let rejected = handle::Request::ConfigRejected(format!("{}{first}", problem.detail));
+            let rejected = handle::Request::ConfigRejected(problem.with_first_fault());
             engine.requests.send(rejected).await.map_err(|_| Problem::from(handle::Stopped))?;
             Err(problem)
         }

@@ -4,7 +4,8 @@
 //! ([`policy`], [`facts`]), what it comes to ([`plan`]), and then the decision itself: [`decide`](mod@decide) is the list
 //! of its steps, `pass` the state they share, `gate` what stands before a create, [`calendar`] when something may begin, `advance` the
 //! transitions, `recover` the lost answers, `drift` somebody else's changes, [`by_hand`] the keys that only a human can replace,
-//! `reobserve` a restored state, `deliver` the targets, `empty` those of a key out of service, `retire` the old keys, [`notices`] what is told. [`apply`](mod@apply) folds in what
+//! `reobserve` a restored state, `deliver` the targets, `empty` those of a key out of service, `retire` the old keys, [`notices`] what is told,
+//! [`incidents`] what is told that belongs to no key, [`unmanaged`] keys that nobody looks after any more. [`apply`](mod@apply) folds in what
 //! came of an action, [`command`](mod@command) what an operator says.
 pub mod account;
 pub mod advance;
@@ -23,6 +24,7 @@ mod empty;
 pub mod facts;
 pub mod freeze;
 pub mod gate;
+pub mod incidents;
 mod local;
 pub mod names;
 pub mod notices;
@@ -32,8 +34,9 @@ pub mod policy;
 pub mod record;
 mod recover;
 mod reobserve;
-mod retire;
+pub mod retire;
 pub mod rules;
 mod strangers;
 pub mod time;
+pub mod unmanaged;
 pub mod window;

@@ -5,7 +5,6 @@ use super::event::FoundSecrets;
 use super::handle::{By, CommandRow, Done, History, NoticeRow, ReadRow, Refused, Request, Snapshot, Which};
 use super::{answers, audit, selection};
 use crate::clock;
-use crate::config::settings::Settings;
 use crate::core::command::{command, retire};
 use crate::core::names::KeyName;
 use crate::core::plan::{Command, CommandRefused};
@@ -31,6 +30,9 @@ impl Engine {
                 self.reply(reply, done);
             }
             Request::Commands { which, command, by, reply } => {
+                if which == Which::All && *command == Command::Resume {
+                    self.resume_all(&by.actor);
+                }
                 let done = self.fold_commands(&which, &command, &by);
                 self.reply(reply, done);
             }
@@ -51,11 +53,11 @@ impl Engine {
                 });
             }
             Request::Sweep => self.sweep(),
-            Request::Reload { settings, reply } => {
-                let taken = self.reload(*settings);
+            Request::Reload { loaded, allow_removals, reply } => {
+                let taken = self.reload(*loaded, allow_removals);
                 self.reply(reply, taken);
             }
-            Request::ConfigRejected(why) => self.config_rejected = Some(why),
+            Request::ConfigRejected(why) => self.reject_config(why, clock::now()),
         }
     }
 
@@ -79,7 +81,8 @@ impl Engine {
             accounts: self.books.accounts.clone(),
             blocked: self.blocked.clone(),
             wake_at: self.wake_at.clone(),
-            provider_trouble: self.trouble.clone(),
+            provider_trouble: self.doors.troubles(),
+            observing: self.observing,
             outbox_pending: counts.pending,
             outbox_dead: counts.dead,
         }
@@ -102,6 +105,7 @@ impl Engine {
         secret: Option<Secret>,
         by: &By,
     ) -> Result<Done, Refused> {
+        self.check_observing(asked)?;
         let record = self.books.records.get(name).cloned().ok_or_else(|| Refused::NoSuchKey(name.clone()))?;
         let named = self.books.is_named(name);
         let at_end = matches!(asked, Command::Retire | Command::Forget);
@@ -128,6 +132,8 @@ impl Engine {
         let message = answers::message(asked, &record, &change.record, &policy);
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
         self.books.enter(change, &secrets);
+        // Whoever steps in may have put a login right.
+        self.doors.knock(now);
         let row = audit::row(name, asked, by, now);
         self.books.edit(|it| it.history.push(row));
         let actor = &by.actor;
@@ -153,25 +159,6 @@ impl Engine {
         let (name, at, via) = (name.clone(), clock::now(), "reveal".to_owned());
         self.books.edit(|it| it.history.push(HistoryRow::Read { name, at, by, version, via }));
         Ok((version, secret))
-    }
-
-    fn reload(&mut self, settings: Settings) -> Result<(), Refused> {
-        if let Some(field) = self.books.settings.daemon.needs_restart(&settings.daemon) {
-            let why = format!("daemon.{field} takes effect at a start only: systemctl restart rekeyd");
-            return Err(Refused::Config(why));
-        }
-        self.books.reload(settings, clock::now());
-        self.config_loaded_at = clock::now();
-        self.config_rejected = None;
-        self.books.enter_new_keys(clock::now());
-        let gone: Vec<KeyName> = self.wake_at.keys().filter(|it| self.books.key(it).is_none()).cloned().collect();
-        for name in gone {
-            self.due_never(&name);
-        }
-        self.blocked.retain(|name, _| self.books.settings.keys.contains_key(name));
-        tracing::info!(keys = self.books.settings.keys.len(), "the new config is in use");
-        self.sweep();
-        Ok(())
     }
 }
 

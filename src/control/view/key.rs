@@ -15,7 +15,7 @@ pub(super) fn status(subject: &Subject<'_>) -> KeyStatus {
         name: subject.name.clone(),
         provider: subject.section.map(|it| it.name.clone()),
         kind: subject.section.map(|it| it.kind.to_owned()),
-        owners: subject.config.map(|it| it.owners.clone()).unwrap_or_default(),
+        owners: owners(subject),
         phase: phase_name(subject),
         health: health(subject),
         current: record.and_then(|it| it.current.as_ref()).map(version),
@@ -29,6 +29,12 @@ pub(super) fn status(subject: &Subject<'_>) -> KeyStatus {
         halted: halted(subject),
         last_rotation: record.and_then(|it| it.last_rotation.as_ref()).map(last_rotation),
     }
+}
+
+/// Those whom the config names, or named last.
+fn owners(subject: &Subject<'_>) -> Vec<String> {
+    let last = subject.record.map(|it| &it.owners);
+    subject.config.map(|it| &it.owners).or(last).cloned().unwrap_or_default()
 }
 
 /// The phase as users know it: two of the core's are parts of one of theirs, and two of theirs are derived.
@@ -105,6 +111,9 @@ pub(super) fn blocked_message(why: &Blocked) -> String {
             None => format!("freeze {name} lasts, and no window opens after it"),
         },
         Blocked::Unmanaged => "the config no longer names the key, or its provider".into(),
+        Blocked::Observing => {
+            "the state came from another machine; where this is the one to run on: rekeyd resume --all".into()
+        }
         Blocked::Config => "the config on disk is broken; the last good one is in use and begins nothing".into(),
     }
 }
