@@ -146,6 +146,7 @@ impl Problem {
         let detail = refused.to_string();
         match refused {
             Refused::NoSuchKey(_) => Self::no_such_key(name),
+            Refused::NoMatch { .. } => Self::new(Kind::NoSuchKey, detail).remedy("rekeyd status"),
             Refused::Command(why) => Self::command(name, why.clone()),
             Refused::Store(_) => Self::new(Kind::Store, detail).remedy("free space beside the state, then try again"),
             Refused::NoVersion(_) => Self::new(Kind::NoVersion, detail).remedy(format!("rekeyd adopt {name}")),

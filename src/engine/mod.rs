@@ -2,6 +2,8 @@
 //! **observe** ([`observe`](mod@observe)) → **decide** (`core`) → **commit** (`books`, `store`) → **act**
 //! ([`execute`](mod@execute)) → **record** (`core::apply`, commit). Effects run beside it and come back as events, and so
 //! do commands and reloads. A crash anywhere means: begin again with observe.
+mod answers;
+mod audit;
 mod books;
 mod clockwatch;
 pub mod event;
@@ -10,6 +12,7 @@ pub mod handle;
 pub mod observe;
 mod outbox;
 mod requests;
+mod selection;
 pub mod service;
 mod start;
 mod wake;
