@@ -40,3 +40,4 @@ mod strangers;
 pub mod time;
 pub mod unmanaged;
 pub mod window;
+pub mod wish;

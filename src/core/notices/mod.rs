@@ -1,14 +1,16 @@
 //! What the owners are told, and when. A notice is decided in the same pass as its cause, and its id is derived from the
 //! cause: none is told twice.
-use super::due;
-use super::facts::Facts;
-use super::gate;
-use super::names::{AccountId, Fingerprint, NoticeId, TargetId, Token};
-use super::pass::Pass;
-use super::plan::{Notice, NoticeKind, NoticeStatus, Severity};
-use super::policy::Policy;
-use super::record::{Incident, Phase, Reason, Rotation, Version};
-use super::time::Timestamp;
+mod operator;
+
+use crate::core::due;
+use crate::core::facts::Facts;
+use crate::core::gate;
+use crate::core::names::{AccountId, Fingerprint, NoticeId, TargetId, Token};
+use crate::core::pass::Pass;
+use crate::core::plan::{Notice, NoticeKind, NoticeStatus, Severity};
+use crate::core::policy::Policy;
+use crate::core::record::{Incident, Phase, Reason, Rotation, Version};
+use crate::core::time::Timestamp;
 use std::time::Duration;
 
 /// A try that failed so often in a row is told.
@@ -19,20 +21,20 @@ const CRITICAL_BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
 const THRESHOLD_SHARE: u32 = 3;
 
 /// What varies from notice to notice.
-pub(super) struct Tell<'a> {
-    pub(super) kind: NoticeKind,
-    pub(super) severity: Severity,
+pub(in crate::core) struct Tell<'a> {
+    pub(in crate::core) kind: NoticeKind,
+    pub(in crate::core) severity: Severity,
     /// What the incident is called within the key: `rotation`, `delivery:…`. Events that don't last have none.
-    pub(super) incident: Option<String>,
+    pub(in crate::core) incident: Option<String>,
     /// Tells this notice from others of its kind and version.
-    pub(super) cause: &'a str,
-    pub(super) summary: String,
-    pub(super) actions: Vec<String>,
-    pub(super) about: Option<&'a Version>,
+    pub(in crate::core) cause: &'a str,
+    pub(in crate::core) summary: String,
+    pub(in crate::core) actions: Vec<String>,
+    pub(in crate::core) about: Option<&'a Version>,
 }
 
 impl Pass<'_> {
-    pub(super) fn tell(&mut self, it: Tell<'_>) {
+    pub(in crate::core) fn tell(&mut self, it: Tell<'_>) {
         let about = it.about.cloned().or_else(|| self.record.current.clone());
         let version = about.as_ref().map(|it| it.number);
         let number = version.unwrap_or_default().to_string();
@@ -80,12 +82,12 @@ impl Pass<'_> {
     }
 
     /// Ends an incident: whoever heard that it began hears that it is over.
-    pub(super) fn resolve(&mut self, incident: &str) {
+    pub(in crate::core) fn resolve(&mut self, incident: &str) {
         self.resolve_as(incident, &words_of(incident));
     }
 
     /// Ends all incidents of a key that is taken out of service.
-    pub(super) fn resolve_all(&mut self) {
+    pub(in crate::core) fn resolve_all(&mut self) {
         for incident in self.record.incidents.keys().cloned().collect::<Vec<_>>() {
             self.resolve_as(&incident, "the key was taken out of service");
         }
@@ -123,23 +125,15 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_succeeded(&mut self, rotation: &Rotation) {
+    pub(in crate::core) fn tell_succeeded(&mut self, rotation: &Rotation) {
         self.resolve("halted");
         self.resolve("expiring");
+        if rotation.rollback {
+            return self.tell_rolled_back(rotation);
+        }
         let name = self.record.name.clone();
         let replaced = self.record.retired.iter().any(|it| it.version.delivered);
         let done = if replaced { "replaced" } else { "created" };
-        if let Some(current) = self.record.current.clone().filter(|_| rotation.rollback) {
-            return self.tell(Tell {
-                kind: NoticeKind::RotationSucceeded,
-                severity: Severity::Info,
-                incident: None,
-                cause: &format!("rolled back {}", rotation.attempt),
-                summary: format!("{name} went back to version {}, which is delivered again", current.number),
-                actions: vec![format!("rekeyd pause {name}")],
-                about: Some(&current),
-            });
-        }
         let number = self.record.current.as_ref().map_or(0, |it| it.number);
         let missing = self.push_targets().filter(|it| !self.is_settled(it, number)).count();
         let delivered = match missing {
@@ -159,21 +153,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_rollback_failed(&mut self, previous: &Version, why: &str) {
-        let name = self.record.name.clone();
-        let attempt = self.record.last_attempt;
-        self.tell(Tell {
-            kind: NoticeKind::RotationFailed,
-            severity: self.severity_of_delay(),
-            incident: None,
-            cause: &format!("rollback {attempt}"),
-            summary: format!("{name} did not go back to version {}: {why}", previous.number),
-            actions: vec![format!("rekeyd status {name}"), format!("rekeyd rotate --now {name}")],
-            about: Some(previous),
-        });
-    }
-
-    pub(super) fn tell_failures(&mut self, message: &str) {
+    pub(in crate::core) fn tell_failures(&mut self, message: &str) {
         if self.record.failures < TELL_AFTER {
             return;
         }
@@ -190,7 +170,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_halted(&mut self, reason: Reason, message: &str) {
+    pub(in crate::core) fn tell_halted(&mut self, reason: Reason, message: &str) {
         let name = self.record.name.clone();
         let severity = self.severity_of_delay();
         self.tell(Tell {
@@ -209,7 +189,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_adopted(&mut self, version: &Version) {
+    pub(in crate::core) fn tell_adopted(&mut self, version: &Version) {
         let name = self.record.name.clone();
         self.tell(Tell {
             kind: NoticeKind::KeyAdopted,
@@ -222,7 +202,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_drifted(&mut self, seen: Option<&Fingerprint>, what: &str) {
+    pub(in crate::core) fn tell_drifted(&mut self, seen: Option<&Fingerprint>, what: &str) {
         let name = self.record.name.clone();
         let cause = seen.map_or("drifted", Fingerprint::as_str).to_owned();
         let which = seen.map(|it| format!(" (fingerprint {it})")).unwrap_or_default();
@@ -237,7 +217,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_refused(&mut self) {
+    pub(in crate::core) fn tell_refused(&mut self) {
         let name = self.record.name.clone();
         self.tell(Tell {
             kind: NoticeKind::KeyRefused,
@@ -250,7 +230,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_unverified(&mut self, version: &Version) {
+    pub(in crate::core) fn tell_unverified(&mut self, version: &Version) {
         let name = self.record.name.clone();
         let what = "the new key could not be seen to be accepted from here; it is delivered unverified";
         self.note_error("unverified", what);
@@ -265,7 +245,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_detached(&mut self, target: &TargetId) {
+    pub(in crate::core) fn tell_detached(&mut self, target: &TargetId) {
         let name = self.record.name.clone();
         let cause = format!("detached {target}");
         self.tell(Tell {
@@ -279,38 +259,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_account_gone(&mut self, gone: &AccountId) {
-        let name = self.record.name.clone();
-        let home = self.policy.account.clone();
-        let severity = self.severity_of_delay();
-        self.tell(Tell {
-            kind: NoticeKind::RotationFailed,
-            severity,
-            incident: None,
-            cause: &format!("gone {gone} {}", self.record.last_attempt),
-            summary: format!(
-                "{name} was being replaced at account {gone}, for which the config names no provider any more; \
-                 it is begun anew at account {home}"
-            ),
-            actions: vec![format!("rekeyd status {name}")],
-            about: None,
-        });
-    }
-
-    pub(super) fn tell_not_emptied(&mut self, target: &TargetId, why: &str) {
-        let name = self.record.name.clone();
-        self.tell(Tell {
-            kind: NoticeKind::DeliveryFailed,
-            severity: Severity::Warning,
-            incident: None,
-            cause: &format!("not emptied {target}"),
-            summary: format!("{name} is out of service, but {target} may still hold it: {why}; empty it by hand"),
-            actions: Vec::new(),
-            about: None,
-        });
-    }
-
-    pub(super) fn tell_delivery_failed(&mut self, target: &TargetId, why: &str, failures: u32, in_gap: bool) {
+    pub(in crate::core) fn tell_delivery_failed(&mut self, target: &TargetId, why: &str, failures: u32, in_gap: bool) {
         if failures < TELL_AFTER && !in_gap {
             return;
         }
@@ -327,7 +276,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_revoke_needed(&mut self, version: &Version, why: &str) {
+    pub(in crate::core) fn tell_revoke_needed(&mut self, version: &Version, why: &str) {
         let name = self.record.name.clone();
         let id = version.id.as_ref().map(|it| format!("id {it}, ")).unwrap_or_default();
         self.tell(Tell {
@@ -344,7 +293,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_revoke_refused(&mut self, version: &Version, why: &str) {
+    pub(in crate::core) fn tell_revoke_refused(&mut self, version: &Version, why: &str) {
         let name = self.record.name.clone();
         self.tell(Tell {
             kind: NoticeKind::RevokeNeeded,
@@ -357,7 +306,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_lost(&mut self, token: &Token, sent_at: Timestamp, why: &str) {
+    pub(in crate::core) fn tell_lost(&mut self, token: &Token, sent_at: Timestamp, why: &str) {
         let name = self.record.name.clone();
         let cause = token.to_string();
         self.tell(Tell {
@@ -374,7 +323,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn report_keys(&mut self, keys: &[Fingerprint], why: &str) {
+    pub(in crate::core) fn report_keys(&mut self, keys: &[Fingerprint], why: &str) {
         for key in keys {
             let name = self.record.name.clone();
             self.tell(Tell {
@@ -391,7 +340,7 @@ impl Pass<'_> {
 
     /// A key that will not be replaced on time, or was not: the tightest threshold that has passed is told, the wider
     /// ones count as told.
-    pub(super) fn tell_expiry(&mut self, facts: &Facts) {
+    pub(in crate::core) fn tell_expiry(&mut self, facts: &Facts) {
         if facts.clock_suspect {
             return;
         }
@@ -472,7 +421,7 @@ impl Pass<'_> {
     }
 
     /// Critical where a consumer is, or within a day will be, without a working key.
-    pub(super) fn severity_of_delay(&self) -> Severity {
+    pub(in crate::core) fn severity_of_delay(&self) -> Severity {
         let dead = self.record.current.as_ref().is_some_and(|it| it.dead_since.is_some());
         let ending = self.left().is_some_and(|it| it < CRITICAL_BEFORE);
         if dead || ending { Severity::Critical } else { Severity::Warning }
@@ -480,7 +429,7 @@ impl Pass<'_> {
 }
 
 /// The thresholds that apply to a key of this lifetime, the tightest first.
-pub(super) fn thresholds(policy: &Policy, life: Duration) -> Vec<Duration> {
+pub(in crate::core) fn thresholds(policy: &Policy, life: Duration) -> Vec<Duration> {
     let fits = policy.notify_before.iter().filter(|it| **it <= life / THRESHOLD_SHARE);
     let mut thresholds: Vec<Duration> = fits.copied().collect();
     thresholds.sort_unstable();
