@@ -357,13 +357,7 @@ pub fn a_steady_key_wakes_for_its_probe_and_when_it_is_due() {
 /// The last safe moment leaves time to be accepted and delivered: `accept_within`, or a tenth of a longer life, at most a day.
 #[test]
 pub fn the_last_safe_moment_fits_the_life_of_the_key() {
-    for (life, safety) in [
-        (minutes(12), minutes(6)),
-        (hours(1), minutes(10)),
-        (days(5), hours(12)),
-        (days(10), days(1)),
-        (days(90), days(1)),
-    ] {
+    for (life, safety) in [(hours(1), minutes(10)), (days(5), hours(12)), (days(10), days(1)), (days(90), days(1))] {
         let mut it = Bench::keeps();
         let current = it.record.current.as_mut().unwrap();
         current.valid_to = Some(NOON.plus(life));
