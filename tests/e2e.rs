@@ -15,6 +15,8 @@ mod creation;
 mod decommission;
 #[path = "e2e/drift.rs"]
 mod drift;
+#[path = "e2e/freezes.rs"]
+mod freezes;
 #[path = "e2e/hooks.rs"]
 mod hooks;
 #[path = "e2e/incident.rs"]

@@ -1,7 +1,7 @@
 //! What must hold, judged from outside by what is really true.
 use super::agent::{Agent, Flight, phase_words};
 use super::run::Sim;
-use super::scenario::{World as Disturbance, is_frozen, may_begin};
+use super::scenario::{World as Disturbance, delivers_in_freeze, may_begin};
 use super::world::{DAY, HOUR, Key, Killer, MINUTE, Maker, Ms};
 use rekeyd_simulation::core::decide::decide;
 use rekeyd_simulation::core::facts::{Action, Facts, Revoke, Revokee};
@@ -113,14 +113,10 @@ impl Sim {
         if facts.clock_suspect && begins {
             self.broken(Rule::Window, || "something begins although the clock can't be believed".into());
         }
-        self.check_pause(key, old, plan, now);
-        let frozen = is_frozen(&self.agents[agent].policies[key], now.0);
-        if frozen && matches!((&old.phase, &plan.change.record.phase), (Phase::Verify { .. }, Phase::Deliver { .. })) {
-            let left = old.current.as_ref().filter(|it| it.dead_since.is_none()).and_then(|it| it.valid_to);
-            if left.is_some_and(|it| it.0 - now.0 > DAY + HOUR) {
-                self.broken(Rule::Window, || "a planned delivery begins in a freeze".into());
-            }
+        if delivers_in_freeze(&self.agents[agent].policies[key], old, &plan.change.record, now) {
+            self.broken(Rule::Window, || "a planned delivery begins in a freeze".into());
         }
+        self.check_pause(key, old, plan, now);
         self.check_told(agent, key, &plan.change, now);
     }
 
