@@ -36,6 +36,8 @@ pub mod config;
 
 pub mod engine;
 
+pub mod standing;
+
 pub mod control;
 pub mod service;
 pub mod simulator;

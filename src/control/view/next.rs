@@ -1,11 +1,10 @@
 //! What comes next for a key: one action, when, and why.
-use super::Subject;
-use super::forecast::{first, revoked_at};
-use super::key::retiring;
 use crate::control::protocol::NextStep;
 use crate::core::policy::Initial;
 use crate::core::record::{Creating, Phase, Record, Version};
 use crate::core::time::Timestamp;
+use crate::standing::forecast::{first, revoked_at};
+use crate::standing::{Subject, retiring};
 
 /// `None` where nothing happens before a human acts, or where nothing is foreseen.
 pub(super) fn next(subject: &Subject<'_>) -> Option<NextStep> {
