@@ -6,7 +6,7 @@ use super::gate;
 use super::names::{Fingerprint, NoticeId, TargetId, Token};
 use super::pass::Pass;
 use super::plan::{Notice, NoticeKind, NoticeStatus, Severity};
-use super::record::{Phase, Reason, Rotation, Version};
+use super::record::{Incident, Phase, Reason, Rotation, Version};
 use super::time::Timestamp;
 use std::time::Duration;
 
@@ -37,10 +37,10 @@ impl Pass<'_> {
         let number = version.unwrap_or_default().to_string();
         let name = self.record.name.as_str().to_owned();
         let begun = match &it.incident {
-            Some(incident) => *self.record.incidents.entry(incident.clone()).or_insert(self.now),
-            None => self.now,
+            Some(incident) => self.begun(incident, it.kind, it.severity).map(|at| at.0.to_string()),
+            None => Some(String::new()),
         };
-        let begun = if it.incident.is_some() { begun.0.to_string() } else { String::new() };
+        let Some(begun) = begun else { return };
         let id = NoticeId::of(&[&name, &number, it.kind.code(), it.cause, &begun]);
         if self.record.told.insert(id.clone(), self.now).is_some() {
             return;
@@ -64,9 +64,22 @@ impl Pass<'_> {
         self.notices.push(notice);
     }
 
+    /// When an incident began; `None` where a human has it, and it is neither something else by now nor worse.
+    fn begun(&mut self, incident: &str, kind: NoticeKind, severity: Severity) -> Option<Timestamp> {
+        let new = Incident { since: self.now, kind, severity, acked: false };
+        let known = self.record.incidents.entry(incident.to_owned()).or_insert(new);
+        if known.acked && known.kind == kind && severity <= known.severity {
+            return None;
+        }
+        if known.kind != kind || known.severity != severity {
+            *known = Incident { kind, severity, acked: false, ..known.clone() };
+        }
+        Some(known.since)
+    }
+
     /// Ends an incident: whoever heard that it began hears that it is over.
     pub(super) fn resolve(&mut self, incident: &str) {
-        let Some(begun) = self.record.incidents.remove(incident) else { return };
+        let Some(Incident { since: begun, .. }) = self.record.incidents.remove(incident) else { return };
         let kind = match incident.split(':').next() {
             Some("rotation") => NoticeKind::RotationFailed,
             Some("halted") => NoticeKind::RotationHalted,

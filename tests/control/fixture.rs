@@ -207,6 +207,7 @@ pub(crate) fn rotation() -> Rotation {
             now: false,
             compromised: false,
         },
+        rollback: false,
         account: AccountId::from("sms"),
         on_create: OnCreate::Keeps,
         overlap_ms: 0,
@@ -231,6 +232,7 @@ pub(crate) fn retired(number: u32, after: &str) -> Retired {
         since: at(after).minus(3 * DAY),
         failures: 0,
         retry_at: None,
+        ending: false,
         ended: None,
     }
 }
