@@ -4,7 +4,7 @@ use crate::core::due;
 use crate::core::facts::Blocked;
 use crate::core::names::TargetId;
 use crate::core::policy::{Initial, OutsideWindow, Policy, Reach};
-use crate::core::record::{Ended, Expiry, Held, Phase, Reason, Record, Retired, Version, VersionNo};
+use crate::core::record::{Ended, Expiry, Held, Pause, Phase, Reason, Record, Retired, Version, VersionNo};
 use crate::core::time::Timestamp;
 use crate::core::window;
 use std::time::Duration;
@@ -91,11 +91,13 @@ pub enum Concern<'a> {
     Unadopted(Initial),
     /// The config no longer names it, and it may be in use.
     Unmanaged,
+    /// An operator holds it back.
+    Paused(&'a Pause),
 }
 
 impl Concern<'_> {
     /// All the codes.
-    pub const CODES: [&'static str; 14] = [
+    pub const CODES: [&'static str; 15] = [
         "expired",
         "refused",
         "halted",
@@ -110,6 +112,7 @@ impl Concern<'_> {
         "revoke_needed",
         "unadopted",
         "unmanaged",
+        "paused",
     ];
 
     /// The code that scripts and alerts compare.
@@ -129,6 +132,7 @@ impl Concern<'_> {
             Self::RevokeNeeded(_) => "revoke_needed",
             Self::Unadopted(_) => "unadopted",
             Self::Unmanaged => "unmanaged",
+            Self::Paused(_) => "paused",
         }
     }
 
@@ -142,6 +146,7 @@ impl Concern<'_> {
             | Self::Stuck { since, .. }
             | Self::Unverified { since }
             | Self::Unrevoked { since, .. } => Some(*since),
+            Self::Paused(pause) => Some(pause.since),
             _ => None,
         }
     }
@@ -167,6 +172,7 @@ pub fn concerns<'a>(subject: &Subject<'a>) -> Vec<Concern<'a>> {
     }
     found.extend(unadopted(subject));
     found.extend(unmanaged(subject));
+    found.extend(pause(subject).map(Concern::Paused));
     found
 }
 
@@ -316,8 +322,24 @@ fn revoke_needed<'a>(subject: &Subject<'_>, old: &'a Retired) -> Option<Concern<
 }
 
 fn unmanaged<'a>(subject: &Subject<'_>) -> Option<Concern<'a>> {
-    let live = subject.record.is_some_and(|it| it.live_versions().next().is_some());
+    let live = |it: &Record| it.decommissioned.is_none() && it.live_versions().next().is_some();
+    let live = subject.record.is_some_and(live);
     (subject.config.is_none() && live).then_some(Concern::Unmanaged)
+}
+
+/// The pause of a key that is paused now.
+pub(super) fn pause<'a>(subject: &Subject<'a>) -> Option<&'a Pause> {
+    let record = subject.record.filter(|it| it.is_paused(subject.now))?;
+    record.paused.as_ref()
+}
+
+/// Whether a pause ends by itself before it makes the key late.
+pub(super) fn ends_in_time(subject: &Subject<'_>, pause: &Pause) -> bool {
+    let Some(until) = pause.until else { return false };
+    let (Some(config), Some(record)) = (subject.config, subject.record) else { return true };
+    let Some(current) = &record.current else { return true };
+    let due = due::due_at(current, &config.policy);
+    due.is_none_or(|due| until <= begun_by(record, current, &config.policy, due))
 }
 
 fn unadopted<'a>(subject: &Subject<'_>) -> Option<Concern<'a>> {

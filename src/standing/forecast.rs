@@ -38,10 +38,13 @@ pub fn first(subject: &Subject<'_>, record: &Record, current: &Version) -> Optio
     }
     match &record.wish {
         Some(wish) => asked(subject, current, policy, wish),
+        // Until somebody resumes it, nothing begins.
+        None if super::concern::pause(subject).is_some_and(|it| it.until.is_none()) => None,
         None => {
             // What was given up is not begun again before its time, unless nothing works meanwhile.
             let waits = record.retry_at.filter(|_| current.dead_since.is_none());
-            let from = waits.map_or(subject.now, |it| it.max(subject.now));
+            let paused = super::concern::pause(subject).and_then(|it| it.until);
+            let from = waits.max(paused).map_or(subject.now, |it| it.max(subject.now));
             scheduled(current, policy, cuts(subject, policy), from)
         }
     }

@@ -1,4 +1,5 @@
 //! How worried to be about a key, by consequence: is a consumer, or will it soon be, without a working key?
+use super::concern::ends_in_time;
 use super::phase::words;
 use super::{Concern, Subject};
 use crate::core::due;
@@ -34,12 +35,16 @@ fn weight(subject: &Subject<'_>, concern: &Concern<'_>) -> Health {
     let reobserves = matches!(subject.phase(), Phase::Reobserve { .. });
     let is_critical = match concern {
         Concern::Expired { .. } => return Health::Expired,
+        // As somebody wanted it, and it ends by itself.
+        Concern::Paused(pause) if ends_in_time(subject, pause) => return Health::Ok,
         Concern::Refused { .. } => true,
         Concern::Undelivered { dire, .. } => *dire || in_gap(subject),
         // These wait for a human.
-        Concern::Halted { .. } | Concern::Overdue { .. } | Concern::TooLate { .. } | Concern::Unmanaged => {
-            current.is_some_and(|it| subject.is_left(it, LAST_DAY))
-        }
+        Concern::Halted { .. }
+        | Concern::Overdue { .. }
+        | Concern::TooLate { .. }
+        | Concern::Unmanaged
+        | Concern::Paused(_) => current.is_some_and(|it| subject.is_left(it, LAST_DAY)),
         // These may heal in time.
         Concern::Stuck { .. } | Concern::Failing { .. } | Concern::Blocked(_) => {
             current.is_some_and(|it| subject.is_near_end(it) || (reobserves && subject.is_left(it, LAST_DAY)))

@@ -14,6 +14,7 @@ use crate::config::settings::{Key, ProviderSection};
 use crate::core::account::Account;
 use crate::core::facts::Blocked;
 use crate::core::names::KeyName;
+use crate::core::policy::Policy;
 use crate::core::record::{Phase, Record};
 use crate::core::time::Timestamp;
 use crate::engine::handle::Snapshot;
@@ -22,6 +23,8 @@ use std::collections::BTreeSet;
 /// One key with all that its standing depends on.
 #[derive(Debug)]
 pub struct Subject<'a> {
+    /// What the engine knows.
+    pub snapshot: &'a Snapshot,
     /// When this is true.
     pub now: Timestamp,
     /// Its name.
@@ -54,6 +57,7 @@ impl<'a> Subject<'a> {
             None => issuer.and_then(|it| settings.account(it)),
         };
         Some(Self {
+            snapshot,
             now: snapshot.now,
             name,
             config,
@@ -69,6 +73,16 @@ impl<'a> Subject<'a> {
     pub fn all(snapshot: &'a Snapshot) -> impl Iterator<Item = Self> {
         let names: BTreeSet<_> = snapshot.settings.keys.keys().chain(snapshot.records.keys()).collect();
         names.into_iter().filter_map(|it| Self::of(snapshot, it))
+    }
+
+    /// By which it is worked on: that of its rotation where one is under way, which may be at another account than the
+    /// config says by now.
+    pub fn working_policy(&self) -> Option<Policy> {
+        let mut policy = self.config?.policy.clone();
+        let sections = self.snapshot.settings.providers.values();
+        policy.former = sections.map(|it| (it.account.clone(), it.provider.capabilities())).collect();
+        policy.former.remove(&policy.account);
+        Some(self.record.map_or_else(|| policy.clone(), |it| policy.working(it).into_owned()))
     }
 
     /// Where its issuing stands.

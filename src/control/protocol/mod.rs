@@ -8,7 +8,7 @@ pub use history::{ChannelRow, DeliveryRow, HistoryReport, NoticeRow, PhaseRow, R
 pub use plan::{PlanEntry, PlanReport, PlanWarning, WindowStatus};
 pub use status::{
     AttentionStatus, BlockedStatus, DaemonState, DaemonStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation,
-    NextStep, ProviderState, ProviderStatus, Status, VersionStatus,
+    NextStep, PauseStatus, ProviderState, ProviderStatus, Status, VersionStatus,
 };
 
 pub use crate::standing::{Health, PhaseName};

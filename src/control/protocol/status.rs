@@ -1,7 +1,7 @@
 //! How everything is now: the JSON of `status`.
 use super::Time;
 use crate::core::names::{Fingerprint, KeyName};
-use crate::core::record::{Expiry, RotationResult, VersionNo};
+use crate::core::record::{Actor, Expiry, RotationResult, VersionNo};
 use crate::standing::{Health, PhaseName};
 use serde::{Deserialize, Serialize};
 
@@ -115,8 +115,8 @@ pub struct KeyStatus {
     pub blocked: Option<BlockedStatus>,
     /// What went wrong last.
     pub last_error: Option<ErrorStatus>,
-    /// Always null: a key can't be paused yet.
-    pub paused: (),
+    /// Since when, until when and why an operator holds it back.
+    pub paused: Option<PauseStatus>,
     /// Why it waits for a human.
     pub halted: Option<HaltedStatus>,
     /// The last rotation that ended.
@@ -127,7 +127,7 @@ pub struct KeyStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttentionStatus {
     /// A closed code: `expired`, `refused`, `halted`, `overdue`, `too_late`, `stuck`, `failing`, `blocked`, `undelivered`,
-    /// `unverified`, `unrevoked`, `revoke_needed`, `unadopted` or `unmanaged`.
+    /// `unverified`, `unrevoked`, `revoke_needed`, `unadopted`, `unmanaged` or `paused`.
     pub reason: String,
     /// Since when, where that is known.
     pub since: Option<Time>,
@@ -187,6 +187,19 @@ pub struct ErrorStatus {
     pub reason: String,
     /// A sentence.
     pub message: String,
+}
+
+/// Why nothing is begun or revoked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PauseStatus {
+    /// Since when.
+    pub since: Time,
+    /// It ends by itself then; null: by `resume` alone.
+    pub until: Option<Time>,
+    /// The reason that was given.
+    pub reason: Option<String>,
+    /// Who.
+    pub actor: Option<Actor>,
 }
 
 /// Why a key waits for a human.

@@ -1,12 +1,12 @@
 //! What is wrong with a key, in sentences, and the commands that help.
 use super::key::{blocked_message, halt_message};
 use crate::control::protocol::AttentionStatus;
+use crate::core::account::Account;
 use crate::core::command::command;
 use crate::core::names::KeyName;
 use crate::core::plan::Command;
-use crate::core::policy::{Initial, Policy};
-use crate::core::record::{Held, Phase, Record, Retired, VersionNo};
-use crate::core::time::Timestamp;
+use crate::core::policy::Initial;
+use crate::core::record::{Held, Pause, Phase, Retired, VersionNo};
 use crate::humane::HumanDuration;
 use crate::standing::{Concern, Subject};
 
@@ -46,8 +46,22 @@ fn message(subject: &Subject<'_>, concern: &Concern<'_>) -> String {
         }
         Concern::Unadopted(Initial::Adopt) => "it is not in our care yet: hand over the key in use".into(),
         Concern::Unadopted(Initial::Create) => "its first key is not created yet".into(),
-        Concern::Unmanaged => "the config no longer names it: nothing replaces it before it expires".into(),
+        Concern::Unmanaged => {
+            "the config no longer names it, and nothing replaces it; put it back, or take it out of service".into()
+        }
+        Concern::Paused(pause) => paused(pause),
     }
+}
+
+fn paused(pause: &Pause) -> String {
+    let until = match pause.until {
+        Some(until) => format!("until {}", until.whole_second()),
+        None => "until it is resumed".to_owned(),
+    };
+    let by = pause.actor.as_ref().map(|it| it.user.clone().unwrap_or_else(|| format!("uid {}", it.uid)));
+    let by = by.map(|it| format!(", by {it}")).unwrap_or_default();
+    let why = pause.reason.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
+    format!("nothing is begun or revoked {until}{by}{why}")
 }
 
 fn failing(subject: &Subject<'_>, times: u32) -> String {
@@ -89,7 +103,8 @@ fn unrevoked(subject: &Subject<'_>, old: &Retired) -> String {
 /// The commands that help now, the likeliest first. None where nothing is wrong, or where waiting is all there is to do.
 pub(super) fn actions(subject: &Subject<'_>, concerns: &[Concern<'_>]) -> Vec<String> {
     let name = subject.name;
-    if matches!(subject.phase(), Phase::Halted { .. }) {
+    let paused = concerns.iter().any(|it| matches!(it, Concern::Paused(_)));
+    if matches!(subject.phase(), Phase::Halted { .. }) && !paused {
         return choices(subject).iter().map(|it| format!("rekeyd {it} {name}")).collect();
     }
     let mut actions: Vec<String> = Vec::new();
@@ -104,7 +119,11 @@ pub(super) fn actions(subject: &Subject<'_>, concerns: &[Concern<'_>]) -> Vec<St
 fn action(subject: &Subject<'_>, name: &KeyName, concern: &Concern<'_>) -> Option<String> {
     let under_way = subject.record.is_some_and(|it| it.rotation.is_some());
     match concern {
-        _ if subject.config.is_none() => Some("put it back into the config, then: rekeyd reload".to_owned()),
+        Concern::RevokeNeeded(_) => Some(format!("rekeyd ack --revoked {name}")),
+        Concern::Unmanaged => Some(format!("rekeyd retire {name}")),
+        _ if subject.config.is_none() => None,
+        Concern::Paused(_) => Some(format!("rekeyd resume {name}")),
+        _ if is_paused(subject) => None,
         Concern::Unadopted(Initial::Adopt) => Some(format!("rekeyd adopt {name}")),
         Concern::Expired { .. } | Concern::Refused { .. } | Concern::Overdue { .. } | Concern::TooLate { .. }
             if !under_way =>
@@ -123,20 +142,19 @@ fn action(subject: &Subject<'_>, name: &KeyName, concern: &Concern<'_>) -> Optio
     }
 }
 
-/// The verbs that end a halt, those alone that would not be refused now.
-pub(super) fn choices(subject: &Subject<'_>) -> Vec<&'static str> {
-    let mut choices = Vec::new();
-    let (Some(config), Some(record)) = (subject.config, subject.record) else { return choices };
-    choices.push("resume");
-    if is_possible(subject, record, &config.policy, &Command::Abandon) {
-        choices.push("abandon");
-    }
-    choices.push("adopt");
-    choices
+fn is_paused(subject: &Subject<'_>) -> bool {
+    subject.record.is_some_and(|it| it.is_paused(subject.now))
 }
 
-/// Whether the core would do it.
-fn is_possible(subject: &Subject<'_>, record: &Record, policy: &Policy, verb: &Command) -> bool {
-    let (Some(account), now): (_, Timestamp) = (subject.account, subject.now) else { return false };
-    command(record, account, verb, &policy.working(record), now).is_ok()
+/// The verbs that end a halt, those alone that would not be refused now.
+pub(super) fn choices(subject: &Subject<'_>) -> Vec<&'static str> {
+    let (Some(policy), Some(record)) = (subject.working_policy(), subject.record) else { return Vec::new() };
+    let account = subject.snapshot.accounts.get(&policy.account).cloned();
+    let account = account.unwrap_or_else(|| Account::new(policy.account.clone()));
+    let would = |verb: &Command| command(record, &account, verb, &policy, subject.now).is_ok();
+    let mut choices = vec!["resume"];
+    choices.extend(would(&Command::Abandon).then_some("abandon"));
+    choices.push("adopt");
+    choices.extend(would(&Command::Rollback).then_some("rollback"));
+    choices
 }

@@ -62,7 +62,11 @@ fn rotation(subject: &Subject<'_>, record: &Record, current: &Version) -> Option
 fn revocation(subject: &Subject<'_>, record: &Record) -> Option<NextStep> {
     let old = retiring(record)?;
     let policy = &subject.config?.policy;
-    let not_before = old.after.max(old.retry_at.unwrap_or(old.after)).max(subject.now);
+    if record.is_paused(subject.now) && record.paused.as_ref().is_some_and(|it| it.until.is_none()) {
+        return None;
+    }
+    let paused = record.paused.as_ref().and_then(|it| it.until).unwrap_or(old.after);
+    let not_before = old.after.max(old.retry_at.unwrap_or(old.after)).max(paused).max(subject.now);
     let (at, _) = revoked_at(policy, not_before, old.after <= old.since)?;
     let message = format!("the overlap of version {} ends at {}", old.version.number, old.after);
     Some(step("revoke", at, "overlap_ends", &message))

@@ -52,6 +52,10 @@ impl Planner<'_> {
                     self.notices(Some(current), &policy.notify_before);
                     self.retirements(record, policy);
                 }
+                _ if record.is_paused(self.subject.now) && self.is_held(record) => {
+                    self.warn(&format!("paused: nothing is planned before: rekeyd resume {}", self.subject.name));
+                    self.notices(Some(current), &policy.notify_before);
+                }
                 _ => self.managed(record, current, policy),
             },
             _ => self.unadopted(policy),
@@ -66,6 +70,12 @@ impl Planner<'_> {
         } else {
             self.warn(&format!("not adopted: nothing is planned before: rekeyd adopt {name}"));
         }
+    }
+
+    /// Whether only `resume` lets it go on; what has begun goes on to its end.
+    fn is_held(&self, record: &Record) -> bool {
+        let rests = matches!(record.phase, Phase::Steady | Phase::Announce { .. });
+        rests && record.paused.as_ref().is_some_and(|it| it.until.is_none())
     }
 
     fn managed(&mut self, record: &Record, current: &Version, policy: &Policy) {
