@@ -1,7 +1,8 @@
 //! What the engine is asked: answered from the books, once what was changed is durable.
 use super::Engine;
 use super::event::{Event, FoundSecrets};
-use super::handle::{Done, History, NoticeRow, ReadRow, Refused, Request, Snapshot};
+use super::handle::{Done, History, NoticeRow, Pulse, ReadRow, Refused, Request, Snapshot};
+use super::meters::Meters;
 use super::observe::contents;
 use crate::clock;
 use crate::config::settings::Settings;
@@ -22,6 +23,10 @@ impl Engine {
             Request::Snapshot(reply) => {
                 let snapshot = self.snapshot();
                 self.reply(reply, snapshot);
+            }
+            Request::Pulse(reply) => {
+                let pulse = self.pulse();
+                self.reply(reply, pulse);
             }
             Request::Command { name, command, secret, reply } => self.carry_out(name, *command, secret, reply),
             Request::Probe { name, secret, reply } => self.probe(&name, secret, reply),
@@ -53,6 +58,15 @@ impl Engine {
         }));
     }
 
+    fn pulse(&self) -> Pulse {
+        Pulse {
+            now: clock::now(),
+            config_rejected: self.config_rejected.is_some(),
+            swept_at: self.swept_at,
+            settings: Arc::clone(&self.books.settings),
+        }
+    }
+
     fn snapshot(&self) -> Snapshot {
         let counts = self.books.store.outbox_counts().unwrap_or_default();
         Snapshot {
@@ -68,6 +82,9 @@ impl Engine {
             provider_trouble: self.trouble.clone(),
             outbox_pending: counts.pending,
             outbox_dead: counts.dead,
+            swept_at: self.swept_at,
+            clock_suspect: self.clock.is_suspect(),
+            meters: Meters { requests: self.books.calls.counts(), ..self.books.meters.clone() },
         }
     }
 

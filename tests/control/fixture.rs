@@ -87,6 +87,9 @@ pub(crate) fn empty() -> World {
         provider_trouble: BTreeMap::new(),
         outbox_pending: 0,
         outbox_dead: 0,
+        swept_at: now(),
+        clock_suspect: false,
+        meters: rekeyd::engine::meters::Meters::default(),
     })
 }
 
