@@ -41,5 +41,6 @@ pub mod standing;
 pub mod control;
 pub mod service;
 pub mod simulator;
+pub mod web;
 
 pub mod cli;

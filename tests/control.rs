@@ -8,5 +8,7 @@ mod fixture;
 mod parsing;
 #[path = "control/socket.rs"]
 mod socket;
+#[path = "control/truth.rs"]
+mod truth;
 #[path = "control/views.rs"]
 mod views;

@@ -36,10 +36,8 @@ pub enum Concern<'a> {
     },
     /// It is due, its window has passed, and no rotation has begun.
     Overdue {
-        /// Since when: the end of the window, or `stuck_after` past the due moment where it has none.
-        since: Timestamp,
         /// When it was due.
-        due: Timestamp,
+        since: Timestamp,
     },
     /// Its next rotation would begin after its end.
     TooLate {
@@ -142,7 +140,7 @@ impl Concern<'_> {
             Self::Expired { since, .. }
             | Self::Refused { since }
             | Self::Halted { since, .. }
-            | Self::Overdue { since, .. }
+            | Self::Overdue { since }
             | Self::Stuck { since, .. }
             | Self::Unverified { since }
             | Self::Unrevoked { since, .. } => Some(*since),
@@ -198,11 +196,11 @@ fn overdue<'a>(subject: &Subject<'_>, record: &Record, current: &Version) -> Opt
         return None;
     }
     let due = due::due_at(current, policy)?;
-    let since = begun_by(record, current, policy, due);
-    (since <= subject.now).then_some(Concern::Overdue { since, due })
+    (begun_by(record, current, policy, due) <= subject.now).then_some(Concern::Overdue { since: due })
 }
 
-/// When a rotation that is due then has begun at the latest, if all goes well.
+/// When a rotation that is due then has begun at the latest, if all goes well: at the end of its window, or `stuck_after`
+/// past that moment where it has none.
 fn begun_by(record: &Record, current: &Version, policy: &Policy, due: Timestamp) -> Timestamp {
     let from = match &record.phase {
         Phase::Announce { until } => due.max(*until),
@@ -223,7 +221,9 @@ fn too_late<'a>(subject: &Subject<'_>, record: &Record, current: &Version) -> Op
     let policy = &subject.config?.policy;
     let end = current.valid_to.filter(|end| *end > subject.now)?;
     due::due_at(current, policy)?;
-    if !matches!(record.phase, Phase::Steady | Phase::Announce { .. }) {
+    // Without an end of a pause there is no next rotation; that it is paused is told as such.
+    let held = pause(subject).is_some_and(|it| it.until.is_none());
+    if held || !matches!(record.phase, Phase::Steady | Phase::Announce { .. }) {
         return None;
     }
     let begins = forecast::first(subject, record, current).map(|it| it.at);

@@ -31,20 +31,22 @@ pub struct Start {
 /// window ever opens for it.
 pub fn first(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<Start> {
     let policy = &subject.config?.policy;
+    // Until somebody resumes it, or the pause ends, nothing begins.
+    let from = match super::concern::pause(subject) {
+        Some(pause) => pause.until?.max(subject.now),
+        None => subject.now,
+    };
     if let Phase::Announce { until } = record.phase {
-        let begin = placed(current, policy, until.max(subject.now), None)?;
+        let begin = placed(current, policy, until.max(from), None)?;
         let message = format!("the cutover was announced for {until}");
         return Some(Start { announced_at: None, message, ..begin.or_reason("announced") });
     }
     match &record.wish {
         Some(wish) => asked(subject, current, policy, wish),
-        // Until somebody resumes it, nothing begins.
-        None if super::concern::pause(subject).is_some_and(|it| it.until.is_none()) => None,
         None => {
             // What was given up is not begun again before its time, unless nothing works meanwhile.
             let waits = record.retry_at.filter(|_| current.dead_since.is_none());
-            let paused = super::concern::pause(subject).and_then(|it| it.until);
-            let from = waits.max(paused).map_or(subject.now, |it| it.max(subject.now));
+            let from = waits.map_or(from, |it| it.max(from));
             scheduled(current, policy, cuts(subject, policy), from)
         }
     }

@@ -43,6 +43,14 @@ pub struct Subject<'a> {
     pub wake_at: Option<Timestamp>,
 }
 
+/// Creates left in the daily budget of a section's account; none where no key uses it.
+pub fn creates_left(snapshot: &Snapshot, section: &ProviderSection) -> Option<u32> {
+    let key = snapshot.settings.keys.values().find(|it| it.provider == section.name)?;
+    let per_day = key.policy.creates_per_day;
+    let account = snapshot.accounts.get(&section.account);
+    Some(account.map_or(per_day, |it| it.creates_left(per_day, snapshot.now)))
+}
+
 impl<'a> Subject<'a> {
     /// The key of this name; `None` where neither config nor state knows it.
     pub fn of(snapshot: &'a Snapshot, name: &KeyName) -> Option<Self> {

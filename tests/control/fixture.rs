@@ -279,6 +279,7 @@ fn daemon() -> Daemon {
     Daemon {
         state_dir: "/nowhere".into(),
         control_socket: "/nowhere/control.sock".into(),
+        listen: None,
         master_key: SecretRef::Env("NONE".to_owned()),
         owners: Vec::new(),
         timezone: chrono_tz::UTC,

@@ -24,7 +24,7 @@ fn message(subject: &Subject<'_>, concern: &Concern<'_>) -> String {
         Concern::Expired { .. } => "by its assumed lifetime; nobody knows whether the provider still accepts it".into(),
         Concern::Refused { .. } => "the provider refuses the key in use before its time".into(),
         Concern::Halted { reason, .. } => halt_message(*reason).into(),
-        Concern::Overdue { due, .. } => format!("it was due at {} and no rotation has begun", due.whole_second()),
+        Concern::Overdue { .. } => "it was due then, and no rotation has begun".into(),
         Concern::TooLate { begins: Some(at) } => {
             format!("its next rotation would begin at {}, after it expires", at.whole_second())
         }
@@ -123,8 +123,9 @@ fn action(subject: &Subject<'_>, name: &KeyName, concern: &Concern<'_>) -> Optio
         Concern::Unmanaged => Some(format!("rekeyd retire {name}")),
         _ if subject.config.is_none() => None,
         Concern::Paused(_) => Some(format!("rekeyd resume {name}")),
-        _ if is_paused(subject) => None,
         Concern::Unadopted(Initial::Adopt) => Some(format!("rekeyd adopt {name}")),
+        _ if is_paused(subject) => None,
+        _ if matches!(subject.phase(), Phase::Reobserve { .. }) => Some(format!("rekeyd resume {name}")),
         Concern::Expired { .. } | Concern::Refused { .. } | Concern::Overdue { .. } | Concern::TooLate { .. }
             if !under_way =>
         {

@@ -14,7 +14,7 @@ use crate::core::facts::Blocked;
 use crate::core::names::KeyName;
 use crate::core::record::Phase;
 use crate::engine::handle::Snapshot;
-use crate::standing::Subject;
+use crate::standing::{Subject, creates_left};
 
 /// Everything, for `GET /v1/status`.
 pub fn status(snapshot: &Snapshot) -> Status {
@@ -57,12 +57,6 @@ fn daemon_state(snapshot: &Snapshot) -> DaemonState {
 
 fn provider(snapshot: &Snapshot, section: &ProviderSection) -> ProviderStatus {
     let trouble = snapshot.provider_trouble.get(&section.account);
-    let per_day = snapshot.settings.keys.values().find(|it| it.provider == section.name);
-    let account = snapshot.accounts.get(&section.account);
-    let creates_left = per_day.map(|key| {
-        let per_day = key.policy.creates_per_day;
-        account.map_or(per_day, |it| it.creates_left(per_day, snapshot.now))
-    });
     ProviderStatus {
         name: section.name.clone(),
         kind: section.kind.to_owned(),
@@ -71,7 +65,7 @@ fn provider(snapshot: &Snapshot, section: &ProviderSection) -> ProviderStatus {
             Blocked::Throttled(_) => ProviderState::Throttled,
             _ => ProviderState::Unreachable,
         }),
-        creates_left,
+        creates_left: creates_left(snapshot, section),
         held_since: trouble.map(|(_, since)| (*since).into()),
         last_error: trouble.map(|(why, _)| key::blocked_message(why)),
     }
