@@ -6,6 +6,8 @@ mod binary;
 mod fixture;
 #[path = "control/parsing.rs"]
 mod parsing;
+#[path = "control/scrape.rs"]
+mod scrape;
 #[path = "control/socket.rs"]
 mod socket;
 #[path = "control/truth.rs"]

@@ -4,7 +4,7 @@ use super::process::Process;
 use crate::core::record::{Phase, Record, RotationResult};
 use crate::core::time::Timestamp;
 use crate::engine::handle::Snapshot;
-use crate::engine::meters::{CALLS, NOTICE_RESULTS, RESULTS};
+use crate::engine::meters::{CALLS, Counts, NOTICE_RESULTS, RESULTS};
 use crate::standing::{Concern, PhaseName, Subject, concerns, creates_left, forecast, phase_name};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -117,10 +117,9 @@ fn last_rotation(record: &Record) -> Option<Timestamp> {
 fn of_rotations(text: &mut Exposition, snapshot: &Snapshot) {
     let meters = &snapshot.meters;
     text.family(&ROTATIONS);
-    // What has not happened yet is shown as 0: else its first time would not be seen as a change.
     let names = snapshot.settings.providers.keys();
-    let mut counts = meters.rotations.clone();
-    names.for_each(|name| RESULTS.iter().for_each(|it| drop(counts.entry((name.clone(), [*it])).or_default())));
+    let all = names.flat_map(|name| RESULTS.map(|it| (name.clone(), [it])));
+    let counts = with_zeros(&meters.rotations, all);
     for ((provider, [result]), count) in &counts {
         text.sample(&ROTATIONS, &[("provider", provider), ("result", result)], number(*count));
     }
@@ -134,12 +133,10 @@ fn of_rotations(text: &mut Exposition, snapshot: &Snapshot) {
 
 fn of_providers(text: &mut Exposition, snapshot: &Snapshot) {
     text.family(&REQUESTS);
-    let mut counts = snapshot.meters.requests.clone();
-    for name in snapshot.settings.providers.keys() {
-        for (call, results) in CALLS {
-            results.iter().for_each(|it| drop(counts.entry((name.clone(), [call, it])).or_default()));
-        }
-    }
+    let names = snapshot.settings.providers.keys();
+    let calls = || CALLS.into_iter().flat_map(|(call, results)| results.iter().map(move |it| [call, *it]));
+    let all = names.flat_map(|name| calls().map(|it| (name.clone(), it)));
+    let counts = with_zeros(&snapshot.meters.requests, all);
     for ((provider, [call, result]), count) in &counts {
         text.sample(&REQUESTS, &[("provider", provider), ("call", call), ("result", result)], number(*count));
     }
@@ -153,11 +150,9 @@ fn of_providers(text: &mut Exposition, snapshot: &Snapshot) {
 
 fn of_notices(text: &mut Exposition, snapshot: &Snapshot) {
     text.family(&NOTICES);
-    let mut counts = snapshot.meters.notices.clone();
-    let channels = snapshot.settings.owners.values().flat_map(|it| &it.channels);
-    for kind in channels.map(|it| it.notifier.kind()) {
-        NOTICE_RESULTS.iter().for_each(|it| drop(counts.entry((kind.to_owned(), [*it])).or_default()));
-    }
+    let channels = snapshot.settings.owners.values().flat_map(|it| &it.channels).map(|it| it.notifier.kind());
+    let all = channels.flat_map(|kind| NOTICE_RESULTS.map(|it| (kind.to_owned(), [it])));
+    let counts = with_zeros(&snapshot.meters.notices, all);
     for ((channel, [result]), count) in &counts {
         text.sample(&NOTICES, &[("channel", channel), ("result", result)], number(*count));
     }
@@ -189,6 +184,15 @@ fn of_process(text: &mut Exposition, process: &Process, started_at: Timestamp) {
             gauge(text, family, value);
         }
     }
+}
+
+/// What has not happened yet is shown as 0: else its first time would not be seen as a change.
+fn with_zeros<const WORDS: usize>(
+    counts: &Counts<WORDS>,
+    all: impl Iterator<Item = (String, [&'static str; WORDS])>,
+) -> Counts<WORDS> {
+    let zeros: Counts<WORDS> = all.map(|it| (it, 0)).collect();
+    zeros.into_iter().chain(counts.clone()).collect()
 }
 
 fn gauge(text: &mut Exposition, family: &Family, value: f64) {

@@ -40,9 +40,10 @@ fn it(phase: Phase) -> KeyStatus {
 fn status_is_as_the_committed_json_and_text() {
     let status = view::status(&world());
     golden("status.json", &json(&status));
-    golden("status.txt", &cli::status::text(&status, false, 120, Paint(false)));
-    golden("status-narrow.txt", &cli::status::text(&status, false, 80, Paint(false)));
-    golden("status-full.txt", &cli::status::text(&status, true, 120, Paint(false)));
+    golden("status.txt", &cli::status::text(&status, false, usize::MAX, Paint(false)));
+    golden("status-120.txt", &cli::status::text(&status, false, 120, Paint(false)));
+    golden("status-80.txt", &cli::status::text(&status, false, 80, Paint(false)));
+    golden("status-full.txt", &cli::status::text(&status, true, usize::MAX, Paint(false)));
     assert_eq!(serde_json::from_str::<rekeyd::control::protocol::Status>(&json(&status)).unwrap(), status);
 }
 
