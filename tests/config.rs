@@ -108,11 +108,12 @@ fn the_listener_has_an_address_with_a_port_and_should_be_on_loopback() {
     }
     for near in ["127.0.0.1:8642", "[::1]:8642", "127.8.8.8:0"] {
         let loaded = daemon(near).unwrap();
-        assert_eq!((loaded.settings.daemon.listen, loaded.warnings.len()), (Some(near.parse().unwrap()), 0), "{near}");
+        assert_eq!(loaded.settings.daemon.listen, Some(near.parse().unwrap()));
+        assert!(!loaded.warnings.iter().any(|it| it.message.contains(near)), "{:?}", loaded.warnings);
     }
     for far in ["0.0.0.0:8642", "192.0.2.1:8642", "[::]:8642"] {
-        let said = daemon(far).unwrap().warnings[0].message.clone();
-        assert_eq!(said, format!("whoever reaches {far} can read the names and states of all keys"));
+        let said = format!("whoever reaches {far} can read the names and states of all keys");
+        assert!(daemon(far).unwrap().warnings.iter().any(|it| it.message == said), "{far}");
     }
 }
 

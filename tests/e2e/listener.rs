@@ -43,7 +43,7 @@ async fn send(rig: &Rig, request: &str) -> Page {
         let _ = stream.read_to_end(&mut answer).await;
         String::from_utf8(answer).unwrap()
     };
-    let answer = tokio::time::timeout(PATIENCE, exchange).await.expect("the daemon answers, or closes");
+    let answer = tokio::time::timeout(PATIENCE, exchange).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0);
     Page { status, head: head.to_lowercase(), body: body.to_owned() }
@@ -105,7 +105,7 @@ async fn the_metrics_follow_a_rotation_and_prometheus_takes_them() {
 async fn promtool_takes(text: &str) {
     let mut promtool = Command::new("promtool");
     promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = promtool.spawn().expect("promtool is needed here: tests/run installs it");
+    let mut child = promtool.spawn().unwrap();
     child.stdin.take().unwrap().write_all(text.as_bytes()).await.unwrap();
     let said = child.wait_with_output().await.unwrap();
     assert!(said.status.success() && said.stderr.is_empty(), "{}\n{text}", String::from_utf8_lossy(&said.stderr));
