@@ -181,7 +181,7 @@ impl Engine {
             asked => command(&record, &account, asked, &policy, now)?,
         };
         let attempt = change.record.rotation.as_ref().map(|it| it.attempt);
-        let message = answers::message(asked, &record, &change.record, &policy);
+        let message = answers::message(asked, &record, &change.record, &policy, self.blocked.get(name));
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
         self.books.enter(change, &secrets);
         let row = audit::row(name, asked, by, now);
