@@ -25,6 +25,8 @@ mod incident;
 mod invoices;
 #[path = "e2e/limits.rs"]
 mod limits;
+#[path = "e2e/listener.rs"]
+mod listener;
 #[path = "e2e/lost.rs"]
 mod lost;
 #[path = "e2e/notices.rs"]

@@ -10,17 +10,7 @@ const NOT_YET: [(&str, &[&str]); 4] = [
     ("value", &["slack", "teams"]),
     (
         "field",
-        &[
-            "ack_timeout",
-            "credential_socket",
-            "digest",
-            "escalate_to",
-            "exec",
-            "group_within",
-            "listen",
-            "profile",
-            "together",
-        ],
+        &["ack_timeout", "credential_socket", "digest", "escalate_to", "exec", "group_within", "profile", "together"],
     ),
 ];
 

@@ -1,6 +1,6 @@
 //! The sections as they are written: what serde reads, before names are looked up and defaults are put in.
 use super::freezes::Bound;
-use super::words::{Lead, Most, Operator, Schedule, Size, Span, Zone};
+use super::words::{Address, Lead, Most, Operator, Schedule, Size, Span, Zone};
 use crate::core::policy::{Initial, OnAmbiguous, OnDrift, OutsideWindow};
 use crate::humane::HumanDuration;
 use crate::secret::SecretRef;
@@ -15,6 +15,7 @@ use toml::Spanned;
 pub(super) struct Daemon {
     pub(super) state_dir: Option<Spanned<PathBuf>>,
     pub(super) control_socket: Option<Spanned<PathBuf>>,
+    pub(super) listen: Option<Spanned<Address>>,
     pub(super) master_key: SecretRef,
     #[serde(default)]
     pub(super) owners: Vec<Spanned<String>>,

@@ -2,8 +2,8 @@
 use super::problem::{Kind, MEDIA_TYPE, Problem};
 use super::protocol::{HistoryReport, KeyStatus, PlanReport, Status, Time};
 use super::requests::{
-    AckRequest, AdoptReport, AdoptRequest, DoneReport, KeyDone, PauseRequest, ReloadRequest, ResumeRequest, Revealed, RotateRequest,
-    VerbRequest,
+    AckRequest, AdoptReport, AdoptRequest, DoneReport, KeyDone, PauseRequest, ReloadRequest, ResumeRequest, Revealed,
+    RotateRequest, VerbRequest,
 };
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde::de::DeserializeOwned;

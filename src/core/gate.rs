@@ -7,10 +7,9 @@ use super::facts::{Action, Blocked, Content, Facts, Found, Preflight};
 use super::names::Token;
 use super::pass::{Pass, on_create};
 use super::policy::{Initial, OnCreate, OutsideWindow, Policy, Reach, Recover};
-use super::record::{Creating, Ended, Pause, Phase, Reason, Record, RotationResult, Trigger, Wish};
+use super::record::{Creating, Ended, Pause, Phase, Record, RotationResult, Trigger, Wish};
 use super::rules::Rule;
 use super::time::Timestamp;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Whether this pass may come to a create, so that it must look at what a create needs.

@@ -12,6 +12,7 @@ mod doors;
 pub mod event;
 pub mod execute;
 pub mod handle;
+pub mod meters;
 pub mod observe;
 mod outbox;
 mod post;
@@ -31,13 +32,13 @@ use crate::clock;
 use crate::core::apply::apply;
 use crate::core::command::leave_account;
 use crate::core::decide::{decide, look};
-use crate::core::facts::{Blocked, Outcome};
+use crate::core::facts::{Action, Blocked, Outcome};
 use crate::core::names::{AccountId, KeyName};
 use crate::core::pass::phase_name;
 use crate::core::plan::Plan;
 use crate::core::record::Phase;
 use crate::core::time::Timestamp;
-use crate::store::{Batch, OutboxId, Store, StoreError};
+use crate::store::{Batch, OutboxId, OutboxState, Store, StoreError};
 use books::Books;
 use clockwatch::ClockWatch;
 use doors::{Asked, Doors};
@@ -103,6 +104,8 @@ struct Engine {
     stop: CancellationToken,
     /// When old history is to be forgotten next.
     prune_at: Timestamp,
+    /// When every key was last looked at.
+    swept_at: Timestamp,
     started_at: Timestamp,
     config_loaded_at: Timestamp,
     config_rejected: Option<String>,
@@ -178,7 +181,8 @@ impl Engine {
             Event::Acted(acted) => self.record(*acted),
             Event::Sent(row, answer) => {
                 self.sent.push(row.id());
-                let row = outbox::after(*row, answer, clock::now(), self.clock.is_suspect());
+                let row = outbox::after(*row, answer.clone(), clock::now(), self.clock.is_suspect());
+                self.books.meters.sent(&row.channel, &answer, row.state == OutboxState::Dead);
                 self.note_letter(&row, clock::now());
                 self.books.edit(|it| it.outbox_put.push(row));
             }
@@ -187,6 +191,7 @@ impl Engine {
 
     /// Looks at every key: of the config, on its way out of service, or left alone.
     fn sweep(&mut self) {
+        self.swept_at = clock::now();
         self.prune();
         let mut names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
         names.extend(self.books.ending().cloned());

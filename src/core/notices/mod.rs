@@ -5,7 +5,7 @@ mod operator;
 use crate::core::due;
 use crate::core::facts::Facts;
 use crate::core::gate;
-use crate::core::names::{AccountId, Fingerprint, NoticeId, TargetId, Token};
+use crate::core::names::{Fingerprint, NoticeId, TargetId, Token};
 use crate::core::pass::Pass;
 use crate::core::plan::{Notice, NoticeKind, NoticeStatus, Severity};
 use crate::core::policy::Policy;
