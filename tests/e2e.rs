@@ -29,5 +29,7 @@ mod regressions;
 mod rig;
 #[path = "e2e/rotation.rs"]
 mod rotation;
+#[path = "e2e/two_daemons.rs"]
+mod two_daemons;
 #[path = "e2e/watch.rs"]
 mod watch;

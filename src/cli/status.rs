@@ -113,7 +113,7 @@ fn remedy(key: &KeyStatus) -> Option<String> {
     let verb = |verb: &String| format!("rekeyd {verb} {}", key.name);
     match &key.halted {
         Some(it) => Some(it.choices.iter().map(verb).collect::<Vec<_>>().join("  or  ")),
-        None if key.phase == PhaseName::Unadopted => Some(format!("rekeyd adopt {}", key.name)),
+        None if key.phase == PhaseName::Unadopted => Some(format!("rekeyd adopt {} --from-target", key.name)),
         None if key.failures > 0 => Some(format!("rekeyd resume {}", key.name)),
         None => None,
     }
