@@ -73,7 +73,8 @@ async fn two_daemons_with_one_key_follow_each_other_where_drift_is_adopted() {
     let (first, second) = two_at_mobivate("").await;
     for (made, one, other) in [(2, &first, &second), (3, &second, &first)] {
         one.rotate(CAMPAIGN).await;
-        one.until(CAMPAIGN, "rotated", |it| it.phase == PhaseName::Steady && number(it) >= 2).await;
+        first.until_true("it creates", || creates(&first, Service::Mobivate) == made).await;
+        one.until_phase(CAMPAIGN, PhaseName::Steady).await;
         let same = || other.held(CAMPAIGN) == one.held(CAMPAIGN);
         other.until_true("the other takes the key over", same).await;
         other.until_phase(CAMPAIGN, PhaseName::Steady).await;
