@@ -25,11 +25,19 @@ mod notices;
 mod operator;
 #[path = "e2e/regressions.rs"]
 mod regressions;
+#[path = "e2e/reload.rs"]
+mod reload;
 #[path = "e2e/rig.rs"]
 mod rig;
+#[path = "e2e/rights.rs"]
+mod rights;
 #[path = "e2e/rotation.rs"]
 mod rotation;
+#[path = "e2e/trouble.rs"]
+mod trouble;
 #[path = "e2e/two_daemons.rs"]
 mod two_daemons;
+#[path = "e2e/verbs.rs"]
+mod verbs;
 #[path = "e2e/watch.rs"]
 mod watch;

@@ -51,7 +51,8 @@ fn notice(id: &str, at: Timestamp) -> Notice {
     Notice {
         id: NoticeId::from(id),
         kind: NoticeKind::KeyExpiring,
-        key: name("billing"),
+        key: Some(name("billing")),
+        provider: None,
         severity: Severity::Warning,
         incident: "billing/expiring".to_owned(),
         status: NoticeStatus::Firing,

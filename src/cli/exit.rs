@@ -143,6 +143,7 @@ fn exit(kind: Kind) -> Exit {
         | Kind::Phase
         | Kind::Unadopted
         | Kind::OldKeyEnding
+        | Kind::Observing
         | Kind::NoPrevious
         | Kind::NoVersion
         | Kind::Managed

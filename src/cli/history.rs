@@ -103,7 +103,8 @@ fn notice(it: &NoticeRow) -> Row {
         Severity::Critical => Some(Tone::Bad),
     };
     let channels: Vec<_> = it.channels.iter().map(|it| format!("{} {}", it.channel, it.state)).collect();
-    let cells = [it.kind.code(), it.key.as_str(), &it.owner, &channels.join(", "), &it.summary];
+    let cells =
+        [it.kind.code(), it.key.as_ref().map_or("-", KeyName::as_str), &it.owner, &channels.join(", "), &it.summary];
     (tone, std::iter::once(absolute(it.at)).chain(cells.map(str::to_owned)).collect())
 }
 

@@ -2,12 +2,11 @@
 use super::exit::{Exit, Failure};
 use super::{Cli, demo};
 use crate::clock;
-use crate::config;
-use crate::config::settings::Settings;
+use crate::config::{self, Loaded};
 use crate::control::problem::{Fault, Problem};
 use crate::control::server::{BindError, Load, Server, reload};
 use crate::engine::handle::{Handle, Request};
-use crate::engine::{self, EngineTask, StartError};
+use crate::engine::{self, Begin, EngineTask, StartError};
 use crate::service::{self, Asked, STOP_WITHIN, Signals};
 use crate::store::{self, Site, Store, StoreError};
 use std::path::{Path, PathBuf};
@@ -20,22 +19,44 @@ pub(super) fn run(cli: &Cli) -> Result<Exit, Failure> {
     service::log(cli.verbose, directives.as_deref()).map_err(|it| Failure::new(Exit::Usage, it.to_string()))?;
     let path = cli.config.clone();
     let load: Load = Arc::new(move || load(&path));
-    let settings = load().map_err(|faults| Failure::from(Problem::config(faults)))?;
+    let begin = begin(&cli.config, &load)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|it| Failure::new(Exit::Internal, format!("no runtime: {it}")))?;
-    let ended = runtime.block_on(serve(settings, load));
+    let ended = runtime.block_on(serve(begin, load));
     // What still runs after a second TERM is not waited for: everything that counts is durable.
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(settings: Settings, load: Load) -> Result<Exit, Failure> {
+/// The config on disk; where that has faults, the last good one, if there is one.
+fn begin(path: &Path, load: &Load) -> Result<Begin, Failure> {
+    let faults = match load() {
+        Ok(loaded) => return Ok(Begin { loaded, rejected: None }),
+        Err(faults) => faults,
+    };
+    let problem = Problem::config(faults);
+    let kept = store::kept_config(&config::state_dir(path)).map(|it| config::load_text(&it));
+    match kept {
+        Some(Ok(loaded)) => {
+            let faults: Vec<_> = problem.faults.iter().map(ToString::to_string).collect();
+            tracing::error!(%problem, ?faults, "started with the last good config; no rotation begins");
+            Ok(Begin { loaded, rejected: Some(problem.with_first_fault()) })
+        }
+        Some(Err(why)) => {
+            tracing::error!(%why, "the last good config can't be used either");
+            Err(problem.into())
+        }
+        None => Err(problem.into()),
+    }
+}
+
+async fn serve(begin: Begin, load: Load) -> Result<Exit, Failure> {
     let mut signals = Signals::new()?;
-    let socket = settings.daemon.control_socket.clone();
-    let keys = settings.keys.len();
+    let socket = begin.loaded.settings.daemon.control_socket.clone();
+    let keys = begin.loaded.settings.keys.len();
     let stop = CancellationToken::new();
     let server = Server::bind(&socket).await?;
-    let (engine, mut worker) = start(settings, stop.clone()).await?;
+    let (engine, mut worker) = start(begin, stop.clone()).await?;
     let desk = tokio::spawn(server.serve(engine.clone(), load.clone(), stop.clone()));
     service::ready(&format!("{keys} keys"));
     tracing::info!(keys, socket = %socket.display(), "serving");
@@ -85,7 +106,7 @@ fn broken(ended: Result<Result<(), StoreError>, JoinError>) -> Failure {
 }
 
 async fn reload_and_tell(engine: Handle, load: Load) {
-    match reload(&engine, &load).await {
+    match reload(&engine, &load, false).await {
         Ok(()) => tracing::info!("the config on disk is in use"),
         Err(problem) => {
             let faults: Vec<_> = problem.faults.iter().map(ToString::to_string).collect();
@@ -109,22 +130,23 @@ impl From<BindError> for Failure {
 }
 
 /// Reads the config from disk. Its warnings are logged, its faults are the caller's.
-fn load(path: &Path) -> Result<Settings, Vec<Fault>> {
+fn load(path: &Path) -> Result<Loaded, Vec<Fault>> {
     let loaded = config::load(path).map_err(|it| it.faults.into_iter().map(Fault::from).collect::<Vec<_>>())?;
     for it in &loaded.warnings {
         tracing::warn!("{it}");
     }
-    Ok(loaded.settings)
+    Ok(loaded)
 }
 
 /// Opens the state, and starts the engine on it.
-async fn start(settings: Settings, stop: CancellationToken) -> Result<(Handle, EngineTask), Failure> {
+async fn start(begin: Begin, stop: CancellationToken) -> Result<(Handle, EngineTask), Failure> {
+    let settings = &begin.loaded.settings;
     let master = settings.daemon.master_key.resolve();
     let master = master.map_err(|it| Failure::new(Exit::Config, format!("daemon.master_key: {it}")))?;
     let machine = store::machine_id();
     let site = Site { dir: &settings.daemon.state_dir, machine: machine.as_deref(), reserve: settings.daemon.reserve };
     let opened = Store::open(site, &master, clock::now())?;
-    Ok(engine::start(settings, opened, stop).await?)
+    Ok(engine::start(begin, opened, stop).await?)
 }
 
 impl From<StoreError> for Failure {
@@ -162,7 +184,7 @@ async fn start_demo(config: PathBuf) -> anyhow::Result<demo::Running> {
     let loaded = config::load(&config).map_err(|it| anyhow::anyhow!("{it}"))?;
     let stop = CancellationToken::new();
     let server = Server::bind(&loaded.settings.daemon.control_socket).await?;
-    let (handle, worker) = start(loaded.settings, stop.clone()).await?;
+    let (handle, worker) = start(Begin { loaded, rejected: None }, stop.clone()).await?;
     let again: Load = Arc::new(move || load(&config));
     tokio::spawn(server.serve(handle.clone(), again, stop.clone()));
     let mut signals = Signals::new()?;

@@ -4,6 +4,7 @@ use super::fault::{At, Findings};
 use super::secrets::{self, Managed};
 use super::section::Section;
 use super::settings::Daemon;
+use super::source::Source;
 use super::words::Schedule;
 use super::written::{self, defaults};
 use crate::core::window::Window;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Spanned;
+use toml::de::DeTable;
 
 /// Reads `[daemon]`. `None` where it can't be read.
 pub(super) fn daemon(document: &Document<'_>, findings: &mut Findings) -> Option<Daemon> {
@@ -29,7 +31,7 @@ pub(super) fn daemon(document: &Document<'_>, findings: &mut Findings) -> Option
         let message = "nobody is told of the daemon's own trouble";
         findings.warning(section.at(), message, "name them: owners = [\"…\"]");
     }
-    let state_dir = path(section, written.state_dir, findings, || systemd("STATE_DIRECTORY", defaults::STATE_DIR));
+    let state_dir = path(section, written.state_dir, findings, usual_state_dir);
     let control_socket = path(section, written.control_socket, findings, || {
         systemd("RUNTIME_DIRECTORY", defaults::RUNTIME_DIR).join("control.sock")
     });
@@ -44,6 +46,7 @@ pub(super) fn daemon(document: &Document<'_>, findings: &mut Findings) -> Option
         owners: names(written.owners),
         operators: written.operators.into_iter().map(|it| it.0).collect(),
         timezone: written.timezone.map_or(Tz::UTC, |it| it.0),
+        max_removals: written.max_removals.map_or(defaults::MAX_REMOVALS, |it| it.0),
         history_for: written.history_for.map_or(defaults::HISTORY_FOR, |it| it.0),
         reserve: written.reserve.map_or(defaults::RESERVE, |it| it.0),
         sweep,
@@ -51,6 +54,21 @@ pub(super) fn daemon(document: &Document<'_>, findings: &mut Findings) -> Option
             .max_concurrent_rotations
             .map_or(defaults::MAX_CONCURRENT_ROTATIONS, Into::into),
     })
+}
+
+/// The `state_dir` of the first `[daemon]` in these files, however broken they are otherwise.
+pub(super) fn written_state_dir(sources: &[Source]) -> Option<PathBuf> {
+    sources.iter().find_map(|source| {
+        let (root, _) = DeTable::parse_recoverable(&source.text);
+        let daemon = root.get_ref().get("daemon")?.get_ref().as_table()?;
+        let path = daemon.get("state_dir")?.get_ref().as_str()?;
+        Some(PathBuf::from(path)).filter(|it| it.is_absolute())
+    })
+}
+
+/// Where the state lies where nobody says.
+pub(super) fn usual_state_dir() -> PathBuf {
+    systemd("STATE_DIRECTORY", defaults::STATE_DIR)
 }
 
 /// Reads `[windows.NAME]`. A window that can't be read is missing here, though its name is known.

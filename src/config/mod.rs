@@ -23,7 +23,7 @@ use document::Document;
 use fault::Findings;
 use keys::Parts;
 use settings::Settings;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A config without faults.
 #[derive(Clone, Debug)]
@@ -76,6 +76,11 @@ pub fn parse(sources: Vec<Source>) -> Result<Loaded, Faults> {
         Some(settings) if found.faults.is_empty() => Ok(Loaded { settings, warnings: found.warnings, sources }),
         _ => Err(found),
     }
+}
+
+/// Where the state lies by a config that may be broken: what of `[daemon]` can still be read, else where it usually does.
+pub fn state_dir(path: &Path) -> PathBuf {
+    source::read(path).ok().and_then(|it| daemon::written_state_dir(&it)).unwrap_or_else(daemon::usual_state_dir)
 }
 
 fn settings(document: &Document<'_>, findings: &mut Findings) -> Option<Settings> {

@@ -43,6 +43,8 @@ pub struct Daemon {
     pub operators: Vec<Operator>,
     /// The default time zone.
     pub timezone: Tz,
+    /// A reload that drops more keys than this is refused.
+    pub max_removals: Removals,
     /// How long the history is kept.
     pub history_for: Duration,
     /// What must stay free beside the state, in bytes.
@@ -51,6 +53,39 @@ pub struct Daemon {
     pub sweep: Cron,
     /// How many keys are worked on at once.
     pub max_concurrent_rotations: usize,
+}
+
+/// How many keys a reload may drop.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Removals {
+    /// So many.
+    Keys(usize),
+    /// This share of those that there are, in percent.
+    Share(f64),
+}
+
+/// A reload may always drop so many keys.
+pub const REMOVALS_ALWAYS: usize = 5;
+
+impl Removals {
+    /// How many of `keys` may be dropped.
+    pub fn of(self, keys: usize) -> usize {
+        let allowed = match self {
+            Self::Keys(keys) => keys,
+            // A share of a key is none.
+            Self::Share(percent) => (keys as f64 * percent / 100.0).floor() as usize,
+        };
+        allowed.max(REMOVALS_ALWAYS)
+    }
+}
+
+impl fmt::Display for Removals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keys(keys) => write!(f, "{keys}"),
+            Self::Share(percent) => write!(f, "\"{percent}%\""),
+        }
+    }
 }
 
 /// One of the `operators` of the machine. Whether there is such a user or group is looked up at each request.

@@ -20,8 +20,6 @@ const NOT_YET: [(&str, &[&str]); 4] = [
             "freezes",
             "group_within",
             "listen",
-            "max_removals",
-            "operators",
             "profile",
             "together",
         ],

@@ -1,5 +1,5 @@
 //! The values of a config that are more than text and numbers, each read so that its error says what to write.
-use super::settings;
+use super::settings::{self, Removals};
 use crate::core::policy::RotateBefore;
 use crate::humane::HumanDuration;
 use chrono::{TimeZone, Utc};
@@ -98,6 +98,33 @@ impl TryFrom<String> for Lead {
     }
 }
 
+/// How many keys a reload may drop: a number of them, or a share in percent.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "NumberOrText")]
+pub(super) struct Most(pub(super) Removals);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "neither a number of keys nor a share of them; write 20, or \"10%\"")]
+pub(super) enum NumberOrText {
+    Number(u32),
+    Text(String),
+}
+
+impl TryFrom<NumberOrText> for Most {
+    type Error = String;
+    fn try_from(it: NumberOrText) -> Result<Self, String> {
+        let text = match it {
+            NumberOrText::Number(keys) => return Ok(Self(Removals::Keys(keys as usize))),
+            NumberOrText::Text(text) => text,
+        };
+        let share = text.trim().strip_suffix('%').and_then(|it| it.trim().parse::<f64>().ok());
+        let share = share.filter(|it| (0.0..=100.0).contains(it));
+        share
+            .map(|it| Self(Removals::Share(it)))
+            .ok_or(format!("{text:?} is no share of the keys; write 0% to 100%, such as \"10%\", or a number of keys"))
+    }
+}
+
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
@@ -167,6 +194,18 @@ mod tests {
         assert_eq!(read("12.5 %"), RotateBefore::Share(12.5));
         for bad in ["0%", "100%", "-3%", "NaN%", "x%", "%", "0s", "1M", "5"] {
             assert!(error::<Lead>(bad).contains("write"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn as_many_keys_may_be_dropped_as_are_written_and_five_at_any_rate() {
+        let read = |text: &str| Most::try_from(NumberOrText::Text(text.to_owned()));
+        assert_eq!(read("10%").unwrap().0.of(100), 10);
+        assert_eq!(read("10 %").unwrap().0.of(59), 5);
+        assert_eq!(read("0%").unwrap().0.of(1000), 5);
+        assert_eq!(Most::try_from(NumberOrText::Number(30)).unwrap().0.of(40), 30);
+        for bad in ["", "10", "101%", "-1%", "x%", "NaN%"] {
+            assert!(read(bad).err().unwrap().contains("such as \"10%\""), "{bad}");
         }
     }
 

@@ -1,5 +1,5 @@
 //! The sections as they are written: what serde reads, before names are looked up and defaults are put in.
-use super::words::{Lead, Operator, Schedule, Size, Span, Zone};
+use super::words::{Lead, Most, Operator, Schedule, Size, Span, Zone};
 use crate::core::policy::{Initial, OnAmbiguous, OnDrift, OutsideWindow};
 use crate::humane::HumanDuration;
 use crate::secret::SecretRef;
@@ -20,6 +20,7 @@ pub(super) struct Daemon {
     #[serde(default)]
     pub(super) operators: Vec<Operator>,
     pub(super) timezone: Option<Zone>,
+    pub(super) max_removals: Option<Most>,
     pub(super) history_for: Option<Span>,
     pub(super) reserve: Option<Size>,
     pub(super) sweep: Option<Spanned<Schedule>>,
@@ -120,6 +121,7 @@ enum OnDriftWord {
 /// What holds where the config says nothing.
 pub(super) mod defaults {
     use super::{Initial, OnAmbiguous, OnDrift, OutsideWindow};
+    use crate::config::settings::Removals;
     use crate::core::policy::RotateBefore;
     use std::time::Duration;
 
@@ -127,6 +129,7 @@ pub(super) mod defaults {
     pub(in super::super) const STATE_DIR: &str = "/var/lib/rekeyd";
     /// Where the control socket lies, unless systemd names another place.
     pub(in super::super) const RUNTIME_DIR: &str = "/run/rekeyd";
+    pub(in super::super) const MAX_REMOVALS: Removals = Removals::Share(10.0);
     pub(in super::super) const HISTORY_FOR: Duration = days(400);
     /// In bytes.
     pub(in super::super) const RESERVE: u64 = 16 << 20;

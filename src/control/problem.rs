@@ -56,6 +56,8 @@ kinds! {
     NoVersion = "urn:rekeyd:problem:no-version", 409, "there is no version yet";
     /// The config no longer names the key.
     Unmanaged = "urn:rekeyd:problem:unmanaged", 409, "the config no longer names the key";
+    /// The state came from another machine.
+    Observing = "urn:rekeyd:problem:observing", 409, "the daemon only observes";
     /// The new config would do harm.
     ConfigRefused = "urn:rekeyd:problem:config-refused", 409, "the new config was refused";
     /// The body is too large.
@@ -150,6 +152,12 @@ impl Problem {
         Self { faults, ..Self::new(Kind::ConfigFaults, detail).remedy("rekeyd check") }
     }
 
+    /// What is the matter, with the first fault where there are some.
+    pub fn with_first_fault(&self) -> String {
+        let first = self.faults.first().map_or(String::new(), |it| format!(": {it}"));
+        format!("{}{first}", self.detail)
+    }
+
     /// What the engine refused, said of the key called `name`.
     pub fn refused(name: &str, refused: &Refused) -> Self {
         let detail = refused.to_string();
@@ -160,6 +168,8 @@ impl Problem {
             Refused::Command(why) => Self::command(name, why.clone()),
             Refused::Store(_) => Self::new(Kind::Store, detail).remedy("free space beside the state, then try again"),
             Refused::NoVersion(_) => Self::new(Kind::NoVersion, detail).remedy(format!("rekeyd adopt {name}")),
+            Refused::Observing => Self::new(Kind::Observing, format!("key {name}: {detail}"))
+                .remedy("where this is the machine to run on: rekeyd resume --all"),
             Refused::Config(_) => Self::new(Kind::ConfigRefused, detail).remedy("rekeyd check"),
         }
     }

@@ -123,6 +123,14 @@ pub enum ProviderWord {
     NotAsked,
 }
 
+/// `POST /v1/reload`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReloadRequest {
+    /// Take a config into use that drops more keys than `max_removals`.
+    pub allow_removals: bool,
+}
+
 /// `POST /v1/keys/{key}/rotate`.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -151,6 +159,40 @@ pub struct ResumeRequest {
     pub which: Which,
     /// Why, for the history.
     #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/pause`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseRequest {
+    /// Which keys, as for `POST /v1/resume`.
+    pub which: Which,
+    /// It ends by itself then; else by `resume` alone.
+    #[serde(default)]
+    pub until: Option<Time>,
+    /// Why, for the history.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/keys/{key}/pause`.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PauseKeyRequest {
+    /// It ends by itself then; else by `resume` alone.
+    pub until: Option<Time>,
+    /// Why, for the history.
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/keys/{key}/ack`.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AckRequest {
+    /// What could not be revoked from here was revoked by hand.
+    pub revoked: bool,
+    /// Why, for the history.
     pub reason: Option<String>,
 }
 

@@ -4,7 +4,7 @@ use super::problem::{Fault, Kind, MEDIA_TYPE, Problem};
 use super::rights::{Peer, Right};
 use super::verbs::{self, Caller};
 use super::{adopt, commands};
-use crate::config::settings::Settings;
+use crate::config::Loaded;
 use crate::core::record::Actor;
 use crate::engine::handle::{self, Handle};
 use crate::secret::SECRET_BYTES;
@@ -42,7 +42,7 @@ const SOCKET_MODE: u32 = 0o660;
 static RELOADING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Reads the config from disk: the whole of it, or all of its faults.
-pub type Load = Arc<dyn Fn() -> Result<Settings, Vec<Fault>> + Send + Sync>;
+pub type Load = Arc<dyn Fn() -> Result<Loaded, Vec<Fault>> + Send + Sync>;
 
 /// Why the socket could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -137,20 +137,20 @@ impl Server {
 ///
 /// # Errors
 /// The faults of the config, or why the engine refused it. The config in use stays.
-pub async fn reload(engine: &Handle, load: &Load) -> Result<(), Problem> {
+pub async fn reload(engine: &Handle, load: &Load, allow_removals: bool) -> Result<(), Problem> {
     let _one_at_a_time = RELOADING.lock().await;
     let load = load.clone();
     let loaded = tokio::task::spawn_blocking(move || load()).await;
     let loaded = loaded.map_err(|_| Problem::new(Kind::Internal, "reading the config failed"))?;
     match loaded {
-        Ok(settings) => {
-            let answer = ask(engine, |reply| handle::Request::Reload { settings: Box::new(settings), reply }).await?;
+        Ok(loaded) => {
+            let loaded = Box::new(loaded);
+            let answer = ask(engine, |reply| handle::Request::Reload { loaded, allow_removals, reply }).await?;
             answer.map_err(|it| Problem::refused("", &it))
         }
         Err(faults) => {
             let problem = Problem::config(faults);
-            let first = problem.faults.first().map_or(String::new(), |it| format!(": {it}"));
-            let rejected = handle::Request::ConfigRejected(format!("{}{first}", problem.detail));
+            let rejected = handle::Request::ConfigRejected(problem.with_first_fault());
             engine.requests.send(rejected).await.map_err(|_| Problem::from(handle::Stopped))?;
             Err(problem)
         }
@@ -191,12 +191,17 @@ fn router(desk: Desk) -> Router {
         .route("/v1/plan", get(verbs::plan))
         .route("/v1/history", get(verbs::history))
         .route("/v1/reload", post(verbs::reload))
-        .route("/v1/keys/{key}", get(verbs::key))
+        .route("/v1/keys/{key}", get(verbs::key).delete(commands::forget))
         .route("/v1/keys/{key}/history", get(verbs::key_history))
         .route("/v1/keys/{key}/secret", get(verbs::reveal).put(adopt::adopt))
         .route("/v1/keys/{key}/rotate", post(commands::rotate))
         .route("/v1/keys/{key}/resume", post(commands::resume))
         .route("/v1/keys/{key}/abandon", post(commands::abandon))
+        .route("/v1/keys/{key}/pause", post(commands::pause))
+        .route("/v1/keys/{key}/rollback", post(commands::rollback))
+        .route("/v1/keys/{key}/ack", post(commands::ack))
+        .route("/v1/keys/{key}/retire", post(commands::retire))
+        .route("/v1/pause", post(commands::pause_some))
         .route("/v1/resume", post(commands::resume_some))
         .fallback(async || Problem::new(Kind::NoSuchPath, "there is no such path; paths begin with /v1/status"))
         .method_not_allowed_fallback(async || Problem::new(Kind::Method, "this path does not know this method"))

@@ -1,7 +1,7 @@
 //! What each path of the control socket does. Reading is for everybody at the socket; the rest asks [`Desk::may`] first.
 use super::problem::{Kind, Problem};
 use super::protocol::{HistoryReport, KeyStatus, PlanReport, Status, Time};
-use super::requests::{DoneReport, Revealed, SecretText};
+use super::requests::{DoneReport, ReloadRequest, Revealed, SecretText};
 use super::rights::{Peer, Right};
 use super::server::{self, BODY_BYTES, Desk};
 use super::view;
@@ -91,9 +91,11 @@ pub(super) async fn reveal(
     Ok(([(header::CACHE_CONTROL, "no-store")], body))
 }
 
-pub(super) async fn reload(State(desk): State<Desk>, ConnectInfo(peer): Caller) -> Answer<DoneReport> {
+pub(super) async fn reload(State(desk): State<Desk>, ConnectInfo(peer): Caller, body: Body) -> Answer<DoneReport> {
     desk.may(peer, Right::Own, "reload").await?;
-    server::reload(&desk.engine, &desk.load).await?;
+    let body = body_of(body)?;
+    let ask: ReloadRequest = if body.is_empty() { ReloadRequest::default() } else { read(&body, "reload")? };
+    server::reload(&desk.engine, &desk.load, ask.allow_removals).await?;
     Ok(Json(DoneReport { message: "the config on disk is in use".to_owned(), attempt: None }))
 }
 

@@ -33,12 +33,12 @@ impl Pass<'_> {
 
     fn step(&mut self, facts: &Facts) {
         match self.record.phase.clone() {
-            Phase::Unadopted | Phase::Announce { .. } if self.is_held() => {}
+            Phase::Unadopted | Phase::Announce { .. } if self.begins_nothing(facts) => {}
             Phase::Unadopted => self.begin_initial(facts),
             Phase::Reobserve { since } => self.reobserve(facts, since),
             Phase::Steady => {
                 self.note_drift(facts);
-                if self.record.phase == Phase::Steady && !self.is_held() {
+                if self.record.phase == Phase::Steady && !self.begins_nothing(facts) {
                     self.begin_when_due();
                 }
             }
@@ -55,6 +55,12 @@ impl Pass<'_> {
             Phase::Cutover { since, delivered_at, again } => self.cut_over(facts, since, delivered_at, again),
             Phase::Halted { .. } => {}
         }
+    }
+
+    /// Whether an operator holds the key back, or the daemon itself has a reason to begin nothing.
+    fn begins_nothing(&mut self, facts: &Facts) -> bool {
+        self.blocked.clone_from(&facts.hold);
+        self.is_held() || facts.hold.is_some()
     }
 
     /// Whether a create of this rotation has, or may have, ended the old key already, or its outcome is still looked for:

@@ -19,6 +19,10 @@ pub struct Facts {
     pub preflight: Option<Preflight>,
     /// Whether the wall clock can be believed.
     pub clock_suspect: bool,
+    /// Why nothing may begin for any key now, if so: the daemon itself has a reason.
+    pub hold: Option<Blocked>,
+    /// The accounts whose provider was not asked with its login in this pass, and why: all their keys are held.
+    pub withheld: BTreeMap<AccountId, Blocked>,
 }
 
 /// Whether a create could be carried through now.
@@ -55,6 +59,8 @@ pub enum Blocked {
     Unmanaged,
     /// The config is broken; the last good one is in use and begins nothing.
     Config,
+    /// The state came from another machine: nothing is done but looking, until an operator says so.
+    Observing,
 }
 
 impl Blocked {
@@ -72,6 +78,7 @@ impl Blocked {
             Self::Window(_) => "window",
             Self::Unmanaged => "unmanaged",
             Self::Config => "config",
+            Self::Observing => "observing",
         }
     }
 }

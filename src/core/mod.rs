@@ -3,7 +3,9 @@
 //! Read in this order: the words ([`names`], [`time`]), the state ([`record`], [`account`]), what binds a decision
 //! ([`policy`], [`facts`]), what it comes to ([`plan`]), and then the decision itself: [`decide`](mod@decide) is the list
 //! of its steps, `pass` the state they share, `gate` what stands before a create, `advance` the transitions, `recover` the
-//! lost answers, `drift` somebody else's changes, `reobserve` a restored state, `deliver` the targets, `empty` those of a key out of service, `retire` the old keys, [`notices`] what is told. [`apply`](mod@apply) folds in what
+//! lost answers, `drift` somebody else's changes, `reobserve` a restored state, `deliver` the targets, `empty` those of a
+//! key out of service, `retire` the old keys, [`notices`] what is told, [`incidents`] what is told that belongs to no key,
+//! [`unmanaged`] keys that nobody looks after any more. [`apply`](mod@apply) folds in what
 //! came of an action, [`command`](mod@command) what an operator says.
 pub mod account;
 pub mod advance;
@@ -18,6 +20,7 @@ pub mod due;
 mod empty;
 pub mod facts;
 pub mod gate;
+pub mod incidents;
 pub mod names;
 pub mod notices;
 pub mod pass;
@@ -26,8 +29,9 @@ pub mod policy;
 pub mod record;
 mod recover;
 mod reobserve;
-mod retire;
+pub mod retire;
 pub mod rules;
 mod strangers;
 pub mod time;
+pub mod unmanaged;
 pub mod window;

@@ -49,7 +49,8 @@ impl Pass<'_> {
         let notice = Notice {
             id,
             kind: it.kind,
-            key: self.record.name.clone(),
+            key: Some(self.record.name.clone()),
+            provider: None,
             severity: it.severity,
             incident: NoticeId::of(&[&name, &incident, &begun]).to_string(),
             status: NoticeStatus::Firing,
@@ -106,7 +107,8 @@ impl Pass<'_> {
         self.notices.push(Notice {
             id,
             kind,
-            key: self.record.name.clone(),
+            key: Some(self.record.name.clone()),
+            provider: None,
             severity: Severity::Info,
             incident: NoticeId::of(&[&name, incident, &begun]).to_string(),
             status: NoticeStatus::Resolved,
@@ -413,7 +415,7 @@ impl Pass<'_> {
                 incident: Some("expiring".into()),
                 cause: "expired",
                 summary,
-                actions: vec![format!("rekeyd status {name}"), format!("rekeyd rotate --now {name}")],
+                actions: self.answers_to_expiry(),
                 about: Some(&current),
             });
         }
@@ -440,8 +442,17 @@ impl Pass<'_> {
         });
     }
 
+    fn answers_to_expiry(&self) -> Vec<String> {
+        let name = &self.record.name;
+        let look = format!("rekeyd status {name}");
+        if self.policy.issues_nothing() { vec![look] } else { vec![look, format!("rekeyd rotate --now {name}")] }
+    }
+
     /// Whether the key will not be replaced without a human, or is past its time.
     fn is_late(&self, current: &Version) -> bool {
+        if self.policy.issues_nothing() {
+            return true;
+        }
         let halted = matches!(self.record.phase, Phase::Halted { .. });
         let due = due::due_at(current, self.policy);
         let held = self.record.paused.as_ref().map(|it| it.until.unwrap_or(Timestamp::NEVER));

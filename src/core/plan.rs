@@ -40,7 +40,7 @@ pub struct Change {
     pub forgotten: bool,
 }
 
-/// A message to the owners of a key.
+/// A message to the owners of a key, of a provider, or of the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Notice {
@@ -48,8 +48,10 @@ pub struct Notice {
     pub id: NoticeId,
     /// What happened.
     pub kind: NoticeKind,
-    /// To which key.
-    pub key: KeyName,
+    /// To which key; none where it is about a provider or the daemon itself.
+    pub key: Option<KeyName>,
+    /// The provider section that it is about, where it is about no key.
+    pub provider: Option<String>,
     /// How much it matters.
     pub severity: Severity,
     /// The stable id of the cause, the same while it lasts and when it is resolved.
@@ -70,6 +72,14 @@ pub struct Notice {
     pub valid_to: Option<Timestamp>,
     /// What comes next.
     pub next: Option<Next>,
+}
+
+impl Notice {
+    /// What it is about, in a word: the key, else the provider section, else rekeyd itself.
+    pub fn subject(&self) -> &str {
+        let provider = self.provider.as_deref().unwrap_or("rekeyd");
+        self.key.as_ref().map_or(provider, KeyName::as_str)
+    }
 }
 
 /// What comes next for a key, and why.

@@ -218,6 +218,11 @@ impl Policy {
         }
     }
 
+    /// Whether no new key can ever be had by it, so that an expiry is always to be told.
+    pub fn issues_nothing(&self) -> bool {
+        self.creates_per_day == 0
+    }
+
     /// The policy by which a key is worked on: a rotation stays at the account that it began at, whatever the config
     /// says meanwhile.
     pub fn working(&self, record: &Record) -> Cow<'_, Self> {

@@ -449,6 +449,10 @@ pub struct Record {
     pub paused: Option<Pause>,
     /// Since when the key is taken out of service: its versions are revoked or reported, and its targets emptied.
     pub decommissioned: Option<Timestamp>,
+    /// Its owners as the config last named them.
+    pub owners: Vec<String>,
+    /// Since when the config no longer names it.
+    pub unmanaged_since: Option<Timestamp>,
     /// When the record was last changed.
     pub changed_at: Timestamp,
 }
@@ -487,6 +491,8 @@ impl Record {
             last_error: None,
             told: BTreeMap::new(),
             incidents: BTreeMap::new(),
+            owners: Vec::new(),
+            unmanaged_since: None,
             paused: None,
             decommissioned: None,
             changed_at: now,

@@ -5,7 +5,7 @@
 use super::account::Open;
 use super::backoff;
 use super::due;
-use super::facts::{Action, Facts, Found, Probe, Revoke, Revokee};
+use super::facts::{Action, Blocked, Facts, Found, Probe, Revoke, Revokee};
 use super::names::{Fingerprint, Token};
 use super::pass::Pass;
 use super::policy::{OnAmbiguous, OnCreate, Recover};
@@ -19,6 +19,9 @@ const MOST_LOST: u32 = 2;
 impl Pass<'_> {
     /// Looks for lost creates: adopts or revokes what is found, and reports what is not found for too long.
     pub(super) fn watch_open_tokens(&mut self, facts: &Facts) {
+        if facts.hold == Some(Blocked::Observing) {
+            return;
+        }
         for (token, open) in self.my_lost_tokens() {
             let Some(lost_at) = open.lost_at else { continue };
             let ends = lost_at.plus(self.policy.watch);

@@ -1,6 +1,6 @@
 //! After a restore the state may be older than the world: what the provider and the targets hold is read before anything is
 //! delivered, created or revoked.
-use super::facts::{Content, Facts};
+use super::facts::{Blocked, Content, Facts};
 use super::names::TargetId;
 use super::pass::Pass;
 use super::policy::{OnCreate, Reach, Recover};
@@ -10,6 +10,10 @@ use super::time::Timestamp;
 impl Pass<'_> {
     /// Reads the world, and goes on where it matches the record.
     pub(super) fn reobserve(&mut self, facts: &Facts, since: Timestamp) {
+        if facts.hold == Some(Blocked::Observing) {
+            self.blocked.clone_from(&facts.hold);
+            return;
+        }
         self.disown_old_tokens();
         let Some(current) = self.record.current.clone() else { return self.enter(Phase::Unadopted) };
         if facts.clock_suspect {

@@ -1,7 +1,7 @@
 //! Retiring old keys, beside whatever is being issued: a consumer that never reloads, or a revoke that is refused, never
 //! stops the next rotation.
 use super::backoff;
-use super::facts::{Action, Facts, Probe, Revoke, Revokee};
+use super::facts::{Action, Blocked, Facts, Probe, Revoke, Revokee};
 use super::notices::TELL_AFTER;
 use super::pass::Pass;
 use super::policy::{OnCreate, Recover};
@@ -11,7 +11,7 @@ use super::time::Timestamp;
 use super::window;
 
 /// Old keys whose overlap has passed, or that nobody ever held.
-pub(super) fn due(record: &Record, now: Timestamp) -> impl Iterator<Item = &Retired> {
+pub fn due(record: &Record, now: Timestamp) -> impl Iterator<Item = &Retired> {
     record.retired.iter().filter(move |it| {
         let waits = it.retry_at.is_some_and(|at| at > now);
         it.ended.is_none() && !waits && (it.after <= now || !it.version.delivered)
@@ -63,7 +63,8 @@ impl Pass<'_> {
 
     fn fate(&mut self, it: &Retired, facts: &Facts) -> Fate {
         let now = self.now;
-        if facts.clock_suspect && self.holds(Rule::Clock) {
+        let observing = facts.hold == Some(Blocked::Observing);
+        if observing || (facts.clock_suspect && self.holds(Rule::Clock)) {
             return Fate::Wait;
         }
         // An expiry that was only assumed proves nothing.
@@ -89,9 +90,15 @@ impl Pass<'_> {
             self.wake(it.retry_at.unwrap_or(now));
             return Fate::Wait;
         }
-        let can = self.capabilities(&it.version.account).is_some_and(|it| it.revokes_by_id);
-        if !can {
-            return Fate::Report("its provider has no call to revoke it");
+        match self.capabilities(&it.version.account) {
+            Some(it) if it.revokes_by_id => {}
+            Some(_) => return Fate::Report("its provider has no call to revoke it"),
+            None => return Fate::Report("the config no longer names a provider for its account"),
+        }
+        if let Some(why) = facts.withheld.get(&it.version.account) {
+            self.blocked.get_or_insert_with(|| why.clone());
+            self.poll(it.after);
+            return Fate::Wait;
         }
         match self.id_of(it, facts) {
             Some(id) => Fate::Revoke(id),
@@ -128,7 +135,9 @@ impl Pass<'_> {
                 confirms && self.record.held.get(it).is_some_and(|it| it.confirmed == Some(current.number))
             });
         // Without a probe that ever said yes, a passing `confirm` of every target is the proof.
-        let blind = !self.policy.provider.probes || current.first_alive.is_none();
+        // Since the config moved the key to another account, nobody is asked about the version that it has.
+        let elsewhere = current.account != self.policy.account;
+        let blind = !self.policy.provider.probes || current.first_alive.is_none() || elsewhere;
         if blind && confirmed {
             return None;
         }

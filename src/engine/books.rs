@@ -1,18 +1,21 @@
 //! The books: every record and account in memory, and the batch that becomes durable next. Nothing acts on what stands here
 //! before the batch that changed it is committed.
 use super::event::FoundSecrets;
+use super::post;
 use super::service::Service;
 use crate::config::settings::{Key, ProviderSection, Settings};
 use crate::core::account::Account;
 use crate::core::command::unmanaged;
+use crate::core::incidents::Incidents;
 use crate::core::names::{AccountId, Fingerprint, Incarnation, KeyName, TargetId, Token};
-use crate::core::plan::{Change, Notice};
+use crate::core::plan::Change;
 use crate::core::policy::{Capabilities, Policy};
 use crate::core::record::{Ended, Phase, Record, Version, VersionNo};
 use crate::core::time::Timestamp;
+use crate::core::unmanaged::strand;
 use crate::providers::CreateOptions;
 use crate::secret::Secret;
-use crate::store::{Batch, HistoryRow, OutboxRow, OutboxState, Store, StoreError};
+use crate::store::{Batch, HistoryRow, Store, StoreError};
 use crate::targets::{Parcel, Target};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,13 +32,15 @@ pub(super) struct Books {
     pub(super) accounts: BTreeMap<AccountId, Account>,
     /// Keys that the config no longer names, and whose rotation is under way.
     leaving: BTreeSet<KeyName>,
-    batch: Batch,
+    pub(super) batch: Batch,
     /// Creates that end with the batch: what they were answered need not be kept any longer.
     pub(super) ended: Vec<Token>,
     /// Grows with every reload: what was seen under another config is not decided on.
     pub(super) generation: u64,
+    /// What is wrong beside the keys, and was told.
+    pub(super) incidents: Incidents,
     /// Whether anything was entered since the last commit.
-    dirty: bool,
+    pub(super) dirty: bool,
 }
 
 impl Books {
@@ -44,30 +49,38 @@ impl Books {
         let accounts = store.accounts()?.into_iter().map(|it| (it.id.clone(), it)).collect();
         let (leaving, batch) = (BTreeSet::new(), Batch::default());
         let (ended, generation) = (Vec::new(), 0);
-        Ok(Self { store, settings, by, records, accounts, leaving, batch, ended, generation, dirty: false })
+        let incidents = post::incidents(&store)?;
+        let dirty = false;
+        Ok(Self { store, settings, by, records, accounts, leaving, batch, ended, generation, incidents, dirty })
     }
 
     /// Opens an account in the books for each key of the config that has none yet, and a record likewise.
     pub(super) fn enter_new_keys(&mut self, now: Timestamp) {
         let settings = Arc::clone(&self.settings);
         for (name, key) in &settings.keys {
-            match self.records.get_mut(name) {
-                None => {
-                    let Some(last_token) = self.spent_tokens(name) else { continue };
-                    let record = Record { last_token, ..Record::new(name.clone(), now) };
-                    self.put(record);
-                }
+            if let Some(record) = self.records.get(name) {
                 // Its old versions go on to their ends, but its targets are no longer to be emptied.
-                Some(record) if record.decommissioned.is_some() => {
+                let back = record.decommissioned.is_some() || record.unmanaged_since.is_some();
+                if back || record.owners != key.owners {
                     let mut record = record.clone();
-                    record.decommissioned = None;
-                    record.revision += 1;
+                    record.revision += u64::from(record.decommissioned.take().is_some());
+                    record.unmanaged_since = None;
+                    record.owners.clone_from(&key.owners);
                     self.put(record);
                 }
-                Some(_) => {}
+            } else {
+                let Some(last_token) = self.spent_tokens(name) else { continue };
+                let owners = key.owners.clone();
+                self.put(Record { last_token, owners, ..Record::new(name.clone(), now) });
             }
             self.account(&key.policy.account);
         }
+    }
+
+    /// The keys that the config no longer names, and that nobody has taken out of service.
+    pub(super) fn unmanaged(&self) -> Vec<KeyName> {
+        let left = |it: &&Record| it.decommissioned.is_none() && !self.settings.keys.contains_key(&it.name);
+        self.records.values().filter(left).map(|it| it.name.clone()).collect()
     }
 
     fn put(&mut self, record: Record) {
@@ -193,6 +206,16 @@ impl Books {
         self.generation += 1;
     }
 
+    /// Whether the config no longer names a key, which stays until its rotation has ended.
+    pub(super) fn is_leaving(&self, name: &KeyName) -> bool {
+        self.leaving.contains(name)
+    }
+
+    /// Keeps a config as the last good one.
+    pub(super) fn keep_config(&mut self, text: String) {
+        self.edit(|it| it.config = Some(text));
+    }
+
     fn is_rotating(&self, name: &KeyName) -> bool {
         self.records.get(name).is_some_and(|it| it.rotation.is_some())
     }
@@ -215,16 +238,40 @@ impl Books {
         }
     }
 
-    /// Keys that left the config while the daemon was down.
-    pub(super) fn rest_unmanaged(&mut self, now: Timestamp) {
-        let gone = self.records.keys().filter(|it| !self.settings.keys.contains_key(*it));
-        for name in gone.cloned().collect::<Vec<_>>() {
+    /// Keys that left the config while the daemon was down. Says how many.
+    pub(super) fn rest_unmanaged(&mut self, now: Timestamp) -> usize {
+        let names = self.unmanaged();
+        let is_new = |it: &&KeyName| self.records.get(it).is_some_and(|it| it.unmanaged_since.is_none());
+        let new = names.iter().filter(is_new).count();
+        for name in names {
             self.rest(&name, now);
+        }
+        new
+    }
+
+    /// Rotations at accounts that nobody speaks for any more, since the config was changed while the daemon was down.
+    pub(super) fn strand_rotations(&mut self, now: Timestamp) {
+        let settings = Arc::clone(&self.settings);
+        for (name, key) in &settings.keys {
+            if self.policy(name).is_some() {
+                continue;
+            }
+            let Some(record) = self.records.get(name).cloned() else { continue };
+            let Some(rotation) = &record.rotation else { continue };
+            let account = self.account(&rotation.account);
+            tracing::error!(key = %name, account = %account.id, "its rotation can't go on: no provider of that account");
+            let change = strand(&record, &account, &key.policy, now);
+            self.enter(change, &FoundSecrets::new());
         }
     }
 
     /// Nothing is done for the key any more: what is still out there is reported.
     fn rest(&mut self, name: &KeyName, now: Timestamp) {
+        if let Some(record) = self.records.get_mut(name).filter(|it| it.unmanaged_since.is_none()) {
+            record.unmanaged_since = Some(now);
+            self.batch.records.push(record.clone());
+            self.dirty = true;
+        }
         if self.records.get(name).is_some_and(|it| it.decommissioned.is_some()) {
             return;
         }
@@ -325,8 +372,9 @@ impl Books {
             let ended = account.open.keys().filter(|it| !change.account.open.contains_key(*it));
             self.ended.extend(ended.cloned());
         }
+        let owners = self.owners_of(&name);
         for notice in change.notices {
-            self.post(notice);
+            self.post(notice, &owners);
         }
         if let Some(rotation) = change.finished {
             self.batch.history.push(HistoryRow::Rotation { name: name.clone(), rotation });
@@ -340,29 +388,6 @@ impl Books {
         self.records.insert(name, change.record);
     }
 
-    /// Puts a notice into the outbox: a row for each channel of each owner that wants it.
-    pub(super) fn post(&mut self, notice: Notice) {
-        self.dirty = true;
-        let settings = Arc::clone(&self.settings);
-        let owners = settings.keys.get(&notice.key).map_or(&settings.daemon.owners, |it| &it.owners);
-        for owner in owners {
-            self.batch.history.push(HistoryRow::Notice { notice: notice.clone(), owner: owner.clone() });
-            let channels = settings.owners.get(owner).map(|it| &it.channels).into_iter().flatten();
-            for channel in channels.filter(|it| notice.severity >= it.min_severity) {
-                self.batch.outbox_put.push(OutboxRow {
-                    notice: notice.clone(),
-                    owner: owner.clone(),
-                    channel: channel.notifier.id(),
-                    attempts: 0,
-                    retry_at: notice.at,
-                    state: OutboxState::Pending,
-                    at: notice.at,
-                    why: None,
-                });
-            }
-        }
-    }
-
     pub(super) fn edit(&mut self, edit: impl FnOnce(&mut Batch)) {
         edit(&mut self.batch);
         self.dirty = true;
@@ -373,13 +398,16 @@ impl Books {
         self.batch.due.push((name.clone(), Some(at).filter(|it| *it < Timestamp::NEVER)));
     }
 
-    /// What is to be committed now; `None` where nothing changed.
-    pub(super) fn take_batch(&mut self, now: Timestamp) -> Option<Batch> {
+    /// What is to be committed now; `None` where nothing changed. A moment that can't be believed is not noted as that of
+    /// the last commit: a restart would believe it.
+    pub(super) fn take_batch(&mut self, now: Timestamp, believed: bool) -> Option<Batch> {
         if !std::mem::take(&mut self.dirty) {
             return None;
         }
         let mut batch = std::mem::take(&mut self.batch);
-        batch.meta.push((LAST_COMMIT.to_owned(), Some(now.0.to_be_bytes().to_vec())));
+        if believed {
+            batch.meta.push((LAST_COMMIT.to_owned(), Some(now.0.to_be_bytes().to_vec())));
+        }
         Some(batch)
     }
 }

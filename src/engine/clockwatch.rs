@@ -59,6 +59,11 @@ impl ClockWatch {
         self.suspect = !agrees;
     }
 
+    /// Somebody says that the wall clock is right. What providers said before counts no more.
+    pub(super) fn trust(&mut self, now: Timestamp) {
+        *self = Self { wall: now, boot: Boot::now(), suspect: false, heard: std::mem::take(&mut self.heard) };
+    }
+
     pub(super) fn is_suspect(&self) -> bool {
         self.suspect
     }

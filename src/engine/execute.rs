@@ -3,6 +3,7 @@ use super::event::{Acted, FoundSecrets, Trouble};
 use super::observe::found;
 use super::service::{Service, blocked_by};
 use crate::core::account::Account;
+use crate::core::apply::THROTTLED;
 use crate::core::facts::{Action, Blocked, Found, Outcome, Probe, RefusalKind, Revoke};
 use crate::core::names::{AccountId, KeyName, TargetId, Token};
 use crate::core::record::{Version, VersionNo};
@@ -66,10 +67,10 @@ pub async fn execute(task: Task, stop: &CancellationToken, clock: fn() -> Timest
 
 async fn perform(task: &Task, secrets: &mut FoundSecrets, trouble: &mut Trouble, clock: fn() -> Timestamp) -> Outcome {
     match &task.action {
-        Action::Create { token, valid_to } => create(task, token, *valid_to, secrets, trouble).await,
+        Action::Create { token, valid_to } => create(task, token, *valid_to, secrets, trouble, clock).await,
         Action::Deliver { target, .. } => deliver(task, target, clock).await,
         Action::Confirm { target, .. } => confirm(task, target).await,
-        Action::Revoke(it) => revoke(task, it, trouble).await,
+        Action::Revoke(it) => revoke(task, it, trouble, clock).await,
         Action::Empty { target } => empty(task, target).await,
     }
 }
@@ -80,6 +81,7 @@ async fn create(
     valid_to: Option<Timestamp>,
     secrets: &mut FoundSecrets,
     trouble: &mut Trouble,
+    clock: fn() -> Timestamp,
 ) -> Outcome {
     let Some(service) = &task.service else {
         return Outcome::NotSent("the config names no provider for this account any more".into());
@@ -91,7 +93,7 @@ async fn create(
     }
     let raw = match service.create(token, valid_to).await {
         Ok(raw) => raw,
-        Err(error) => return unanswered(error, trouble),
+        Err(error) => return unanswered(error, trouble, clock()),
     };
     *trouble = Trouble::Well;
     let kept = raw.clone();
@@ -103,7 +105,7 @@ async fn create(
     read_answer(service, &task.account, &raw, secrets).await
 }
 
-fn unanswered(error: CreateError, trouble: &mut Trouble) -> Outcome {
+fn unanswered(error: CreateError, trouble: &mut Trouble, now: Timestamp) -> Outcome {
     match error {
         CreateError::NotSent(why) => {
             *trouble = Trouble::Held(Blocked::Provider(why.clone()));
@@ -116,7 +118,7 @@ fn unanswered(error: CreateError, trouble: &mut Trouble) -> Outcome {
         CreateError::Refused(refusal) => {
             *trouble = match (refusal.why, refusal.retry_after) {
                 (RefusalKind::Login, _) => Trouble::Held(Blocked::Login),
-                (RefusalKind::Throttled, Some(at)) => Trouble::Held(Blocked::Throttled(at)),
+                (RefusalKind::Throttled, at) => Trouble::Held(Blocked::Throttled(at.unwrap_or(now.plus(THROTTLED)))),
                 _ => Trouble::Well,
             };
             Outcome::Refused(refusal)
@@ -212,7 +214,7 @@ fn gone(target: &TargetId) -> Outcome {
     Outcome::Failed(format!("{target} or the version for it is gone from the config or the state"))
 }
 
-async fn revoke(task: &Task, it: &Revoke, trouble: &mut Trouble) -> Outcome {
+async fn revoke(task: &Task, it: &Revoke, trouble: &mut Trouble, clock: fn() -> Timestamp) -> Outcome {
     let Some(service) = &task.service else {
         return Outcome::Failed("the config names no provider for this account any more".into());
     };
@@ -225,7 +227,7 @@ async fn revoke(task: &Task, it: &Revoke, trouble: &mut Trouble) -> Outcome {
             Outcome::Revoked
         }
         Err(error) => {
-            *trouble = Trouble::Held(blocked_by(&error));
+            *trouble = Trouble::Held(blocked_by(&error, clock()));
             Outcome::Failed(error.to_string())
         }
     }

@@ -1,5 +1,6 @@
 //! What the rest of the program sees of the engine: a channel of requests, each answered once.
 use super::adopt::{AdoptRefused, Adoption, Offer};
+use crate::config::Loaded;
 use crate::config::settings::Settings;
 use crate::core::account::Account;
 use crate::core::facts::Blocked;
@@ -92,8 +93,10 @@ pub enum Request {
     Sweep,
     /// Use this config from now on; already checked.
     Reload {
-        /// The new settings.
-        settings: Box<Settings>,
+        /// The new config.
+        loaded: Box<Loaded>,
+        /// Whether it may drop more keys than `max_removals`.
+        allow_removals: bool,
         /// Answered when it is in use.
         reply: oneshot::Sender<Result<(), Refused>>,
     },
@@ -159,6 +162,9 @@ pub enum Refused {
     /// There is no secret to show yet.
     #[error("key {0} has no version yet")]
     NoVersion(KeyName),
+    /// The state came from another machine.
+    #[error("the state came from another machine, and the daemon only observes")]
+    Observing,
     /// The config drops more keys than `max_removals` allows, or the like.
     #[error("{0}")]
     Config(String),
@@ -187,6 +193,8 @@ pub struct Snapshot {
     pub wake_at: BTreeMap<KeyName, Timestamp>,
     /// What each provider section said last: `None` is well, else why not and since when.
     pub provider_trouble: BTreeMap<AccountId, (Blocked, Timestamp)>,
+    /// Whether the state came from another machine, and nobody has said yet that this is the one to run on.
+    pub observing: bool,
     /// Notices on their way.
     pub outbox_pending: u64,
     /// Notices that were given up.

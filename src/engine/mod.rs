@@ -3,21 +3,28 @@
 //! ([`execute`](mod@execute)) → **record** (`core::apply`, commit). Effects run beside it and come back as events, and so
 //! do commands and reloads. A crash anywhere means: begin again with observe.
 pub mod adopt;
+mod answers;
 mod audit;
 mod books;
 mod clockwatch;
+mod doors;
 pub mod event;
 pub mod execute;
 pub mod handle;
 pub mod observe;
 mod outbox;
+mod post;
+mod reload;
 mod requests;
+mod resume;
 mod selection;
 pub mod service;
 mod start;
+mod trouble;
+mod unmanaged;
 mod wake;
 
-pub use start::{EngineTask, StartError, start};
+pub use start::{Begin, EngineTask, StartError, start};
 
 use crate::clock;
 use crate::core::apply::apply;
@@ -32,7 +39,8 @@ use crate::core::time::Timestamp;
 use crate::store::{Batch, OutboxId, Store, StoreError};
 use books::Books;
 use clockwatch::ClockWatch;
-use event::{Acted, Event, Trouble};
+use doors::{Asked, Doors};
+use event::{Acted, Event};
 use execute::{Task, execute};
 use futures_util::FutureExt;
 use observe::{Observed, Question, observe};
@@ -85,7 +93,7 @@ struct Engine {
     due: BTreeSet<(Timestamp, KeyName)>,
     wake_at: BTreeMap<KeyName, Timestamp>,
     blocked: BTreeMap<KeyName, Blocked>,
-    trouble: BTreeMap<AccountId, (Blocked, Timestamp)>,
+    doors: Doors,
     sending: BTreeSet<OutboxId>,
     /// Rows whose fate becomes durable with the batch; until then the state still shows them as pending.
     sent: Vec<OutboxId>,
@@ -98,6 +106,12 @@ struct Engine {
     started_at: Timestamp,
     config_loaded_at: Timestamp,
     config_rejected: Option<String>,
+    /// The config in use is the last good one, since that on disk was broken at the start: no rotation begins.
+    config_stale: bool,
+    /// The state came from another machine, and nobody has said yet that this is the one to run on.
+    observing: bool,
+    /// When the daemon last looked at itself.
+    looked_at: Timestamp,
     stopping: bool,
 }
 
@@ -149,6 +163,7 @@ impl Engine {
             self.handle(event);
         }
         self.begin_due();
+        self.look_at_itself(clock::now());
         self.begin_sending()?;
         self.commit().await
     }
@@ -164,16 +179,18 @@ impl Engine {
             Event::Sent(row, answer) => {
                 self.sent.push(row.id());
                 let row = outbox::after(*row, answer, clock::now(), self.clock.is_suspect());
+                self.note_letter(&row, clock::now());
                 self.books.edit(|it| it.outbox_put.push(row));
             }
         }
     }
 
-    /// Looks at every key of the config, and at those that are on their way out of service.
+    /// Looks at every key: of the config, on its way out of service, or left alone.
     fn sweep(&mut self) {
         self.prune();
         let mut names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
         names.extend(self.books.ending().cloned());
+        names.extend(self.books.unmanaged());
         for name in names {
             self.begin_pass(&name);
         }
@@ -218,12 +235,7 @@ impl Engine {
             work.again = true;
             return;
         }
-        let Some(question) = self.question(name) else {
-            if self.books.records.contains_key(name) {
-                self.blocked.insert(name.clone(), Blocked::Unmanaged);
-            }
-            return;
-        };
+        let Some(question) = self.question(name) else { return self.watch_unmanaged(name) };
         self.working.insert(name.clone(), Work { acting: 0, failed: false, moved: false, again: false });
         self.due_never(name);
         let delivering = matches!(question.record.phase, Phase::Deliver { .. } | Phase::Cutover { .. });
@@ -243,6 +255,7 @@ impl Engine {
     fn look_broke(&mut self, name: &KeyName) {
         tracing::error!(key = %name, "a look at the world broke down; please report this");
         self.working.remove(name);
+        self.leave_door(name, clock::now());
         self.due_at(name, clock::now().plus(LONGEST_SLEEP));
     }
 
@@ -250,8 +263,13 @@ impl Engine {
         let policy = self.books.policy(name)?;
         let record = self.books.records.get(name)?.clone();
         let account = self.books.account(&policy.account);
-        let look = look(&record, &account, &policy, clock::now());
+        let now = clock::now();
+        let look = look(&record, &account, &policy, now);
+        let withheld = self.withheld(&record, &account.id, &look, now);
         Some(Question {
+            asked_at: now,
+            hold: self.hold(),
+            withheld,
             service: self.books.service(name, &policy.account),
             parcels: self.books.parcels(name),
             targets: self.books.key(name).map(|it| it.targets).unwrap_or_default(),
@@ -271,11 +289,11 @@ impl Engine {
         let now = clock::now();
         let same_config = self.books.generation == observed.generation;
         let fresh = same_config && self.books.records.get(&name).is_some_and(|it| it.revision == observed.revision);
+        self.note_trouble(&observed.account, Asked::Read, &observed.trouble, now);
+        self.compare_clocks(&observed.account);
         let (Some(policy), true) = (self.books.policy(&name), fresh && !self.stopping) else {
             return self.end_pass(&name, true);
         };
-        self.note_trouble(&policy.account, &observed.trouble, now);
-        self.compare_clocks(&policy.account);
         let Some(before) = self.books.records.get(&name).cloned() else { return };
         let account = self.books.account(&policy.account);
         // The clock may have jumped since the look began, and `now` is read from it.
@@ -369,7 +387,8 @@ impl Engine {
     fn record(&mut self, acted: Acted) {
         let now = clock::now();
         let Acted { name, account, action, outcome, secrets, trouble, login } = acted;
-        self.note_trouble(&account, &trouble, now);
+        let asked = if matches!(action, Action::Create { .. }) { Asked::Create } else { Asked::Revoke };
+        self.note_trouble(&account, asked, &trouble, now);
         self.compare_clocks(&account);
         let failed = is_failure(&outcome);
         if failed {
@@ -392,6 +411,7 @@ impl Engine {
     /// The pass is over. The next one comes at once where something moved, and no later than it was asked for.
     fn end_pass(&mut self, name: &KeyName, again: bool) {
         let Some(work) = self.working.remove(name) else { return };
+        self.leave_door(name, clock::now());
         if work.again || again || (work.moved && !work.failed) {
             self.begin_pass(name);
         } else if work.moved {
@@ -416,30 +436,10 @@ impl Engine {
         }
     }
 
-    fn note_trouble(&mut self, account: &AccountId, trouble: &Trouble, now: Timestamp) {
-        match trouble {
-            Trouble::Unasked => {}
-            Trouble::Well => {
-                if let Some((_, since)) = self.trouble.remove(account) {
-                    tracing::info!(%account, %since, "the provider answers again");
-                }
-            }
-            Trouble::Held(why) => {
-                // Told once, not at every try.
-                if !self.trouble.contains_key(account) {
-                    tracing::warn!(%account, reason = why.code(), ?why, "the provider does not answer");
-                }
-                let since = self.trouble.get(account).map_or(now, |it| it.1);
-                self.trouble.insert(account.clone(), (why.clone(), since));
-            }
-        }
-    }
-
-    fn compare_clocks(&mut self, account: &AccountId) {
-        let dated = self.books.settings.account(account).and_then(|it| it.provider.dated());
-        if let Some(dated) = dated {
-            self.clock.compare(account, dated);
-        }
+    /// Why nothing begins for any key now, if so.
+    fn hold(&self) -> Option<Blocked> {
+        let stale = self.config_stale.then_some(Blocked::Config);
+        self.observing.then_some(Blocked::Observing).or(stale)
     }
 
     fn begin_sending(&mut self) -> Result<(), StoreError> {
@@ -459,7 +459,7 @@ impl Engine {
 
     /// Commit: what is in the books becomes durable; then what waited for that begins.
     async fn commit(&mut self) -> Result<(), StoreError> {
-        if let Some(batch) = self.books.take_batch(clock::now()) {
+        if let Some(batch) = self.books.take_batch(clock::now(), !self.clock.is_suspect()) {
             let told = !batch.outbox_put.is_empty();
             write(Arc::clone(&self.books.store), batch).await?;
             if told {

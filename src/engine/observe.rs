@@ -4,9 +4,10 @@ use super::service::Service;
 use crate::core::account::Account;
 use crate::core::decide::{Look, candidates};
 use crate::core::facts::{Blocked, Content, Facts, Found, Listed, Preflight};
-use crate::core::names::{KeyName, TargetId};
+use crate::core::names::{AccountId, KeyName, TargetId};
 use crate::core::policy::{Policy, Reach};
 use crate::core::record::{Record, VersionNo};
+use crate::core::time::Timestamp;
 use crate::providers::{CallError, Issued, token_in};
 use crate::store::Store;
 use crate::targets::{Parcel, Target};
@@ -34,6 +35,12 @@ pub struct Question {
     pub targets: Vec<Arc<dyn Target>>,
     /// Our versions with their secrets.
     pub parcels: Vec<Parcel>,
+    /// When it is asked.
+    pub asked_at: Timestamp,
+    /// Why nothing may begin for any key now, if so.
+    pub hold: Option<Blocked>,
+    /// The accounts whose provider is not to be asked with its login, and why.
+    pub withheld: BTreeMap<AccountId, Blocked>,
     /// Whether the wall clock can be believed.
     pub clock_suspect: bool,
     /// Under which config it is asked.
@@ -47,6 +54,8 @@ pub struct Question {
 pub struct Observed {
     /// Of which key.
     pub name: KeyName,
+    /// The account that was asked.
+    pub account: AccountId,
     /// The revision that it was asked for.
     pub revision: u64,
     /// Under which config it was asked.
@@ -61,23 +70,25 @@ pub struct Observed {
 
 /// Looks at what the question asks for.
 pub async fn observe(question: Question) -> Observed {
-    let mut facts = Facts { clock_suspect: question.clock_suspect, ..Facts::default() };
+    let (hold, withheld) = (question.hold.clone(), question.withheld.clone());
+    let mut facts = Facts { clock_suspect: question.clock_suspect, hold, withheld, ..Facts::default() };
+    let may_ask = !question.withheld.contains_key(&question.account.id);
     let mut secrets = FoundSecrets::new();
     let mut trouble = Trouble::Unasked;
     if question.look.targets {
         facts.targets = contents(&question.targets, &question.parcels).await;
     }
     if let Some(service) = &question.service {
-        if question.look.list {
+        if question.look.list && may_ask {
             let answer = service.list().await.map(|it| Listed {
                 truncated: it.truncated,
                 keys: it.keys.into_iter().map(|it| found(it, &mut secrets)).collect(),
             });
-            facts.listed = noted(answer, &mut trouble);
+            facts.listed = noted(answer, question.asked_at, &mut trouble);
         }
-        if question.look.read {
+        if question.look.read && may_ask {
             let answer = service.read().await.map(|it| found(it, &mut secrets));
-            facts.read = noted(answer, &mut trouble);
+            facts.read = noted(answer, question.asked_at, &mut trouble);
         }
         let issued_here =
             |it: &&Parcel| question.record.version(it.version).is_some_and(|it| it.account == service.account);
@@ -89,7 +100,7 @@ pub async fn observe(question: Question) -> Observed {
         facts.preflight = Some(preflight(&question, &trouble).await);
     }
     let (name, revision, generation) = (question.record.name, question.record.revision, question.generation);
-    Observed { name, revision, generation, facts, secrets, trouble }
+    Observed { name, account: question.account.id, revision, generation, facts, secrets, trouble }
 }
 
 /// What the targets hold.
@@ -120,7 +131,7 @@ pub fn found(issued: Issued, secrets: &mut FoundSecrets) -> Found {
     }
 }
 
-fn noted<T>(answer: Result<T, CallError>, trouble: &mut Trouble) -> Option<T> {
+fn noted<T>(answer: Result<T, CallError>, asked_at: Timestamp, trouble: &mut Trouble) -> Option<T> {
     match answer {
         Ok(it) => {
             if !matches!(trouble, Trouble::Held(_)) {
@@ -130,7 +141,7 @@ fn noted<T>(answer: Result<T, CallError>, trouble: &mut Trouble) -> Option<T> {
         }
         Err(error) => {
             tracing::debug!(%error, "the provider did not answer");
-            *trouble = Trouble::Held(super::service::blocked_by(&error));
+            *trouble = Trouble::Held(super::service::blocked_by(&error, asked_at));
             None
         }
     }
@@ -162,6 +173,9 @@ async fn probe_found(service: &Service, question: &Question, facts: &mut Facts, 
 async fn preflight(question: &Question, trouble: &Trouble) -> Preflight {
     if question.service.is_none() {
         return Preflight::Blocked(Blocked::Unmanaged);
+    }
+    if let Some(why) = question.withheld.get(&question.account.id) {
+        return Preflight::Blocked(why.clone());
     }
     if let Trouble::Held(why) = trouble {
         return Preflight::Blocked(why.clone());

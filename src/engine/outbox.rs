@@ -1,7 +1,6 @@
 //! Sends what the outbox holds, until the channel took it or its time is up.
 use super::event::Event;
 use crate::config::settings::Settings;
-use crate::core::names::KeyName;
 use crate::core::time::Timestamp;
 use crate::notifiers::{Message, Notifier, Sent};
 use crate::store::{OutboxRow, OutboxState};
@@ -25,7 +24,7 @@ pub(super) async fn send(row: OutboxRow, settings: Arc<Settings>, now: Timestamp
     let message = Message {
         id: row.notice.id.clone(),
         owner: row.owner.clone(),
-        provider: provider_of(&settings, &row.notice.key),
+        provider: provider_of(&settings, &row),
         notice: row.notice.clone(),
     };
     let answer = match channel(&settings, &row) {
@@ -47,22 +46,46 @@ pub(super) fn after(mut row: OutboxRow, answer: Sent, now: Timestamp, clock_susp
     row.at = now;
     match answer {
         Sent::Taken => {
-            tracing::info!(key = %row.notice.key, kind = row.notice.kind.code(), owner = row.owner, channel = row.channel, "told");
+            tracing::info!(
+                about = row.notice.subject(),
+                kind = row.notice.kind.code(),
+                owner = row.owner,
+                channel = row.channel,
+                "told"
+            );
             row.state = OutboxState::Sent;
             row.why = None;
         }
         Sent::Refused(why) => {
-            tracing::error!(key = %row.notice.key, owner = row.owner, channel = row.channel, why, "a notice was refused");
+            tracing::error!(
+                about = row.notice.subject(),
+                owner = row.owner,
+                channel = row.channel,
+                why,
+                "a notice was refused"
+            );
             row.state = OutboxState::Dead;
             row.why = Some(why);
         }
         Sent::Later { why, .. } if row.notice.at.plus(NOTICE_LIFETIME) <= now && !clock_suspect => {
-            tracing::error!(key = %row.notice.key, owner = row.owner, channel = row.channel, why, "a notice was given up");
+            tracing::error!(
+                about = row.notice.subject(),
+                owner = row.owner,
+                channel = row.channel,
+                why,
+                "a notice was given up"
+            );
             row.state = OutboxState::Dead;
             row.why = Some(why);
         }
         Sent::Later { why, retry_after } => {
-            tracing::warn!(key = %row.notice.key, owner = row.owner, channel = row.channel, why, "a notice waits");
+            tracing::warn!(
+                about = row.notice.subject(),
+                owner = row.owner,
+                channel = row.channel,
+                why,
+                "a notice waits"
+            );
             let doubled = FIRST_WAIT.saturating_mul(1_u32.checked_shl(row.attempts - 1).unwrap_or(u32::MAX));
             let wait = now.plus(doubled.min(LONGEST_WAIT));
             row.retry_at = retry_after.map_or(wait, |it| it.min(now.plus(LONGEST_WAIT)).max(wait));
@@ -77,6 +100,7 @@ fn channel(settings: &Settings, row: &OutboxRow) -> Option<Arc<dyn Notifier>> {
     channels.iter().map(|it| &it.notifier).find(|it| it.id() == row.channel).cloned()
 }
 
-fn provider_of(settings: &Settings, name: &KeyName) -> Option<String> {
-    settings.keys.get(name).map(|it| it.provider.clone())
+fn provider_of(settings: &Settings, row: &OutboxRow) -> Option<String> {
+    let named = row.notice.provider.clone();
+    named.or_else(|| row.notice.key.as_ref().and_then(|it| settings.keys.get(it)).map(|it| it.provider.clone()))
 }

@@ -3,13 +3,12 @@ use super::Engine;
 use super::adopt::{AdoptRefused, has_seen_all};
 use super::event::FoundSecrets;
 use super::handle::{By, CommandRow, Done, History, NoticeRow, ReadRow, Refused, Request, Snapshot, Which};
-use super::{audit, selection};
+use super::{answers, audit, selection};
 use crate::clock;
-use crate::config::settings::Settings;
 use crate::core::command::{command, retire};
 use crate::core::names::KeyName;
 use crate::core::plan::{Command, CommandRefused};
-use crate::core::record::{Actor, Phase, Record, VersionNo};
+use crate::core::record::{Actor, VersionNo};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use crate::store::{HistoryRow, OutboxState, Store, StoreError};
@@ -31,6 +30,9 @@ impl Engine {
                 self.reply(reply, done);
             }
             Request::Commands { which, command, by, reply } => {
+                if which == Which::All && *command == Command::Resume {
+                    self.resume_all(&by.actor);
+                }
                 let done = self.fold_commands(&which, &command, &by);
                 self.reply(reply, done);
             }
@@ -51,11 +53,11 @@ impl Engine {
                 });
             }
             Request::Sweep => self.sweep(),
-            Request::Reload { settings, reply } => {
-                let taken = self.reload(*settings);
+            Request::Reload { loaded, allow_removals, reply } => {
+                let taken = self.reload(*loaded, allow_removals);
                 self.reply(reply, taken);
             }
-            Request::ConfigRejected(why) => self.config_rejected = Some(why),
+            Request::ConfigRejected(why) => self.reject_config(why, clock::now()),
         }
     }
 
@@ -79,7 +81,8 @@ impl Engine {
             accounts: self.books.accounts.clone(),
             blocked: self.blocked.clone(),
             wake_at: self.wake_at.clone(),
-            provider_trouble: self.trouble.clone(),
+            provider_trouble: self.doors.troubles(),
+            observing: self.observing,
             outbox_pending: counts.pending,
             outbox_dead: counts.dead,
         }
@@ -102,6 +105,7 @@ impl Engine {
         secret: Option<Secret>,
         by: &By,
     ) -> Result<Done, Refused> {
+        self.check_observing(asked)?;
         let record = self.books.records.get(name).cloned().ok_or_else(|| Refused::NoSuchKey(name.clone()))?;
         let named = self.books.is_named(name);
         let at_end = matches!(asked, Command::Retire | Command::Forget);
@@ -125,9 +129,11 @@ impl Engine {
             asked => command(&record, &account, asked, &policy, now)?,
         };
         let attempt = change.record.rotation.as_ref().map(|it| it.attempt);
-        let still_halted = matches!(change.record.phase, Phase::Halted { .. });
+        let message = answers::message(asked, &record, &change.record, &policy);
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
         self.books.enter(change, &secrets);
+        // Whoever steps in may have put a login right.
+        self.doors.knock(now);
         let row = audit::row(name, asked, by, now);
         self.books.edit(|it| it.history.push(row));
         let actor = &by.actor;
@@ -141,7 +147,7 @@ impl Engine {
             _ => self.begin_pass(name),
         }
         let attempt = attempt.or(matches!(asked, Command::Rotate(_)).then_some(record.last_attempt + 1));
-        Ok(Done { message: said(asked, &record, still_halted), attempt })
+        Ok(Done { message, attempt })
     }
 
     fn reveal(&mut self, name: &KeyName, actor: &Actor) -> Result<(VersionNo, Secret), Refused> {
@@ -153,49 +159,6 @@ impl Engine {
         let (name, at, via) = (name.clone(), clock::now(), "reveal".to_owned());
         self.books.edit(|it| it.history.push(HistoryRow::Read { name, at, by, version, via }));
         Ok((version, secret))
-    }
-
-    fn reload(&mut self, settings: Settings) -> Result<(), Refused> {
-        if let Some(field) = self.books.settings.daemon.needs_restart(&settings.daemon) {
-            let why = format!("daemon.{field} takes effect at a start only: systemctl restart rekeyd");
-            return Err(Refused::Config(why));
-        }
-        self.books.reload(settings, clock::now());
-        self.config_loaded_at = clock::now();
-        self.config_rejected = None;
-        self.books.enter_new_keys(clock::now());
-        let gone: Vec<KeyName> = self.wake_at.keys().filter(|it| self.books.key(it).is_none()).cloned().collect();
-        for name in gone {
-            self.due_never(&name);
-        }
-        self.blocked.retain(|name, _| self.books.settings.keys.contains_key(name));
-        tracing::info!(keys = self.books.settings.keys.len(), "the new config is in use");
-        self.sweep();
-        Ok(())
-    }
-}
-
-/// What comes of a verb, in a sentence.
-fn said(asked: &Command, before: &Record, still_halted: bool) -> String {
-    match asked {
-        Command::Rotate(_) if before.rotation.is_some() => "a rotation is under way".to_owned(),
-        Command::Rotate(wish) if wish.now || wish.compromised => "the rotation begins now".to_owned(),
-        Command::Rotate(_) => "the rotation begins in the next window".to_owned(),
-        Command::Resume if still_halted => "the pause has ended; it is still halted: resume it once more".to_owned(),
-        Command::Resume => "it goes on".to_owned(),
-        Command::Abandon => "the new key is given up; the old one stays in use".to_owned(),
-        Command::Adopt(_) => "adopted".to_owned(),
-        Command::Pause(it) => match it.until {
-            Some(until) => format!("nothing is begun or revoked until {}", until.whole_second()),
-            None => "nothing is begun or revoked until it is resumed".to_owned(),
-        },
-        Command::Rollback => "the previous version is checked, then delivered again".to_owned(),
-        Command::Ack { revoked: true } => "the old versions are booked as revoked".to_owned(),
-        Command::Ack { revoked: false } => {
-            "what is firing is told again only when it becomes something else, or worse".to_owned()
-        }
-        Command::Retire => "its versions are revoked, or reported to its owners, and its targets emptied".to_owned(),
-        Command::Forget => "forgotten; what happened stays in the history".to_owned(),
     }
 }
 

@@ -1,4 +1,5 @@
 //! A provider together with what authorises its calls and what the key asks of it.
+use crate::core::apply::THROTTLED;
 use crate::core::facts::{Blocked, Probe, RefusalKind};
 use crate::core::names::{AccountId, Fingerprint, Token};
 use crate::core::time::Timestamp;
@@ -119,13 +120,13 @@ impl Service {
     }
 }
 
-/// What a failed call says of the provider.
-pub fn blocked_by(error: &CallError) -> Blocked {
+/// What a call that failed at `now` says of the provider.
+pub fn blocked_by(error: &CallError, now: Timestamp) -> Blocked {
     match error {
         CallError::Unreachable(why) => Blocked::Provider(why.clone()),
         CallError::Refused(it) => match (it.why, it.retry_after) {
             (RefusalKind::Login, _) => Blocked::Login,
-            (RefusalKind::Throttled, Some(at)) => Blocked::Throttled(at),
+            (RefusalKind::Throttled, at) => Blocked::Throttled(at.unwrap_or(now.plus(THROTTLED))),
             _ => Blocked::Provider(it.message.clone()),
         },
     }

@@ -1,12 +1,13 @@
 //! The start: what a crash or a restore left behind is folded in before the first pass. From there on it is the normal way.
 use super::books::{Books, LAST_COMMIT};
 use super::clockwatch::ClockWatch;
+use super::doors::Doors;
 use super::event::{Event, FoundSecrets};
 use super::execute::read_answer;
 use super::handle::{Handle, REQUESTS_WAITING};
 use super::{EVENTS_WAITING, Engine, wake};
 use crate::clock;
-use crate::config::settings::Settings;
+use crate::config::Loaded;
 use crate::core::apply::apply;
 use crate::core::command::{answer_without_books, restored};
 use crate::core::facts::{Action, Outcome};
@@ -32,6 +33,15 @@ pub enum StartError {
     Sweep(String),
 }
 
+/// What the engine starts with.
+#[derive(Debug)]
+pub struct Begin {
+    /// The config.
+    pub loaded: Loaded,
+    /// Why the one on disk is not used, where this is the last good one instead.
+    pub rejected: Option<String>,
+}
+
 /// The engine's task.
 pub type EngineTask = JoinHandle<Result<(), StoreError>>;
 
@@ -39,12 +49,9 @@ pub type EngineTask = JoinHandle<Result<(), StoreError>>;
 ///
 /// # Errors
 /// Where the state can't be read, or the sweep can't be scheduled.
-pub async fn start(
-    settings: Settings,
-    opened: Opened,
-    stop: CancellationToken,
-) -> Result<(Handle, EngineTask), StartError> {
+pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Result<(Handle, EngineTask), StartError> {
     let now = clock::now();
+    let (text, settings) = (begin.loaded.text(), begin.loaded.settings);
     let sweep = settings.daemon.sweep.pattern.to_string();
     let most = settings.daemon.max_concurrent_rotations.max(1);
     let store = Arc::new(opened.store);
@@ -63,7 +70,7 @@ pub async fn start(
         due: BTreeSet::new(),
         wake_at: BTreeMap::new(),
         blocked: BTreeMap::new(),
-        trouble: BTreeMap::new(),
+        doors: Doors::default(),
         sending: BTreeSet::new(),
         sent: Vec::new(),
         after_commit: Vec::new(),
@@ -72,15 +79,27 @@ pub async fn start(
         started_at: now,
         config_loaded_at: now,
         config_rejected: None,
+        config_stale: begin.rejected.is_some(),
+        observing: opened.new_machine,
+        looked_at: Timestamp(0),
         stopping: false,
     };
     engine.books.enter_new_keys(now);
     if opened.rolled_back || opened.new_machine {
-        engine.distrust(now);
+        engine.distrust(opened.rolled_back, now);
     }
     engine.fold_in_escrow(opened.rolled_back || opened.new_machine, now).await?;
     engine.give_up_in_flight(now);
-    engine.books.rest_unmanaged(now);
+    engine.books.strand_rotations(now);
+    let dropped = engine.books.rest_unmanaged(now);
+    engine.tell_of_removals(dropped, now);
+    match begin.rejected {
+        Some(why) => engine.reject_config(why, now),
+        None => {
+            engine.books.keep_config(text);
+            engine.accept_config(now);
+        }
+    }
     engine.commit().await?;
     let scheduler = wake::start(&sweep, events.clone()).await.map_err(|it| StartError::Sweep(it.to_string()))?;
     let (requests, mut asked) = mpsc::channel(REQUESTS_WAITING);
@@ -100,13 +119,11 @@ pub async fn start(
 
 impl Engine {
     /// The state may be older than the world: every key reads before it acts.
-    fn distrust(&mut self, now: Timestamp) {
+    /// On another machine it stays at that until an operator says so, see `resume_all`.
+    fn distrust(&mut self, rolled_back: bool, now: Timestamp) {
         tracing::warn!("the state was restored, rolled back or moved; every key is looked at before anything is done");
         self.reobserve_all(now);
-        self.books.edit(|it| {
-            it.answers_roll_back = true;
-            it.answers_new_machine = true;
-        });
+        self.books.edit(|it| it.answers_roll_back = rolled_back);
     }
 
     fn reobserve_all(&mut self, now: Timestamp) {

@@ -117,10 +117,10 @@ fn headers(message: &Message, owner: &str, domain: &str) -> Vec<(&'static str, S
         ("List-Id", format!("<{owner}.rekeyd.{domain}>")),
         ("X-Rekeyd-Notice", atom(message.id.as_str())),
         ("X-Rekeyd-Type", notice.kind.code().to_owned()),
-        ("X-Rekeyd-Key", notice.key.to_string()),
         ("X-Rekeyd-Severity", notice.severity.code().to_owned()),
         ("X-Rekeyd-Status", notice.status.code().to_owned()),
     ];
+    headers.extend(notice.key.as_ref().map(|it| ("X-Rekeyd-Key", it.to_string())));
     if notice.severity == Severity::Critical {
         headers.push(("Importance", "high".to_owned()));
     }

@@ -41,7 +41,7 @@ impl Letter {
             NoticeStatus::Firing => notice.severity.code(),
             NoticeStatus::Resolved => "resolved",
         };
-        let title = format!("{}: {}", notice.key, notice.kind.code().replace('.', " "));
+        let title = format!("{}: {}", notice.subject(), notice.kind.code().replace('.', " "));
         Self {
             urgency,
             subject: line(&format!("[{urgency}] {title}"), SUBJECT_CHARS),
@@ -97,7 +97,8 @@ fn commands(notice: &Notice) -> Vec<String> {
         return Vec::new();
     }
     if notice.actions.is_empty() && notice.severity > Severity::Info {
-        return vec![format!("rekeyd status {}", notice.key)];
+        let key = notice.key.as_ref().map(|it| format!(" {it}")).unwrap_or_default();
+        return vec![format!("rekeyd status{key}")];
     }
     notice.actions.iter().take(COMMANDS).map(|it| line(it, LINE_CHARS)).collect()
 }
@@ -114,7 +115,7 @@ fn next(next: &Next, timezone: Option<Tz>) -> String {
 fn facts(message: &Message, timezone: Option<Tz>) -> Vec<(&'static str, String)> {
     let notice = &message.notice;
     let found = [
-        ("Key", Some(notice.key.to_string())),
+        ("Key", notice.key.as_ref().map(ToString::to_string)),
         ("Provider", message.provider.clone()),
         ("Owner", Some(message.owner.clone())),
         ("Version", notice.version.map(|it| it.to_string())),
@@ -162,7 +163,8 @@ mod tests {
             notice: Notice {
                 id: NoticeId::of(&["7"]),
                 kind: NoticeKind::DeliveryFailed,
-                key: "billing-sms".parse().unwrap(),
+                key: Some("billing-sms".parse().unwrap()),
+                provider: None,
                 severity: Severity::Warning,
                 incident: "7".into(),
                 status: NoticeStatus::Firing,

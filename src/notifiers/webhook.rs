@@ -245,7 +245,7 @@ struct Body<'a> {
 
 #[derive(Serialize)]
 struct Data<'a> {
-    key: &'a str,
+    key: Option<&'a str>,
     provider: Option<&'a str>,
     owner: &'a str,
     severity: &'static str,
@@ -271,7 +271,7 @@ impl<'a> Body<'a> {
         let notice = &message.notice;
         let next = notice.next.as_ref();
         let data = Data {
-            key: notice.key.as_str(),
+            key: notice.key.as_ref().map(|it| it.as_str()),
             provider: message.provider.as_deref(),
             owner: &message.owner,
             severity: notice.severity.code(),

@@ -28,7 +28,9 @@ pub struct Batch {
     pub outbox_drop: Vec<OutboxId>,
     /// What happened.
     pub history: Vec<HistoryRow>,
-    /// Small things by name, such as the last good config; `None` forgets.
+    /// The config to keep as the last good one.
+    pub config: Option<String>,
+    /// Small things by name; `None` forgets.
     pub meta: Vec<(String, Option<Vec<u8>>)>,
     /// Whether something leaves the machine on the strength of this commit that must never be done twice (a token).
     /// A store that is rolled back to before such a commit is noticed at the next open.
@@ -151,11 +153,11 @@ pub enum HistoryRow {
 }
 
 impl HistoryRow {
-    /// Which key it is about.
-    pub fn name(&self) -> &KeyName {
+    /// Which key it is about, if one.
+    pub fn name(&self) -> Option<&KeyName> {
         match self {
-            Self::Rotation { name, .. } | Self::Read { name, .. } | Self::Command { name, .. } => name,
-            Self::Notice { notice, .. } => &notice.key,
+            Self::Rotation { name, .. } | Self::Read { name, .. } | Self::Command { name, .. } => Some(name),
+            Self::Notice { notice, .. } => notice.key.as_ref(),
         }
     }
 

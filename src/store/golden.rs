@@ -189,6 +189,8 @@ fn full_record() -> Record {
             reason: "provider_unreachable".to_owned(),
             message: "the provider can't be reached".to_owned(),
         }),
+        owners: vec!["payments".to_owned()],
+        unmanaged_since: Some(NOW),
         told: BTreeMap::from([(NoticeId::from("n1"), NOW)]),
         incidents: BTreeMap::from([("expiring".to_owned(), incident)]),
         paused: Some(paused),
@@ -249,6 +251,8 @@ fn history() -> Vec<HistoryRow> {
     };
     let mut rows: Vec<_> = ends.map(rotation).into();
     rows.push(HistoryRow::Notice { notice: notice(NoticeKind::KeyExpiring, 0), owner: "payments".to_owned() });
+    let own = Notice { key: None, provider: Some("sms".to_owned()), ..notice(NoticeKind::ProviderRefused, 1) };
+    rows.push(HistoryRow::Notice { notice: own, owner: "platform".to_owned() });
     rows.push(HistoryRow::Read {
         name: name(),
         at: NOW,
@@ -334,7 +338,8 @@ fn notice(kind: NoticeKind, number: usize) -> Notice {
     Notice {
         id: NoticeId::of(&["billing-sms", kind.code()]),
         kind,
-        key: name(),
+        key: Some(name()),
+        provider: None,
         severity: Severity::ALL[number % Severity::ALL.len()],
         incident: "billing-sms/expiring".to_owned(),
         status: NoticeStatus::ALL[number % NoticeStatus::ALL.len()],

@@ -6,6 +6,7 @@
 //!   lock                held by the one daemon that has the state open
 //!   sled/               the database
 //!   sequence            the number of the last commit that must never be forgotten; tells a roll-back
+//!   config              the last good config, for a start with a broken one
 //!   escrow/<token>      raw answers to creates whose meaning is not committed yet
 //!   reserve             room to be given up on a full disk
 //! ```
@@ -18,6 +19,7 @@ mod error;
 mod escrow;
 #[cfg(test)]
 mod golden;
+mod kept;
 mod lock;
 mod open;
 mod reserve;
@@ -29,6 +31,7 @@ mod writer;
 pub use batch::{Batch, HistoryRow, OutboxCounts, OutboxId, OutboxRow, OutboxState};
 pub use error::StoreError;
 pub use escrow::{ANSWERS_KEPT, Answer, BODY_BYTES, Escrow};
+pub use kept::kept_config;
 pub use open::{Opened, Site, machine_id};
 
 use crate::core::account::Account;
@@ -90,6 +93,11 @@ impl Store {
         draft.put(rows::SEQUENCE_ROW, &next.to_be_bytes())?;
         self.disk.apply(&draft.into_writes())?;
         *commits = next;
+        if let Some(text) = &batch.config
+            && let Err(error) = kept::write(&self.dir, text)
+        {
+            tracing::warn!(%error, "the config could not be kept; a start with a broken one goes back to an older one");
+        }
         if batch.sealing_point {
             sequence::write(&self.dir, next).map_err(|it| self.disk.poison(it.to_string()))?;
         }
@@ -204,7 +212,7 @@ impl Store {
         let to = [rows::HISTORY, &rows::time(until.unwrap_or(Timestamp::NEVER)), &[u8::MAX; 13]].concat();
         let read = self.disk.range(&from, Bound::Excluded(&to)).rev();
         let read = read.map(|row| self.decoded(row?).map(|(_, it): (_, HistoryRow)| it));
-        let wanted = read.filter(|row| row.as_ref().map_or(true, |it| name.is_none_or(|name| it.name() == name)));
+        let wanted = read.filter(|row| row.as_ref().map_or(true, |it| name.is_none_or(|name| it.name() == Some(name))));
         let mut rows: Vec<_> = wanted.take(HISTORY_ROWS).collect::<Result<_, _>>()?;
         rows.reverse();
         Ok(rows)

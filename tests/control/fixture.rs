@@ -1,6 +1,6 @@
 //! A small world at one moment: one key in each state that users care about.
 use async_trait::async_trait;
-use rekeyd::config::settings::{Daemon, Key, ProviderSection, Settings};
+use rekeyd::config::settings::{Daemon, Key, ProviderSection, Removals, Settings};
 use rekeyd::core::account::Account;
 use rekeyd::core::facts::Blocked;
 use rekeyd::core::names::{AccountId, Fingerprint, KeyName, TargetId};
@@ -85,6 +85,7 @@ pub(crate) fn empty() -> World {
         blocked: BTreeMap::new(),
         wake_at: BTreeMap::new(),
         provider_trouble: BTreeMap::new(),
+        observing: false,
         outbox_pending: 0,
         outbox_dead: 0,
     })
@@ -280,6 +281,7 @@ fn daemon() -> Daemon {
         owners: Vec::new(),
         operators: Vec::new(),
         timezone: chrono_tz::UTC,
+        max_removals: Removals::Share(10.0),
         history_for: 400 * DAY,
         reserve: 0,
         sweep: "*/5 * * * *".parse().unwrap(),

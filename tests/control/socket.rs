@@ -1,8 +1,9 @@
 //! The control socket over a real Unix socket, with an engine that answers from a fixture.
 use crate::fixture::*;
+use rekeyd::config::Loaded;
 use rekeyd::control::client::{Client, ClientError};
 use rekeyd::control::problem::{Fault, Kind};
-use rekeyd::control::requests::{AdoptRequest, ResumeRequest, RotateRequest, SecretText, VerbRequest};
+use rekeyd::control::requests::{AdoptRequest, ReloadRequest, ResumeRequest, RotateRequest, SecretText, VerbRequest};
 use rekeyd::control::server::{BindError, Load, Server};
 use rekeyd::core::names::KeyName;
 use rekeyd::core::plan::{Command, CommandRefused};
@@ -265,7 +266,9 @@ async fn a_revealed_secret_is_not_to_be_stored() {
 #[tokio::test]
 async fn a_config_with_faults_stays_out_of_use_and_every_fault_is_told() {
     let daemon = daemon(world(), Desk::default()).await;
-    let ClientError::Problem(problem) = daemon.client.reload().await.unwrap_err() else { panic!("no problem") };
+    let ClientError::Problem(problem) = daemon.client.reload(&ReloadRequest::default()).await.unwrap_err() else {
+        panic!("no problem")
+    };
     assert_eq!((problem.kind, problem.faults.as_slice()), (Kind::ConfigFaults, [fault()].as_slice()));
     let rejected = daemon.desk.rejected.lock().unwrap().clone();
     assert!(rejected[0].contains("a.toml:6:10: not a duration (write 14d)"), "{rejected:?}");
@@ -274,8 +277,13 @@ async fn a_config_with_faults_stays_out_of_use_and_every_fault_is_told() {
 #[tokio::test]
 async fn a_good_config_is_in_use_when_reload_answers() {
     let settings = (*world().settings).clone();
-    let daemon = daemon_with(world(), Desk::default(), Arc::new(move || Ok(settings.clone()))).await;
-    assert_eq!(daemon.client.reload().await.unwrap().message, "the config on disk is in use");
+    let daemon = daemon_with(
+        world(),
+        Desk::default(),
+        Arc::new(move || Ok(Loaded { settings: settings.clone(), warnings: Vec::new(), sources: Vec::new() })),
+    )
+    .await;
+    assert_eq!(daemon.client.reload(&ReloadRequest::default()).await.unwrap().message, "the config on disk is in use");
 }
 
 #[tokio::test]

@@ -57,7 +57,8 @@ fn history_is_as_the_committed_json_and_text() {
     let notice = Notice {
         id: NoticeId::from("1f"),
         kind: NoticeKind::RotationSucceeded,
-        key: name("billing-sms"),
+        key: Some(name("billing-sms")),
+        provider: None,
         severity: Severity::Info,
         incident: "rotation-7".to_owned(),
         status: NoticeStatus::Firing,

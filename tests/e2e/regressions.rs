@@ -205,13 +205,15 @@ async fn a_look_that_began_before_a_reload_is_not_decided_by_the_new_config() {
     assert_eq!(fs::read_to_string(&other).unwrap(), FOREIGN, "it was overwritten unseen");
 }
 
-/// A service that takes connections and says nothing, and how many it has.
+/// A service that breaks off the first connection, then takes others and says nothing, and how many it had. Until the first
+/// answer, of whatever kind, one key would ask for all.
 async fn mute_service() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let count = Arc::new(AtomicUsize::new(0));
     let counted = count.clone();
     tokio::spawn(async move {
+        drop(listener.accept().await.unwrap());
         let mut open = Vec::new();
         loop {
             open.push(listener.accept().await.unwrap());

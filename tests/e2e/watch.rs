@@ -68,6 +68,19 @@ impl Rig {
         self.notices().values().filter(|(_, it)| is_it(it) && it["data"]["status"] == "firing").count()
     }
 
+    /// The summaries of the notices of this type and status that belong to no key.
+    pub(crate) fn own_notices(&self, kind: &str, status: &str) -> Vec<String> {
+        let is_it = |it: &serde_json::Value| {
+            it["type"] == kind && it["data"]["key"].is_null() && it["data"]["status"] == status
+        };
+        let said = self.notices().into_values().filter(|(_, it)| is_it(it));
+        said.map(|(_, it)| it["data"]["summary"].as_str().unwrap().to_owned()).collect()
+    }
+
+    pub(crate) async fn until_own_notice(&self, kind: &str, status: &str) {
+        self.until_true(&format!("{kind} {status}"), || !self.own_notices(kind, status).is_empty()).await;
+    }
+
     pub(crate) async fn until_notice(&self, key: &str, kind: &str) {
         self.until_true(&format!("{kind} for {key}"), || self.told(key, kind) > 0).await;
     }

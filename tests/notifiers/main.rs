@@ -29,7 +29,8 @@ fn message() -> Message {
         notice: Notice {
             id: NoticeId::of(&["billing-sms", "7"]),
             kind: NoticeKind::RotationHalted,
-            key: "billing-sms".parse().unwrap(),
+            key: Some("billing-sms".parse().unwrap()),
+            provider: None,
             severity: Severity::Critical,
             incident: "billing-sms/halted/7".into(),
             status: NoticeStatus::Firing,

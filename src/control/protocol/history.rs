@@ -82,8 +82,8 @@ pub struct NoticeRow {
     /// What happened.
     #[serde(rename = "type")]
     pub kind: NoticeKind,
-    /// To which key.
-    pub key: KeyName,
+    /// To which key; null where it is about a provider or the daemon itself.
+    pub key: Option<KeyName>,
     /// How much it matters.
     pub severity: Severity,
     /// When it was decided.

@@ -8,7 +8,7 @@ pub use history::{ChannelRow, CommandRow, DeliveryRow, HistoryReport, NoticeRow,
 pub use plan::{PlanEntry, PlanReport, PlanWarning, WindowStatus};
 pub use status::{
     BlockedStatus, DaemonState, DaemonStatus, ErrorStatus, HaltedStatus, Health, KeyStatus, LastRotation, NextStep,
-    PhaseName, ProviderState, ProviderStatus, Status, VersionStatus,
+    PausedStatus, PhaseName, ProviderState, ProviderStatus, Status, VersionStatus,
 };
 
 use crate::core::time::Timestamp;

@@ -1,7 +1,7 @@
 //! How everything is now: the JSON of `status`.
 use super::Time;
 use crate::core::names::{Fingerprint, KeyName};
-use crate::core::record::{Expiry, RotationResult, VersionNo};
+use crate::core::record::{Actor, Expiry, RotationResult, VersionNo};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -111,8 +111,8 @@ pub struct KeyStatus {
     pub blocked: Option<BlockedStatus>,
     /// What went wrong last.
     pub last_error: Option<ErrorStatus>,
-    /// Always null: a key can't be paused yet.
-    pub paused: (),
+    /// Who holds it back, and until when.
+    pub paused: Option<PausedStatus>,
     /// Why it waits for a human.
     pub halted: Option<HaltedStatus>,
     /// The last rotation that ended.
@@ -232,6 +232,19 @@ pub struct ErrorStatus {
     pub reason: String,
     /// A sentence.
     pub message: String,
+}
+
+/// An operator holds a key back: nothing is begun or revoked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PausedStatus {
+    /// Since when.
+    pub since: Time,
+    /// Until when; null where only `resume` ends it.
+    pub until: Option<Time>,
+    /// The reason that was given.
+    pub reason_given: Option<String>,
+    /// Who.
+    pub actor: Option<Actor>,
 }
 
 /// Why a key waits for a human.

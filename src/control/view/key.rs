@@ -3,7 +3,7 @@ use super::Subject;
 use super::health::{choices, health};
 use super::next::next;
 use crate::control::protocol::{
-    BlockedStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation, PhaseName, VersionStatus,
+    BlockedStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation, PausedStatus, PhaseName, VersionStatus,
 };
 use crate::core::facts::Blocked;
 use crate::core::record::{LastError, Phase, Reason, Record, Retired, Rotation, Version};
@@ -15,7 +15,7 @@ pub(super) fn status(subject: &Subject<'_>) -> KeyStatus {
         name: subject.name.clone(),
         provider: subject.section.map(|it| it.name.clone()),
         kind: subject.section.map(|it| it.kind.to_owned()),
-        owners: subject.config.map(|it| it.owners.clone()).unwrap_or_default(),
+        owners: owners(subject),
         phase: phase_name(subject),
         health: health(subject),
         current: record.and_then(|it| it.current.as_ref()).map(version),
@@ -25,10 +25,16 @@ pub(super) fn status(subject: &Subject<'_>) -> KeyStatus {
         failures: record.map_or(0, |it| it.failures),
         blocked: subject.blocked.map(blocked),
         last_error: record.and_then(|it| it.last_error.as_ref()).map(last_error),
-        paused: (),
+        paused: paused(subject),
         halted: halted(subject),
         last_rotation: record.and_then(|it| it.last_rotation.as_ref()).map(last_rotation),
     }
+}
+
+/// Those whom the config names, or named last.
+fn owners(subject: &Subject<'_>) -> Vec<String> {
+    let last = subject.record.map(|it| &it.owners);
+    subject.config.map(|it| &it.owners).or(last).cloned().unwrap_or_default()
 }
 
 /// The phase as users know it: two of the core's are parts of one of theirs, and two of theirs are derived.
@@ -101,12 +107,26 @@ pub(super) fn blocked_message(why: &Blocked) -> String {
             None => "none of its windows opens again".into(),
         },
         Blocked::Unmanaged => "the config no longer names the key, or its provider".into(),
+        Blocked::Observing => {
+            "the state came from another machine; where this is the one to run on: rekeyd resume --all".into()
+        }
         Blocked::Config => "the config on disk is broken; the last good one is in use and begins nothing".into(),
     }
 }
 
 fn last_error(it: &LastError) -> ErrorStatus {
     ErrorStatus { at: it.at.into(), phase: it.phase.clone(), reason: it.reason.clone(), message: it.message.clone() }
+}
+
+fn paused(subject: &Subject<'_>) -> Option<PausedStatus> {
+    let record = subject.record.filter(|it| it.is_paused(subject.now))?;
+    let it = record.paused.as_ref()?;
+    Some(PausedStatus {
+        since: it.since.into(),
+        until: it.until.map(Into::into),
+        reason_given: it.reason.clone(),
+        actor: it.actor.clone(),
+    })
 }
 
 fn halted(subject: &Subject<'_>) -> Option<HaltedStatus> {

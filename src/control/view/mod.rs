@@ -98,7 +98,9 @@ fn daemon(snapshot: &Snapshot) -> DaemonStatus {
 
 fn daemon_state(snapshot: &Snapshot) -> DaemonState {
     let own = |it: &Blocked| matches!(it, Blocked::Clock | Blocked::Store(_) | Blocked::Config);
-    if snapshot.config_rejected.is_some() || snapshot.outbox_dead > 0 || snapshot.blocked.values().any(own) {
+    if snapshot.observing {
+        DaemonState::Observing
+    } else if snapshot.config_rejected.is_some() || snapshot.outbox_dead > 0 || snapshot.blocked.values().any(own) {
         DaemonState::Degraded
     } else if snapshot.records.values().any(|it| matches!(it.phase, Phase::Reobserve { .. })) {
         DaemonState::Observing

@@ -1,0 +1,231 @@
+//! Trouble that belongs to no key: a provider that refuses all keys of its account, and what is wrong with the daemon itself.
+//! Each is an incident, told once when it begins and once when it ends.
+use super::Engine;
+use super::doors::{Asked, News};
+use super::event::Trouble;
+use crate::config::settings::ProviderSection;
+use crate::core::decide::Look;
+use crate::core::facts::Blocked;
+use crate::core::incidents::Incident;
+use crate::core::names::{AccountId, KeyName};
+use crate::core::notices::TELL_AFTER;
+use crate::core::plan::{NoticeKind, Severity};
+use crate::core::record::Record;
+use crate::core::retire;
+use crate::core::time::Timestamp;
+use crate::store::{OutboxRow, OutboxState};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How often the daemon looks at itself.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A provider that refuses us is critical when one of its keys has less than this left.
+const CRITICAL_BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The cause of `config.rejected`.
+const CONFIG: &str = "config";
+/// The clock can't be believed.
+const CLOCK: &str = "clock";
+/// There is no room beside the state.
+const RESERVE: &str = "reserve";
+/// The state came from another machine.
+const MACHINE: &str = "machine";
+
+impl Engine {
+    /// Which accounts this look must leave alone: all their keys are held, or another one asks for them.
+    pub(super) fn withheld(
+        &mut self,
+        record: &Record,
+        account: &AccountId,
+        look: &Look,
+        now: Timestamp,
+    ) -> BTreeMap<AccountId, Blocked> {
+        let surely = look.list || look.read;
+        let perhaps = surely || look.preflight || retire::due(record, now).next().is_some();
+        let mut withheld = self.doors.shut(now);
+        if perhaps && let Err(why) = self.doors.admit(account, &record.name, surely, now) {
+            withheld.insert(account.clone(), why);
+        }
+        withheld
+    }
+
+    /// A pass is over: whoever waited for what it found out is next.
+    pub(super) fn leave_door(&mut self, name: &KeyName, now: Timestamp) {
+        for (next, at) in self.doors.leave(name, now) {
+            if at <= now { self.begin_pass(&next) } else { self.due_at(&next, at) }
+        }
+    }
+
+    /// What a call showed of the provider itself.
+    pub(super) fn note_trouble(&mut self, account: &AccountId, asked: Asked, trouble: &Trouble, now: Timestamp) {
+        match self.doors.note(account, asked, trouble, now) {
+            News::Nothing => self.note_no_trouble(account, asked, trouble, now),
+            News::Refused(tries, why) => {
+                // Logged once, not at every try.
+                if tries == 1 {
+                    tracing::warn!(%account, reason = why.code(), ?why, "the provider does not answer, or refuses");
+                }
+                self.tell_of_provider(account, tries, &why, now);
+            }
+            News::Opened(since) => {
+                tracing::info!(%account, %since, "the provider answers again");
+                self.end_of_provider(account, now);
+                for name in self.doors.waiting(account) {
+                    self.begin_pass(&name);
+                }
+            }
+        }
+    }
+
+    /// An incident that was open when the daemon ended is over with the first good answer.
+    fn note_no_trouble(&mut self, account: &AccountId, asked: Asked, trouble: &Trouble, now: Timestamp) {
+        if matches!(trouble, Trouble::Well) && asked != Asked::Revoke && !self.doors.is_shut(account) {
+            self.end_of_provider(account, now);
+        }
+    }
+
+    fn tell_of_provider(&mut self, account: &AccountId, tries: u32, why: &Blocked, now: Timestamp) {
+        let Some(section) = self.books.settings.account(account).cloned() else { return };
+        let name = &section.name;
+        let (kind, severity, summary) = match why {
+            Blocked::Login => {
+                let summary = format!(
+                    "{name} refuses our login; all its keys wait, and go on by themselves once it is put right"
+                );
+                (NoticeKind::ProviderRefused, self.severity_at(account, now), summary)
+            }
+            Blocked::Throttled(until) if tries >= TELL_AFTER => {
+                let summary =
+                    format!("{name} keeps asking us to slow down, now until {}; its keys wait", until.whole_second());
+                (NoticeKind::ProviderThrottled, Severity::Info, summary)
+            }
+            _ => return,
+        };
+        let actions = vec!["rekeyd status".to_owned()];
+        let owners = self.owners_of_provider(&section);
+        let incident = Incident { kind, provider: Some(name.clone()), severity, summary, actions, owners };
+        self.books.begin_incident(&cause(account, kind), incident, now);
+    }
+
+    fn end_of_provider(&mut self, account: &AccountId, now: Timestamp) {
+        self.books.end_incident(&cause(account, NoticeKind::ProviderRefused), "it accepts our login again", now);
+        self.books.end_incident(&cause(account, NoticeKind::ProviderThrottled), "it answers again", now);
+    }
+
+    /// Those whom the provider's sections name, else the owners of its keys.
+    fn owners_of_provider(&self, of: &ProviderSection) -> Vec<String> {
+        let settings = &self.books.settings;
+        let named = settings.providers.values().filter(|it| it.account == of.account).flat_map(|it| &it.owners);
+        let mut owners: BTreeSet<&String> = named.collect();
+        if owners.is_empty() {
+            let keys = settings.keys.values().filter(|it| it.policy.account == of.account);
+            owners.extend(keys.flat_map(|it| &it.owners));
+        }
+        owners.into_iter().cloned().collect()
+    }
+
+    fn severity_at(&self, account: &AccountId, now: Timestamp) -> Severity {
+        let current = self.books.records.values().filter_map(|it| it.current.as_ref());
+        let mut ends = current.filter(|it| it.account == *account).filter_map(|it| it.valid_to);
+        let ending = ends.any(|it| it > now && it.since(now) < CRITICAL_BEFORE);
+        if ending { Severity::Critical } else { Severity::Warning }
+    }
+
+    /// What a provider says of the time.
+    pub(super) fn compare_clocks(&mut self, account: &AccountId) {
+        let dated = self.books.settings.account(account).and_then(|it| it.provider.dated());
+        if let Some(dated) = dated {
+            self.clock.compare(account, dated);
+        }
+    }
+
+    /// A config on disk is not used: told until one is.
+    pub(super) fn reject_config(&mut self, why: String, now: Timestamp) {
+        let actions = vec!["rekeyd check".to_owned(), "rekeyd reload".to_owned()];
+        let summary = format!("{why}; the last good one stays in use");
+        self.begin_own(CONFIG, NoticeKind::ConfigRejected, Severity::Warning, summary, actions, now);
+        self.config_rejected = Some(why);
+    }
+
+    /// The config on disk is in use.
+    pub(super) fn accept_config(&mut self, now: Timestamp) {
+        self.config_rejected = None;
+        self.config_stale = false;
+        self.config_loaded_at = now;
+        self.books.end_incident(CONFIG, "the config on disk is in use", now);
+        for cause in self.books.incidents.open("provider:") {
+            let named = self.books.settings.providers.values().any(|it| cause.starts_with(&family(&it.account)));
+            if !named {
+                self.books.end_incident(&cause, "the config no longer names it", now);
+            }
+        }
+    }
+
+    /// Looks whether the daemon itself is well, and tells where it is not.
+    pub(super) fn look_at_itself(&mut self, now: Timestamp) {
+        if now < self.looked_at.plus(LOOK_EVERY) && now >= self.looked_at {
+            return;
+        }
+        self.looked_at = now;
+        let resume = vec!["rekeyd status".to_owned(), "rekeyd resume --all".to_owned()];
+        let what = "the wall clock can't be believed; nothing is created or revoked until a provider's clock agrees with \
+                    it, or somebody says so";
+        self.own(CLOCK, self.clock.is_suspect(), what, resume.clone(), "the clock is believed again", now);
+        let what = "the state came from another machine; keys are only looked at until somebody says that this is the \
+                    machine to run on";
+        self.own(MACHINE, self.observing, what, resume, "this machine is the one to run on", now);
+        let full = self.blocked.values().find_map(|it| match it {
+            Blocked::Store(why) => Some(why.clone()),
+            _ => None,
+        });
+        let what = format!("nothing is created: {}", full.clone().unwrap_or_default());
+        self.own(RESERVE, full.is_some(), &what, vec!["rekeyd status".to_owned()], "there is room again", now);
+    }
+
+    /// A channel gave a notice up, or took one: who looks after the daemon hears of the first.
+    pub(super) fn note_letter(&mut self, row: &OutboxRow, now: Timestamp) {
+        let cause = format!("channel:{}:{}", row.owner, row.channel);
+        match row.state {
+            OutboxState::Pending => {}
+            OutboxState::Sent => self.books.end_incident(&cause, "a notice was taken again", now),
+            OutboxState::Dead => {
+                let why = row.why.as_deref().unwrap_or("the channel did not take it");
+                let kind = row.notice.kind.code();
+                let (owner, channel) = (&row.owner, &row.channel);
+                let summary = format!("{owner} was not told of {kind} by {channel}: {why}");
+                let actions = vec!["rekeyd history".to_owned()];
+                self.begin_own(&cause, NoticeKind::DaemonDegraded, Severity::Warning, summary, actions, now);
+            }
+        }
+    }
+
+    fn own(&mut self, cause: &str, holds: bool, what: &str, actions: Vec<String>, over: &str, now: Timestamp) {
+        if holds {
+            self.begin_own(cause, NoticeKind::DaemonDegraded, Severity::Warning, what.to_owned(), actions, now);
+        } else {
+            self.books.end_incident(cause, over, now);
+        }
+    }
+
+    fn begin_own(
+        &mut self,
+        cause: &str,
+        kind: NoticeKind,
+        severity: Severity,
+        summary: String,
+        actions: Vec<String>,
+        now: Timestamp,
+    ) {
+        let owners = self.books.settings.daemon.owners.clone();
+        self.books.begin_incident(cause, Incident { kind, provider: None, severity, summary, actions, owners }, now);
+    }
+}
+
+/// All causes at one account begin so.
+fn family(account: &AccountId) -> String {
+    format!("provider:{account}:")
+}
+
+fn cause(account: &AccountId, kind: NoticeKind) -> String {
+    format!("{}{}", family(account), kind.code())
+}
