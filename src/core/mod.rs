@@ -3,7 +3,8 @@
 //! Read in this order: the words ([`names`], [`time`]), the state ([`record`], [`account`]), what binds a decision
 //! ([`policy`], [`facts`]), what it comes to ([`plan`]), and then the decision itself: [`decide`](mod@decide) is the list
 //! of its steps, `pass` the state they share, `gate` what stands before a create, `advance` the transitions, `recover` the
-//! lost answers, `drift` somebody else's changes, `reobserve` a restored state, `deliver` the targets, `empty` those of a
+//! lost answers, `drift` somebody else's changes, `reobserve` a restored state,
+//! `strangers` a second daemon, `deliver` the targets, `empty` those of a
 //! key out of service, `retire` the old keys, [`notices`] what is told, [`incidents`] what is told that belongs to no key,
 //! [`unmanaged`] keys that nobody looks after any more. [`apply`](mod@apply) folds in what
 //! came of an action, [`command`](mod@command) what an operator says.
