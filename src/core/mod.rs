@@ -34,3 +34,4 @@ pub mod rules;
 pub mod time;
 pub mod unmanaged;
 pub mod window;
+pub mod wish;
