@@ -13,6 +13,8 @@ mod creation;
 mod drift;
 #[path = "e2e/hooks.rs"]
 mod hooks;
+#[path = "e2e/incident.rs"]
+mod incident;
 #[path = "e2e/invoices.rs"]
 mod invoices;
 #[path = "e2e/limits.rs"]

@@ -36,3 +36,4 @@ mod strangers;
 pub mod time;
 pub mod unmanaged;
 pub mod window;
+pub mod wish;

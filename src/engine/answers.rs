@@ -19,11 +19,11 @@ pub(super) fn message(asked: &Command, before: &Record, after: &Record, policy: 
                 None => format!("nothing is begun or revoked until it is resumed{finishes}"),
             }
         }
-        Command::Rollback => "the previous version is checked, then delivered again and made current; the new one is \
-                              retired once nothing holds it"
-            .to_owned(),
+        Command::Rollback => rollback(before, after),
         Command::Ack { revoked: true } => "the old versions are booked as revoked".to_owned(),
-        Command::Ack { revoked: false } => "what is firing is told again only when it changes or gets worse".to_owned(),
+        Command::Ack { revoked: false } => {
+            "what is firing is told again only when it becomes something else, or worse".to_owned()
+        }
         Command::Retire => retire(after, policy),
         Command::Forget => "forgotten; what happened stays in the history".to_owned(),
     }
@@ -68,6 +68,12 @@ fn abandon(before: &Record, after: &Record, policy: &Policy) -> String {
         None => "the attempt is given up; what it may have created is looked for, then revoked or reported".to_owned(),
     };
     format!("{given_up}{stays}{}", next.unwrap_or_default())
+}
+
+fn rollback(before: &Record, after: &Record) -> String {
+    let number = |it: Option<&Version>| it.map_or("none".to_owned(), |it| it.number.to_string());
+    let (old, new) = (number(after.pending()), number(before.current.as_ref()));
+    format!("version {old} is checked, then delivered again and made current; version {new} is retired then")
 }
 
 fn retire(after: &Record, policy: &Policy) -> String {

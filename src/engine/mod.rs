@@ -173,21 +173,18 @@ impl Engine {
             Event::Request(request) => self.answer(request),
             Event::Sweep => self.sweep(),
             Event::Due => {}
+            Event::Reserve(scarce) => self.note_reserve(scarce, clock::now()),
             Event::Observed(observed) => self.decide(*observed),
             Event::LookBroke(name) => self.look_broke(&name),
             Event::Acted(acted) => self.record(*acted),
-            Event::Sent(row, answer) => {
-                self.sent.push(row.id());
-                let row = outbox::after(*row, answer, clock::now(), self.clock.is_suspect());
-                self.note_letter(&row, clock::now());
-                self.books.edit(|it| it.outbox_put.push(row));
-            }
+            Event::Sent(row, answer) => self.note_answer(*row, answer),
         }
     }
 
     /// Looks at every key: of the config, on its way out of service, or left alone.
     fn sweep(&mut self) {
         self.prune();
+        self.look_at_reserve();
         let mut names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
         names.extend(self.books.ending().cloned());
         names.extend(self.books.unmanaged());

@@ -2,7 +2,7 @@
 //! Each is an incident, told once when it begins and once when it ends.
 use super::Engine;
 use super::doors::{Asked, News};
-use super::event::Trouble;
+use super::event::{Event, Trouble};
 use crate::config::settings::ProviderSection;
 use crate::core::decide::Look;
 use crate::core::facts::Blocked;
@@ -15,6 +15,7 @@ use crate::core::retire;
 use crate::core::time::Timestamp;
 use crate::store::{OutboxRow, OutboxState};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often the daemon looks at itself.
@@ -153,9 +154,11 @@ impl Engine {
         self.config_stale = false;
         self.config_loaded_at = now;
         self.books.end_incident(CONFIG, "the config on disk is in use", now);
-        for cause in self.books.incidents.open("provider:") {
-            let named = self.books.settings.providers.values().any(|it| cause.starts_with(&family(&it.account)));
-            if !named {
+        let settings = Arc::clone(&self.books.settings);
+        let accounts = settings.providers.values().map(|it| family(&it.account));
+        let families: Vec<String> = accounts.chain(settings.owners.keys().map(|it| letters(it))).collect();
+        for cause in [self.books.incidents.open("provider:"), self.books.incidents.open("channel:")].concat() {
+            if !families.iter().any(|it| cause.starts_with(it)) {
                 self.books.end_incident(&cause, "the config no longer names it", now);
             }
         }
@@ -174,17 +177,26 @@ impl Engine {
         let what = "the state came from another machine; keys are only looked at until somebody says that this is the \
                     machine to run on";
         self.own(MACHINE, self.observing, what, resume, "this machine is the one to run on", now);
-        let full = self.blocked.values().find_map(|it| match it {
-            Blocked::Store(why) => Some(why.clone()),
-            _ => None,
+    }
+
+    /// Looks whether there is room beside the state. That may have to wait for the disk.
+    pub(super) fn look_at_reserve(&self) {
+        let (store, events) = (Arc::clone(&self.books.store), self.events.clone());
+        tokio::task::spawn_blocking(move || {
+            // Where the queue is full, the next sweep looks again.
+            let _ = events.try_send(Event::Reserve(store.reserve_ready().err()));
         });
-        let what = format!("nothing is created: {}", full.clone().unwrap_or_default());
-        self.own(RESERVE, full.is_some(), &what, vec!["rekeyd status".to_owned()], "there is room again", now);
+    }
+
+    /// Without room beside the state nothing is created.
+    pub(super) fn note_reserve(&mut self, scarce: Option<String>, now: Timestamp) {
+        let what = format!("nothing is created: {}", scarce.as_deref().unwrap_or_default());
+        self.own(RESERVE, scarce.is_some(), &what, vec!["rekeyd status".to_owned()], "there is room again", now);
     }
 
     /// A channel gave a notice up, or took one: who looks after the daemon hears of the first.
     pub(super) fn note_letter(&mut self, row: &OutboxRow, now: Timestamp) {
-        let cause = format!("channel:{}:{}", row.owner, row.channel);
+        let cause = format!("{}{}", letters(&row.owner), row.channel);
         match row.state {
             OutboxState::Pending => {}
             OutboxState::Sent => self.books.end_incident(&cause, "a notice was taken again", now),
@@ -224,6 +236,11 @@ impl Engine {
 /// All causes at one account begin so.
 fn family(account: &AccountId) -> String {
     format!("provider:{account}:")
+}
+
+/// All causes at the channels of one owner begin so.
+fn letters(owner: &str) -> String {
+    format!("channel:{owner}:")
 }
 
 fn cause(account: &AccountId, kind: NoticeKind) -> String {

@@ -143,7 +143,8 @@ impl Sim {
         }
         let told = self.agents[agent].notices.iter().chain(&change.notices);
         let expiry = [NoticeKind::KeyExpired, NoticeKind::KeyExpiring, NoticeKind::RotationHalted];
-        let mut about = told.filter(|it| it.key == change.record.name && it.version == Some(current.number));
+        let name = Some(&change.record.name);
+        let mut about = told.filter(|it| it.key.as_ref() == name && it.version == Some(current.number));
         if !about.any(|it| expiry.contains(&it.kind)) {
             self.broken(Rule::Untold, || format!("key {key} version {} expired, and nobody was told", current.number));
         }
@@ -290,8 +291,10 @@ impl Sim {
             .target(target)
             .is_some_and(|it| it.reach == Reach::Push { readable: true });
         if let Some(edited_at) = place.edited_at.filter(|it| readable && !ours && *it < flight.seen_at) {
-            // The look before the decision showed it: only a key that is being issued may replace it.
-            let issuing = matches!(record.phase, Phase::Deliver { .. } | Phase::Cutover { .. });
+            // The look before the decision showed it: only a key that is being issued may replace it. A delivery that
+            // was begun is ended: whether the edit came before its write or after it, nobody can tell.
+            let begun = place.unfinished == Some(version);
+            let issuing = begun || matches!(record.phase, Phase::Deliver { .. } | Phase::Cutover { .. });
             if obtained < edited_at && !issuing {
                 self.broken(Rule::Foreign, || {
                     format!("{target} held a key that is not ours; version {version} is older")
