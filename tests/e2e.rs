@@ -45,6 +45,8 @@ mod rights;
 mod rotation;
 #[path = "e2e/trouble.rs"]
 mod trouble;
+#[path = "e2e/two_daemons.rs"]
+mod two_daemons;
 #[path = "e2e/verbs.rs"]
 mod verbs;
 #[path = "e2e/watch.rs"]

@@ -43,6 +43,18 @@ async fn the_list_shows_the_keys_with_a_token_and_says_when_it_may_be_cut() {
     }
 }
 
+/// A key that is to be adopted may be anybody's: all keys are shown then, and none is asked for by itself.
+#[tokio::test]
+async fn the_inventory_shows_the_keys_of_others_too() {
+    let body = std::fs::read_to_string(fixtures().join("infobip/list.answer")).unwrap();
+    let server = Server::start([answer("200 OK", "", &body.replace("{token}", &token().to_string()))]);
+    let world = World::new("infobip", &server.base_url());
+    let all = world.provider.inventory(&Auth::default()).await.unwrap();
+    assert!(all.keys.iter().any(|it| it.name.as_deref().is_some_and(|it| token_in(it).is_none())), "{all:?}");
+    let listed = body.matches("\"publicApiKey\"").count();
+    assert_eq!(all.keys.len(), listed);
+}
+
 #[tokio::test]
 async fn a_revoke_ends_when_the_key_is_shown_disabled_or_gone() {
     let enabled = std::fs::read_to_string(fixtures().join("infobip/revoke.answer")).unwrap();

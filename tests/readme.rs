@@ -2,6 +2,8 @@
 //! and ignored tests are those that there are.
 // A helper of a test may fail it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+use clap::Parser;
+use rekeyd::cli::Cli;
 use rekeyd::config::{self, Source};
 use std::collections::BTreeSet;
 use std::fs;
@@ -52,6 +54,35 @@ fn the_test_command_is_the_one_that_ci_runs() {
         let called = command.replace("cargo run", "cargo run --locked");
         assert!(ci.lines().any(|it| it == called), ".ci/run lacks {called}");
     }
+}
+
+/// What stands in the documents for an operator to type: each line is one that the command line takes.
+#[test]
+fn every_command_of_the_documents_is_understood() {
+    let operating = include_str!("../docs/operating.md");
+    let mut seen = 0;
+    for document in [README, operating] {
+        // What stands between two fences is a block: every second part.
+        let lines = document.split("```").skip(1).step_by(2).flat_map(str::lines);
+        let lines = lines.map(|it| it.trim_start_matches("sudo -u rekeyd ")).filter(|it| it.starts_with("rekeyd "));
+        for line in lines {
+            let words = words(line.split(['#', '<', '>', '|']).next().unwrap());
+            let parsed = Cli::try_parse_from(&words);
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "{seen} commands");
+}
+
+/// The words of a line, as a shell parts them where it has no more than double quotes.
+fn words(line: &str) -> Vec<String> {
+    let parts = line.split('"').enumerate();
+    let words = parts.flat_map(|(n, part)| match n % 2 {
+        0 => part.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
+        _ => vec![part.to_owned()],
+    });
+    words.collect()
 }
 
 #[test]

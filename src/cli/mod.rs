@@ -76,7 +76,7 @@ pub enum Command {
     Status(status::Args),
     /// Show what happened: rotations, who asked for what, notices, and who read a secret
     History(history::Args),
-    /// Take over a key that is in use; the key itself on stdin
+    /// Take over a key that is in use: the key itself on stdin, or as its targets hold it
     Adopt(adopt::Args),
     /// Rotate keys in their next window, or now; a key that is replaced by hand takes the new one on stdin
     Rotate(rotate::Args),

@@ -225,7 +225,8 @@ impl Pass<'_> {
                     return self.poll(self.record.changed_at);
                 }
                 Some(_) => {
-                    let why = "it holds something already; run `rekeyd adopt` with the key in use".to_owned();
+                    let why =
+                        "it holds something already; run `rekeyd adopt` to take that over, or remove it".to_owned();
                     self.blocked = Some(Blocked::Target(target.id.clone(), why));
                     return;
                 }

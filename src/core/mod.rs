@@ -3,9 +3,10 @@
 //! Read in this order: the words ([`names`], [`time`]), the state ([`record`], [`account`]), what binds a decision
 //! ([`policy`], [`facts`]), what it comes to ([`plan`]), and then the decision itself: [`decide`](mod@decide) is the list
 //! of its steps, `pass` the state they share, `gate` what stands before a create, [`calendar`] when something may begin, `advance` the
-//! transitions, `recover` the lost answers, `drift` somebody else's changes, [`by_hand`] the keys that only a human can replace,
-//! `reobserve` a restored state, `deliver` the targets, `empty` those of a key out of service, `retire` the old keys, [`notices`] what is told,
-//! [`incidents`] what is told that belongs to no key, [`unmanaged`] keys that nobody looks after any more. [`apply`](mod@apply) folds in what
+//! transitions, `recover` the lost answers, `drift` somebody else's changes, `strangers` a second daemon, [`by_hand`] the keys that
+//! only a human can replace, `reobserve` a restored state, `deliver` the targets, `empty` those of a key out of service, `retire` the old
+//! keys, [`notices`] what is told, [`incidents`] what is told that belongs to no key, [`unmanaged`] keys that nobody looks after any
+//! more. [`apply`](mod@apply) folds in what
 //! came of an action, [`command`](mod@command) what an operator says.
 pub mod account;
 pub mod advance;

@@ -20,6 +20,8 @@ pub enum Event {
     Sweep,
     /// A stored time has come, or something changed that the due index must be asked about.
     Due,
+    /// The room beside the state was looked at: why it is not there, if so.
+    Reserve(Option<String>),
     /// A look at the world has come back.
     Observed(Box<Observed>),
     /// A look at the world broke down: a fault of ours, which must not wedge the key.

@@ -38,7 +38,7 @@ use crate::core::pass::phase_name;
 use crate::core::plan::Plan;
 use crate::core::record::Phase;
 use crate::core::time::Timestamp;
-use crate::store::{Batch, OutboxId, OutboxState, Store, StoreError};
+use crate::store::{Batch, OutboxId, Store, StoreError};
 use books::Books;
 use clockwatch::ClockWatch;
 use doors::{Asked, Doors};
@@ -176,16 +176,11 @@ impl Engine {
             Event::Request(request) => self.answer(request),
             Event::Sweep => self.sweep(),
             Event::Due => {}
+            Event::Reserve(scarce) => self.note_reserve(scarce, clock::now()),
             Event::Observed(observed) => self.decide(*observed),
             Event::LookBroke(name) => self.look_broke(&name),
             Event::Acted(acted) => self.record(*acted),
-            Event::Sent(row, answer) => {
-                self.sent.push(row.id());
-                let row = outbox::after(*row, answer.clone(), clock::now(), self.clock.is_suspect());
-                self.books.meters.sent(&row.channel, &answer, row.state == OutboxState::Dead);
-                self.note_letter(&row, clock::now());
-                self.books.edit(|it| it.outbox_put.push(row));
-            }
+            Event::Sent(row, answer) => self.note_answer(*row, answer),
         }
     }
 
@@ -193,6 +188,7 @@ impl Engine {
     fn sweep(&mut self) {
         self.swept_at = clock::now();
         self.prune();
+        self.look_at_reserve();
         let mut names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
         names.extend(self.books.ending().cloned());
         names.extend(self.books.unmanaged());

@@ -1,5 +1,7 @@
 //! Sends what the outbox holds, until the channel took it or its time is up.
+use super::Engine;
 use super::event::Event;
+use crate::clock;
 use crate::config::settings::Settings;
 use crate::core::time::Timestamp;
 use crate::notifiers::{Message, Notifier, Sent};
@@ -18,6 +20,17 @@ pub(super) const NOTICE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 6
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// The longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+
+impl Engine {
+    /// A notifier has answered: what becomes of the row is durable before the row is taken up again.
+    pub(super) fn note_answer(&mut self, row: OutboxRow, answer: Sent) {
+        self.sent.push(row.id());
+        let row = after(row, answer.clone(), clock::now(), self.clock.is_suspect());
+        self.books.meters.sent(&row.channel, &answer, row.state == OutboxState::Dead);
+        self.note_letter(&row, clock::now());
+        self.books.edit(|it| it.outbox_put.push(row));
+    }
+}
 
 /// Tries once to send a row, and reports back.
 pub(super) async fn send(row: OutboxRow, settings: Arc<Settings>, now: Timestamp, events: mpsc::Sender<Event>) {
@@ -41,7 +54,7 @@ pub(super) async fn send(row: OutboxRow, settings: Arc<Settings>, now: Timestamp
 }
 
 /// What becomes of a row after a try.
-pub(super) fn after(mut row: OutboxRow, answer: Sent, now: Timestamp, clock_suspect: bool) -> OutboxRow {
+fn after(mut row: OutboxRow, answer: Sent, now: Timestamp, clock_suspect: bool) -> OutboxRow {
     row.attempts = row.attempts.saturating_add(1);
     row.at = now;
     match answer {

@@ -2,7 +2,7 @@
 //! Each is an incident, told once when it begins and once when it ends.
 use super::Engine;
 use super::doors::{Asked, News};
-use super::event::Trouble;
+use super::event::{Event, Trouble};
 use crate::config::settings::ProviderSection;
 use crate::core::decide::Look;
 use crate::core::facts::Blocked;
@@ -177,12 +177,21 @@ impl Engine {
         let what = "the state came from another machine; keys are only looked at until somebody says that this is the \
                     machine to run on";
         self.own(MACHINE, self.observing, what, resume, "this machine is the one to run on", now);
-        let full = self.blocked.values().find_map(|it| match it {
-            Blocked::Store(why) => Some(why.clone()),
-            _ => None,
+    }
+
+    /// Looks whether there is room beside the state. That may have to wait for the disk.
+    pub(super) fn look_at_reserve(&self) {
+        let (store, events) = (Arc::clone(&self.books.store), self.events.clone());
+        tokio::task::spawn_blocking(move || {
+            // Where the queue is full, the next sweep looks again.
+            let _ = events.try_send(Event::Reserve(store.reserve_ready().err()));
         });
-        let what = format!("nothing is created: {}", full.clone().unwrap_or_default());
-        self.own(RESERVE, full.is_some(), &what, vec!["rekeyd status".to_owned()], "there is room again", now);
+    }
+
+    /// Without room beside the state nothing is created.
+    pub(super) fn note_reserve(&mut self, scarce: Option<String>, now: Timestamp) {
+        let what = format!("nothing is created: {}", scarce.as_deref().unwrap_or_default());
+        self.own(RESERVE, scarce.is_some(), &what, vec!["rekeyd status".to_owned()], "there is room again", now);
     }
 
     /// A channel gave a notice up, or took one: who looks after the daemon hears of the first.

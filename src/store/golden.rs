@@ -183,6 +183,7 @@ fn full_record() -> Record {
         retry_at: Some(NOW),
         probed_at: Some(NOW),
         drifts: 1,
+        strangers: BTreeSet::from([token(8)]),
         last_error: Some(LastError {
             at: NOW,
             phase: "create".to_owned(),

@@ -1,8 +1,9 @@
 //! Single-Invoice: one answer shows all keys and marks none, and the calls are authorised by a key that may itself be managed.
-use crate::rig::{Rig, calm, write};
+use crate::rig::{Rig, ago, calm, write};
 use crate::watch::Consumer;
 use rekeyd::control::protocol::PhaseName;
 use rekeyd::simulator::{Call, Service, World};
+use std::time::Duration;
 
 fn invoices(more: &str) -> World {
     let mut world = calm(&[Service::SingleInvoice]);
@@ -28,7 +29,7 @@ async fn a_first_create_among_strangers_keys_halts_with_the_choices() {
     assert_eq!(rig.held("invoices"), None, "no guess is delivered");
     rig.until_notice("invoices", "rotation.halted").await;
     let ours = rig.sim.truth().keys(Service::SingleInvoice).last().unwrap().secret.clone();
-    let adopted = rig.cli_with(&["adopt", "invoices", "--age-unknown"], &ours).await;
+    let adopted = rig.cli_with(&["adopt", "invoices", "--issued-at", &ago(Duration::ZERO)], &ours).await;
     assert_eq!(adopted.code, Some(0), "{}", adopted.err);
     rig.until_version("invoices", 1).await;
     assert_eq!(rig.held("invoices"), Some(ours));
@@ -64,7 +65,7 @@ async fn a_managed_key_authorises_the_calls_even_those_that_replace_it() {
     let first = rig.sim.first_account_key().unwrap().secret;
     write(&rig.key_file("invoices-account"), &first);
     rig.run().await;
-    let adopted = rig.cli_with(&["adopt", "invoices-account", "--age-unknown"], &first).await;
+    let adopted = rig.cli_with(&["adopt", "invoices-account", "--issued-at", &ago(Duration::ZERO)], &first).await;
     assert_eq!(adopted.code, Some(0), "{}", adopted.err);
     rig.until_version("invoices-account", 1).await;
     rig.until_version("invoices", 1).await;

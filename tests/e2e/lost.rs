@@ -1,8 +1,9 @@
 //! Lost answers: the service made a key, and nobody told us.
-use crate::rig::{Rig, calm, fingerprint};
+use crate::rig::{Rig, ago, calm, fingerprint};
 use crate::watch::Consumer;
 use rekeyd::control::protocol::{KeyStatus, PhaseName};
 use rekeyd::simulator::{Call, Fault, Service, World};
+use std::time::Duration;
 
 /// A first key, then a rotation whose answer is lost.
 async fn lose(service: Service, more: &str, prepare: impl FnOnce(&Rig)) -> Rig {
@@ -132,7 +133,7 @@ async fn two_factor_a_lost_key_can_be_adopted_out_of_the_portal() {
     let consumer = Consumer::of(&rig, Service::Infobip2fa);
     until_ambiguous(&rig).await;
     let lost = lost_key(&rig, Service::Infobip2fa, 1);
-    let adopted = rig.cli_with(&["adopt", "two-factor", "--age-unknown"], &lost).await;
+    let adopted = rig.cli_with(&["adopt", "two-factor", "--issued-at", &ago(Duration::ZERO)], &lost).await;
     assert_eq!(adopted.code, Some(0), "{}", adopted.err);
     rig.until_version("two-factor", 2).await;
     consumer.never_held_a_dead_key();

@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -29,10 +30,11 @@ pub(crate) struct Said {
 
 /// A daemon with its world.
 pub(crate) struct Rig {
-    pub(crate) sim: Simulator,
+    pub(crate) sim: Arc<Simulator>,
     pub(crate) world: World,
     dir: TempDir,
     daemon: Option<Child>,
+    machine: Option<&'static str>,
 }
 
 /// A world in which nothing is due by itself: what happens is what the test asks for.
@@ -51,9 +53,33 @@ impl Rig {
     /// The services and a config, but no daemon yet.
     pub(crate) async fn prepare(world: World) -> Self {
         let sim = Simulator::start(Options::default()).await.unwrap();
-        let rig = Self { sim, world, dir: tempfile::tempdir().unwrap(), daemon: None };
+        Self::beside(&Arc::new(sim), world)
+    }
+
+    /// Another daemon, with a config and a folder of its own, at services that may have one already.
+    pub(crate) fn beside(sim: &Arc<Simulator>, world: World) -> Self {
+        let rig = Self { sim: sim.clone(), world, dir: tempfile::tempdir().unwrap(), daemon: None, machine: None };
         rig.write_config();
         rig
+    }
+
+    /// The same once more, with what its state and its consumers' files hold now, as `cp -a` copies it.
+    pub(crate) fn copied(&self) -> Self {
+        let copy = Self::beside(&self.sim, self.world.clone());
+        for part in ["state", "keys"] {
+            copy_folder(&self.path(part), &copy.path(part));
+        }
+        copy
+    }
+
+    /// From its next start on, the daemon finds itself on another machine. `false` where that can't be made so.
+    pub(crate) fn move_to_machine(&mut self, id: &'static str) -> bool {
+        write(&self.path("machine-id"), id);
+        self.machine = Some(id);
+        let mut probe = std::process::Command::new("unshare");
+        let script = "mount --bind \"$0\" /etc/machine-id";
+        let probe = probe.args(["--mount", "sh", "-c", script]).arg(self.path("machine-id")).output();
+        probe.is_ok_and(|it| it.status.success())
     }
 
     /// Everything, with a daemon that has just begun to serve.
@@ -108,7 +134,16 @@ impl Rig {
     }
 
     pub(crate) fn daemon_command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rekeyd"));
+        let mut command = match self.machine {
+            None => Command::new(env!("CARGO_BIN_EXE_rekeyd")),
+            Some(_) => {
+                let mut command = Command::new("unshare");
+                let script = "mount --bind \"$0\" /etc/machine-id && exec \"$@\"";
+                command.args(["--mount", "sh", "-c", script]).arg(self.path("machine-id"));
+                command.arg(env!("CARGO_BIN_EXE_rekeyd"));
+                command
+            }
+        };
         command.arg("--config").arg(self.config()).arg("run").env("RUST_LOG", "info").kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command
@@ -265,6 +300,18 @@ pub(crate) fn number(key: &KeyStatus) -> u32 {
 /// What `status` shows of a secret.
 pub(crate) fn fingerprint(secret: &str) -> String {
     Secret::from(secret.to_owned()).fingerprint().to_string()
+}
+
+/// Puts a copy of everything in a folder into another, and nothing else.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
+/// A moment so long ago, as the command line takes it.
+pub(crate) fn ago(how_long: Duration) -> String {
+    rekeyd::clock::now().minus(how_long).to_string()
 }
 
 pub(crate) fn write(path: &Path, content: &str) {

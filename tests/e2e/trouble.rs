@@ -152,3 +152,21 @@ async fn a_clock_behind_the_last_commit_is_not_believed_until_somebody_says_so()
     rig.until("billing-sms", "free", |it| it.blocked.is_none() && number(it) == 1).await;
     assert_eq!(rig.own_notices("daemon.degraded", "firing").len(), 1);
 }
+
+#[tokio::test]
+async fn a_disk_without_room_for_the_reserve_is_told_and_so_is_its_end() {
+    let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
+    // More than any disk has: it can be given up only by a restart, as a start alone reads the field.
+    rig.edit_config(|it| it.replace("[daemon]\n", "[daemon]\nreserve = \"1000000GiB\"\n"));
+    rig.run().await;
+    rig.until_own_notice("daemon.degraded", "firing").await;
+    assert!(rig.own_notices("daemon.degraded", "firing")[0].contains("daemon.reserve"));
+    assert_eq!(rig.held("billing-sms"), None);
+    rig.until_told().await;
+    rig.stop().await;
+    rig.write_config();
+    rig.run().await;
+    rig.until_own_notice("daemon.degraded", "resolved").await;
+    rig.until_version("billing-sms", 1).await;
+    rig.each_notice_came_once().await;
+}

@@ -104,7 +104,7 @@ impl Bench {
             probes: BTreeMap::from([(1, Probe::Alive)]),
             targets: BTreeMap::from([(file(), Content::Holds("k1".into()))]),
             preflight: Some(Preflight::Ready),
-            clock_suspect: false,
+            ..Facts::default()
         };
         Self {
             record,

@@ -1,11 +1,12 @@
 //! Somebody else changes the key, the state is older than the world, or the config changes under a rotation.
+use super::retiring::adoption;
 use crate::bench::*;
 use rekeyd_simulation::core::command::{leave_account, restored};
 use rekeyd_simulation::core::facts::{Action, Blocked, Content, Found, Listed, Outcome, Preflight, Probe};
 use rekeyd_simulation::core::names::{Incarnation, TargetId, Token};
 use rekeyd_simulation::core::plan::{Command, NoticeKind};
 use rekeyd_simulation::core::policy::{OnCreate, OnDrift, Reach, Recover};
-use rekeyd_simulation::core::record::{Phase, Reason, Trigger};
+use rekeyd_simulation::core::record::{Ended, Phase, Reason, Trigger};
 
 /// A key that the provider has refused for longer than `settle`.
 fn refused() -> Bench {
@@ -80,6 +81,22 @@ pub fn on_drift_says_what_a_change_by_somebody_else_leads_to() {
     it.is_at_rest();
     let (it, _) = drifted(OnDrift::Rotate);
     assert_eq!((it.phase(), it.current()), ("create", 1));
+}
+
+/// `on_drift = "halt"`: the human adopts the other's key. At an account with one key the old one is dead then, and nobody is
+/// told to revoke it after an overlap that never was.
+#[test]
+pub fn adopting_the_other_key_ends_ours_where_an_account_has_one() {
+    let mut it = Bench::new(OnCreate::Revokes, Recover::ReadCurrent, false);
+    it.policy.on_drift = OnDrift::Halt;
+    it.wait(days(1)).reads("k2", Probe::Alive).rests();
+    it.say(Command::Adopt(adoption("k2", Probe::Alive))).unwrap();
+    assert_eq!(it.ended(1), Some(Ended::Revoked));
+    it.probes(2, Probe::Alive).delivers(2, "k2");
+    it.rests();
+    it.rests();
+    assert_eq!((it.phase(), it.told(NoticeKind::RevokeNeeded)), ("steady", 0));
+    it.is_at_rest();
 }
 
 /// `on_drift = "halt"`: the human says to replace the other's key. Whoever sees the drift anew then halts for ever.

@@ -148,7 +148,8 @@ impl Sim {
         }
         let told = self.agents[agent].notices.iter().chain(&change.notices);
         let expiry = [NoticeKind::KeyExpired, NoticeKind::KeyExpiring, NoticeKind::RotationHalted];
-        let mut about = told.filter(|it| it.key == change.record.name && it.version == Some(current.number));
+        let name = Some(&change.record.name);
+        let mut about = told.filter(|it| it.key.as_ref() == name && it.version == Some(current.number));
         if !about.any(|it| expiry.contains(&it.kind)) {
             self.broken(Rule::Untold, || format!("key {key} version {} expired, and nobody was told", current.number));
         }

@@ -124,7 +124,7 @@ fn action(subject: &Subject<'_>, name: &KeyName, concern: &Concern<'_>) -> Optio
         Concern::Unmanaged => Some(format!("rekeyd retire {name}")),
         _ if subject.config.is_none() => None,
         Concern::Paused(_) => Some(format!("rekeyd resume {name}")),
-        Concern::Unadopted(Initial::Adopt) => Some(format!("rekeyd adopt {name}")),
+        Concern::Unadopted(Initial::Adopt) => Some(format!("rekeyd adopt {name} --from-target")),
         _ if is_paused(subject) => None,
         Concern::ByHand { .. } => Some(format!("rekeyd rotate {name}")),
         _ if matches!(subject.phase(), Phase::Reobserve { .. }) => Some(format!("rekeyd resume {name}")),

@@ -2,6 +2,7 @@
 use crate::core::facts::{Content, Probe};
 use crate::core::pass::Pass;
 use crate::core::plan::{Adopt, CommandRefused};
+use crate::core::policy::OnCreate;
 use crate::core::record::{Expiry, Held, Phase, RotationResult, Trigger, Version, VersionNo, Wish};
 
 impl Pass<'_> {
@@ -18,6 +19,10 @@ impl Pass<'_> {
         self.tell_adopted(&version);
         self.leave_where_it_is(it, version.number);
         self.promote(version);
+        if it.probe == Probe::Alive && self.on_create() == OnCreate::Revokes {
+            // The account has one key that works, and this is it.
+            self.end_old_as_revoked();
+        }
         if !first {
             let (trigger, actor) = (Trigger::Operator, it.actor.clone());
             self.record.wish = Some(Wish { trigger, actor, reason: None, now: true, compromised: false });
