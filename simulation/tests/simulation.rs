@@ -11,6 +11,8 @@ mod agent;
 mod effects;
 #[path = "simulation/invariants.rs"]
 mod invariants;
+#[path = "simulation/operator.rs"]
+mod operator;
 #[path = "simulation/person.rs"]
 mod person;
 #[path = "simulation/rng.rs"]

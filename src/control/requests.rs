@@ -176,6 +176,40 @@ pub struct ResumeRequest {
     pub reason: Option<String>,
 }
 
+/// `POST /v1/pause`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseRequest {
+    /// Which keys, as for `POST /v1/resume`.
+    pub which: Which,
+    /// It ends by itself then; else by `resume` alone.
+    #[serde(default)]
+    pub until: Option<Time>,
+    /// Why, for the history.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/keys/{key}/pause`.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PauseKeyRequest {
+    /// It ends by itself then; else by `resume` alone.
+    pub until: Option<Time>,
+    /// Why, for the history.
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/keys/{key}/ack`.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AckRequest {
+    /// What could not be revoked from here was revoked by hand.
+    pub revoked: bool,
+    /// Why, for the history.
+    pub reason: Option<String>,
+}
+
 /// What a verb for several keys came to for one of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeyDone {

@@ -32,3 +32,4 @@ pub mod rules;
 mod strangers;
 pub mod time;
 pub mod window;
+pub mod wish;

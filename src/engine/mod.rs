@@ -3,12 +3,14 @@
 //! ([`execute`](mod@execute)) → **record** (`core::apply`, commit). Effects run beside it and come back as events, and so
 //! do commands and reloads. A crash anywhere means: begin again with observe.
 pub mod adopt;
+mod answers;
 mod audit;
 mod books;
 mod clockwatch;
 pub mod event;
 pub mod execute;
 pub mod handle;
+pub mod meters;
 pub mod observe;
 mod outbox;
 mod requests;
@@ -29,7 +31,7 @@ use crate::core::pass::phase_name;
 use crate::core::plan::Plan;
 use crate::core::record::Phase;
 use crate::core::time::Timestamp;
-use crate::store::{Batch, OutboxId, Store, StoreError};
+use crate::store::{Batch, OutboxId, OutboxState, Store, StoreError};
 use books::Books;
 use clockwatch::ClockWatch;
 use event::{Acted, Event, Trouble};
@@ -95,6 +97,8 @@ struct Engine {
     stop: CancellationToken,
     /// When old history is to be forgotten next.
     prune_at: Timestamp,
+    /// When every key was last looked at.
+    swept_at: Timestamp,
     started_at: Timestamp,
     config_loaded_at: Timestamp,
     config_rejected: Option<String>,
@@ -163,7 +167,8 @@ impl Engine {
             Event::Acted(acted) => self.record(*acted),
             Event::Sent(row, answer) => {
                 self.sent.push(row.id());
-                let row = outbox::after(*row, answer, clock::now(), self.clock.is_suspect());
+                let row = outbox::after(*row, answer.clone(), clock::now(), self.clock.is_suspect());
+                self.books.meters.sent(&row.channel, &answer, row.state == OutboxState::Dead);
                 self.books.edit(|it| it.outbox_put.push(row));
             }
         }
@@ -171,6 +176,7 @@ impl Engine {
 
     /// Looks at every key of the config, and at those that are on their way out of service.
     fn sweep(&mut self) {
+        self.swept_at = clock::now();
         self.prune();
         let mut names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
         names.extend(self.books.ending().cloned());

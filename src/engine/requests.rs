@@ -2,14 +2,15 @@
 use super::Engine;
 use super::adopt::{AdoptRefused, has_seen_all};
 use super::event::FoundSecrets;
-use super::handle::{By, CommandRow, Done, History, NoticeRow, ReadRow, Refused, Request, Snapshot, Which};
-use super::{audit, selection};
+use super::handle::{By, CommandRow, Done, History, NoticeRow, Pulse, ReadRow, Refused, Request, Snapshot, Which};
+use super::meters::Meters;
+use super::{answers, audit, selection};
 use crate::clock;
 use crate::config::settings::Settings;
 use crate::core::command::{command, retire};
 use crate::core::names::KeyName;
 use crate::core::plan::{Command, CommandRefused};
-use crate::core::record::{Actor, Phase, Record, VersionNo};
+use crate::core::record::{Actor, VersionNo};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use crate::store::{HistoryRow, OutboxState, Store, StoreError};
@@ -25,6 +26,10 @@ impl Engine {
             Request::Snapshot(reply) => {
                 let snapshot = self.snapshot();
                 self.reply(reply, snapshot);
+            }
+            Request::Pulse(reply) => {
+                let pulse = self.pulse();
+                self.reply(reply, pulse);
             }
             Request::Command { name, command, secret, by, reply } => {
                 let done = self.fold_command(&name, &command, secret, &by);
@@ -67,6 +72,15 @@ impl Engine {
         }));
     }
 
+    fn pulse(&self) -> Pulse {
+        Pulse {
+            now: clock::now(),
+            config_rejected: self.config_rejected.is_some(),
+            swept_at: self.swept_at,
+            settings: Arc::clone(&self.books.settings),
+        }
+    }
+
     fn snapshot(&self) -> Snapshot {
         let counts = self.books.store.outbox_counts().unwrap_or_default();
         Snapshot {
@@ -82,6 +96,9 @@ impl Engine {
             provider_trouble: self.trouble.clone(),
             outbox_pending: counts.pending,
             outbox_dead: counts.dead,
+            swept_at: self.swept_at,
+            clock_suspect: self.clock.is_suspect(),
+            meters: Meters { requests: self.books.calls.counts(), ..self.books.meters.clone() },
         }
     }
 
@@ -125,7 +142,7 @@ impl Engine {
             asked => command(&record, &account, asked, &policy, now)?,
         };
         let attempt = change.record.rotation.as_ref().map(|it| it.attempt);
-        let still_halted = matches!(change.record.phase, Phase::Halted { .. });
+        let message = answers::message(asked, &record, &change.record, &policy);
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
         self.books.enter(change, &secrets);
         let row = audit::row(name, asked, by, now);
@@ -141,7 +158,7 @@ impl Engine {
             _ => self.begin_pass(name),
         }
         let attempt = attempt.or(matches!(asked, Command::Rotate(_)).then_some(record.last_attempt + 1));
-        Ok(Done { message: said(asked, &record, still_halted), attempt })
+        Ok(Done { message, attempt })
     }
 
     fn reveal(&mut self, name: &KeyName, actor: &Actor) -> Result<(VersionNo, Secret), Refused> {
@@ -172,31 +189,6 @@ impl Engine {
         tracing::info!(keys = self.books.settings.keys.len(), "the new config is in use");
         self.sweep();
         Ok(())
-    }
-}
-
-/// What comes of a verb, in a sentence.
-fn said(asked: &Command, before: &Record, still_halted: bool) -> String {
-    match asked {
-        Command::Rotate(_) if before.rotation.is_some() => "a rotation is under way".to_owned(),
-        Command::Rotate(wish) if wish.now || wish.compromised => "the rotation begins now".to_owned(),
-        Command::Rotate(_) => "the rotation begins in the next window".to_owned(),
-        Command::Resume if still_halted => "the pause has ended; it is still halted: resume it once more".to_owned(),
-        Command::Resume => "it goes on".to_owned(),
-        Command::Abandon => "the new key is given up; the old one stays in use".to_owned(),
-        Command::Adopt(_) => "adopted".to_owned(),
-        Command::Supply(_) => "the new key is kept, and goes to its targets".to_owned(),
-        Command::Pause(it) => match it.until {
-            Some(until) => format!("nothing is begun or revoked until {}", until.whole_second()),
-            None => "nothing is begun or revoked until it is resumed".to_owned(),
-        },
-        Command::Rollback => "the previous version is checked, then delivered again".to_owned(),
-        Command::Ack { revoked: true } => "the old versions are booked as revoked".to_owned(),
-        Command::Ack { revoked: false } => {
-            "what is firing is told again only when it becomes something else, or worse".to_owned()
-        }
-        Command::Retire => "its versions are revoked, or reported to its owners, and its targets emptied".to_owned(),
-        Command::Forget => "forgotten; what happened stays in the history".to_owned(),
     }
 }
 

@@ -58,6 +58,10 @@ pub enum Rule {
     Window,
     /// A change that the revision does not show, or a number used twice.
     Revision,
+    /// Something began although the key was paused.
+    Paused,
+    /// A rollback ended with a dead key.
+    DeadRollback,
 }
 
 /// With faults over, a create an hour is a storm; over a whole run, this many.
@@ -109,6 +113,7 @@ impl Sim {
         if facts.clock_suspect && begins {
             self.broken(Rule::Window, || "something begins although the clock can't be believed".into());
         }
+        self.check_pause(key, old, plan, now);
         self.check_told(agent, key, &plan.change, now);
     }
 
@@ -177,6 +182,7 @@ impl Sim {
             }
         }
         self.check_endings(agent, &ended, change);
+        self.check_rollback(agent, change);
         if let (Phase::Halted { reason, .. }, false) = (&new.phase, was_halted) {
             self.check_halt(agent, key, *reason);
         }
@@ -289,8 +295,10 @@ impl Sim {
             .target(target)
             .is_some_and(|it| it.reach == Reach::Push { readable: true });
         if let Some(edited_at) = place.edited_at.filter(|it| readable && !ours && *it < flight.seen_at) {
-            // The look before the decision showed it: only a key that is being issued may replace it.
-            let issuing = matches!(record.phase, Phase::Deliver { .. } | Phase::Cutover { .. });
+            // The look before the decision showed it: only a key that is being issued may replace it. A delivery that
+            // was begun is ended: whether the edit came before its write or after it, nobody can tell.
+            let begun = place.unfinished == Some(version);
+            let issuing = begun || matches!(record.phase, Phase::Deliver { .. } | Phase::Cutover { .. });
             if obtained < edited_at && !issuing {
                 self.broken(Rule::Foreign, || {
                     format!("{target} held a key that is not ours; version {version} is older")
