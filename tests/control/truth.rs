@@ -158,7 +158,11 @@ fn by_hand() -> Snapshot {
 #[test]
 fn a_key_that_only_a_human_can_replace_says_where_to_get_one() {
     let key = it(&by_hand());
-    assert_eq!((key.health, codes(&key)), (Health::Attention, vec!["awaits_key"]), "it is neither overdue nor too late");
+    assert_eq!(
+        (key.health, codes(&key)),
+        (Health::Attention, vec!["awaits_key"]),
+        "it is neither overdue nor too late"
+    );
     assert!(key.attention[0].message.contains("https://portal.example/keys"), "{:?}", key.attention);
     assert_eq!(key.actions, ["rekeyd rotate it"]);
 }
