@@ -27,7 +27,7 @@ fn next(asked: &Command, before: &Record, after: &Record, policy: &Policy) -> St
         Command::Resume => resume(before, after),
         Command::Abandon => abandon(before, after, policy),
         Command::Adopt(_) => "adopted".to_owned(),
-        Command::Supply(_) => "the new key is kept, and goes to its targets".to_owned(),
+        Command::Supply(_) => supply(after),
         Command::Pause(it) => {
             let finishes =
                 if matches!(after.phase, Phase::Cutover { .. }) { "; the cutover under way finishes" } else { "" };
@@ -58,6 +58,12 @@ fn rotate(wish: &Wish, before: &Record, after: &Record, policy: &Policy) -> Stri
     } else {
         format!("rotation {attempt} begins in the next window; when that is: rekeyd status {}", after.name)
     }
+}
+
+/// It is durable already; where it has to wait, `status` says for what.
+fn supply(after: &Record) -> String {
+    let number = after.pending().map_or(after.last_version, |it| it.number);
+    format!("version {number} is kept, and goes to its targets")
 }
 
 fn resume(before: &Record, after: &Record) -> String {

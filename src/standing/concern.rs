@@ -39,7 +39,7 @@ pub enum Concern<'a> {
         since: Timestamp,
     },
     /// It is due, and only a human can get a new key.
-    ByHand {
+    AwaitsKey {
         /// When it was due.
         since: Timestamp,
     },
@@ -104,7 +104,7 @@ impl Concern<'_> {
         "refused",
         "halted",
         "overdue",
-        "by_hand",
+        "awaits_key",
         "too_late",
         "stuck",
         "failing",
@@ -125,7 +125,7 @@ impl Concern<'_> {
             Self::Refused { .. } => "refused",
             Self::Halted { .. } => "halted",
             Self::Overdue { .. } => "overdue",
-            Self::ByHand { .. } => "by_hand",
+            Self::AwaitsKey { .. } => "awaits_key",
             Self::TooLate { .. } => "too_late",
             Self::Stuck { .. } => "stuck",
             Self::Failing { .. } => "failing",
@@ -147,7 +147,7 @@ impl Concern<'_> {
             | Self::Refused { since }
             | Self::Halted { since, .. }
             | Self::Overdue { since }
-            | Self::ByHand { since }
+            | Self::AwaitsKey { since }
             | Self::Stuck { since, .. }
             | Self::Unverified { since }
             | Self::Unrevoked { since, .. } => Some(*since),
@@ -166,7 +166,7 @@ pub fn concerns<'a>(subject: &Subject<'a>) -> Vec<Concern<'a>> {
         found.extend(current.and_then(|it| refused(record, it)));
         found.extend(halted(record));
         found.extend(current.and_then(|it| overdue(subject, record, it)));
-        found.extend(current.and_then(|it| awaited(subject, record, it)));
+        found.extend(current.and_then(|it| awaits_key(subject, record, it)));
         found.extend(current.and_then(|it| too_late(subject, record, it)));
         found.extend(stuck(subject, record));
         found.extend((record.failures > 0).then_some(Concern::Failing { times: record.failures }));
@@ -207,10 +207,11 @@ fn overdue<'a>(subject: &Subject<'_>, record: &Record, current: &Version) -> Opt
     (begun_by(record, current, policy, due) <= subject.now).then_some(Concern::Overdue { since: due })
 }
 
-fn awaited<'a>(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<Concern<'a>> {
+/// A key that nobody can be asked for waits for no window and no retry, but for a human.
+fn awaits_key<'a>(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<Concern<'a>> {
     let policy = &subject.config?.policy;
-    let since = due::due_at(current, policy)?;
-    by_hand::is_awaited(current, &record.phase, policy, subject.now).then_some(Concern::ByHand { since })
+    let awaited = by_hand::is_awaited(current, &record.phase, policy, subject.now);
+    due::due_at(current, policy).filter(|_| awaited).map(|since| Concern::AwaitsKey { since })
 }
 
 /// When a rotation that is due then has begun at the latest, if all goes well: at the end of its window, or `stuck_after`
@@ -238,8 +239,7 @@ fn too_late<'a>(subject: &Subject<'_>, record: &Record, current: &Version) -> Op
     due::due_at(current, policy)?;
     // Without an end of a pause there is no next rotation; that it is paused is told as such.
     let held = pause(subject).is_some_and(|it| it.until.is_none());
-    let resting = matches!(record.phase, Phase::Steady | Phase::Announce { .. });
-    if held || !resting || !policy.provider.creates {
+    if held || !policy.provider.creates || !matches!(record.phase, Phase::Steady | Phase::Announce { .. }) {
         return None;
     }
     let begins = forecast::first(subject, record, current).map(|it| it.at);

@@ -42,7 +42,7 @@ fn weight(subject: &Subject<'_>, concern: &Concern<'_>) -> Health {
         // These wait for a human.
         Concern::Halted { .. }
         | Concern::Overdue { .. }
-        | Concern::ByHand { .. }
+        | Concern::AwaitsKey { .. }
         | Concern::TooLate { .. }
         | Concern::Unmanaged
         | Concern::Paused(_) => current.is_some_and(|it| subject.is_left(it, LAST_DAY)),

@@ -130,7 +130,7 @@ fn every_phase_under_every_condition_reads_as_committed() {
 fn every_concern_is_shown_by_some_key() {
     let mut shown: BTreeSet<String> = BTreeSet::new();
     for_each_cell(|_, _, world| shown.extend(it(world).attention.into_iter().map(|it| it.reason)));
-    for world in [too_late(), unverified(), reported()] {
+    for world in [too_late(), unverified(), reported(), by_hand()] {
         shown.extend(it(&world).attention.into_iter().map(|it| it.reason));
     }
     assert_eq!(shown, Concern::CODES.map(str::to_owned).into());
@@ -145,6 +145,26 @@ fn too_late() -> Snapshot {
         ..policy()
     };
     one(policy, record("it", version(2, "2026-06-14T22:00:00Z", Some("2026-12-11T22:00:00Z"))))
+}
+
+/// A key of a service without an API, due since yesterday.
+fn by_hand() -> Snapshot {
+    let provider = Capabilities { creates: false, probes: false, revokes_by_id: false, ..capabilities() };
+    let instructions = Some("https://portal.example/keys".to_owned());
+    let policy = Policy { provider, instructions, rotate_before: RotateBefore::Lead(21 * DAY), ..policy() };
+    one(policy, record("it", version(2, "2026-06-14T22:00:00Z", Some("2026-12-11T22:00:00Z"))))
+}
+
+#[test]
+fn a_key_that_only_a_human_can_replace_says_where_to_get_one() {
+    let key = it(&by_hand());
+    assert_eq!(
+        (key.health, codes(&key)),
+        (Health::Attention, vec!["awaits_key"]),
+        "it is neither overdue nor too late"
+    );
+    assert!(key.attention[0].message.contains("https://portal.example/keys"), "{:?}", key.attention);
+    assert_eq!(key.actions, ["rekeyd rotate it"]);
 }
 
 fn unverified() -> Snapshot {

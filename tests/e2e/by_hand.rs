@@ -43,6 +43,10 @@ async fn owners_are_reminded_bring_the_key_and_are_told_to_revoke_the_old_one() 
     rig.until_notice(KEY, "key.expiring").await;
     let waiting = rig.key(KEY).await;
     assert_eq!((waiting.health, waiting.phase), (Health::Critical, PhaseName::Steady), "less than a day is left");
+    assert_eq!(
+        (waiting.attention[0].reason.as_str(), waiting.actions),
+        ("awaits_key", vec![format!("rekeyd rotate {KEY}")])
+    );
     let next = waiting.next.unwrap();
     assert_eq!((next.action.as_str(), next.reason.as_str()), ("notify", "waits_for_new_key"));
     assert!(next.message.contains("waiting for a new key by hand since"), "{}", next.message);
@@ -60,6 +64,9 @@ async fn owners_are_reminded_bring_the_key_and_are_told_to_revoke_the_old_one() 
     assert_eq!(std::fs::read_to_string(path(&rig)).unwrap(), "the-second-secret");
     rig.until_notice(KEY, "rotation.succeeded").await;
     rig.until_notice(KEY, "revoke.needed").await;
+    let reasons: Vec<_> = rig.key(KEY).await.attention.into_iter().map(|it| it.reason).collect();
+    assert_eq!(reasons, ["revoke_needed"]);
+    rig.ok(&["ack", "--revoked", KEY]).await;
     assert_eq!(rig.key(KEY).await.health, Health::Ok);
     let history = rig.ok(&["history", "--json", KEY]).await;
     assert!(history.contains("\"operator\"") && history.contains("it was due"), "{history}");

@@ -119,7 +119,7 @@ pub fn a_key_without_an_end_is_told_every_thirty_days() {
     it.policy.max_age = Some(days(90));
     it.policy.valid_for = None;
     let current = it.record.current.as_mut().unwrap();
-    (current.valid_to, current.expiry) = (None, Expiry::Unknown);
+    (current.valid_from, current.valid_to, current.expiry) = (Some(NOON), None, Expiry::Unknown);
     for (n, day) in [90, 120, 150].into_iter().enumerate() {
         it.rests();
         assert_eq!((reminders(&it).len(), it.wake_at), (n, NOON.plus(days(day))));
@@ -130,6 +130,17 @@ pub fn a_key_without_an_end_is_told_every_thirty_days() {
     // Years later it is still told, and still but once.
     it.wait(days(3650)).rests();
     assert_eq!(reminders(&it).len(), 4);
+    it.is_at_rest();
+}
+
+/// A key of which nobody knows how old it is may end at any moment: it is told at once.
+#[test]
+pub fn a_key_of_unknown_age_is_told_at_once() {
+    let mut it = by_hand();
+    let current = it.record.current.as_mut().unwrap();
+    (current.valid_to, current.expiry) = (None, Expiry::Unknown);
+    it.rests();
+    assert_eq!((reminders(&it).len(), it.wake_at), (1, NOON.plus(days(30))));
     it.is_at_rest();
 }
 
@@ -297,9 +308,7 @@ pub fn a_new_key_in_every_phase() {
     }
     let mut going_back = by_hand();
     supply(&mut going_back, "k2").unwrap();
-    going_back.delivers(2, "k2");
-    going_back.rests();
-    going_back.say(Command::Rollback).unwrap();
+    going_back.record.rotation.as_mut().unwrap().rollback = true;
     assert_eq!(supply(&mut going_back, "k9"), Err(CommandRefused::RotationUnderWay));
     assert_eq!(supply(&mut unadopted, "k9"), Err(CommandRefused::Unadopted));
     assert_eq!(supply(&mut Bench::keeps(), "k9"), Err(CommandRefused::IssuedByProvider));

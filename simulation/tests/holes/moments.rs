@@ -2,7 +2,7 @@
 use crate::bench::*;
 use rekeyd_simulation::core::account::Open;
 use rekeyd_simulation::core::decide::candidates;
-use rekeyd_simulation::core::facts::{Blocked, Preflight, Probe};
+use rekeyd_simulation::core::facts::{Action, Blocked, Outcome, Preflight, Probe};
 use rekeyd_simulation::core::record::{Creating, Expiry, Phase, Reason};
 use rekeyd_simulation::core::time::Timestamp;
 
@@ -180,6 +180,23 @@ pub fn a_few_controls_are_remembered() {
     it.record.controls = (0..8).map(|n| n.to_string()).collect();
     it.rests();
     assert_eq!(it.record.controls.len(), 8);
+}
+
+/// The waits between the tries of a delivery grow, and shrink as the end of the key in use nears.
+#[test]
+pub fn the_waits_of_a_delivery_grow_and_shrink_as_the_end_nears() {
+    let waits = |left: std::time::Duration| {
+        let mut it = Bench::keeps().due();
+        it.created("k2");
+        it.probes(2, Probe::Alive).pass();
+        it.record.current.as_mut().unwrap().valid_to = Some(it.now.plus(left));
+        it.record.held.get_mut(&file()).unwrap().failures = 9;
+        let deliver = Action::Deliver { target: file(), version: 2 };
+        it.answer(&deliver, Outcome::Failed("permission denied".into()));
+        it.record.held[&file()].retry_at.unwrap().since(it.now)
+    };
+    assert!(waits(days(30)) >= seconds(512), "the tenth wait");
+    assert_eq!(waits(seconds(200)), seconds(10), "twenty tries still fit");
 }
 
 /// A login that is refused halts a key only where that key is the login, it is dead or blindly lost, and for long enough.

@@ -25,7 +25,11 @@ fn message(subject: &Subject<'_>, concern: &Concern<'_>) -> String {
         Concern::Refused { .. } => "the provider refuses the key in use before its time".into(),
         Concern::Halted { reason, .. } => halt_message(*reason).into(),
         Concern::Overdue { .. } => "it was due then, and no rotation has begun".into(),
-        Concern::ByHand { .. } => "it waits for a new key, which only a human can get".into(),
+        Concern::AwaitsKey { .. } => {
+            let place = subject.config.and_then(|it| it.policy.instructions.as_ref());
+            let place = place.map(|it| format!(" ({it})")).unwrap_or_default();
+            format!("it waits for a new key by hand; get one{place}, and give it to rotate")
+        }
         Concern::TooLate { begins: Some(at) } => {
             format!("its next rotation would begin at {}, after it expires", at.whole_second())
         }
@@ -119,6 +123,7 @@ pub(super) fn actions(subject: &Subject<'_>, concerns: &[Concern<'_>]) -> Vec<St
 
 fn action(subject: &Subject<'_>, name: &KeyName, concern: &Concern<'_>) -> Option<String> {
     let under_way = subject.record.is_some_and(|it| it.rotation.is_some());
+    let by_hand = subject.config.is_some_and(|it| !it.policy.provider.creates);
     match concern {
         Concern::RevokeNeeded(_) => Some(format!("rekeyd ack --revoked {name}")),
         Concern::Unmanaged => Some(format!("rekeyd retire {name}")),
@@ -126,8 +131,9 @@ fn action(subject: &Subject<'_>, name: &KeyName, concern: &Concern<'_>) -> Optio
         Concern::Paused(_) => Some(format!("rekeyd resume {name}")),
         Concern::Unadopted(Initial::Adopt) => Some(format!("rekeyd adopt {name} --from-target")),
         _ if is_paused(subject) => None,
-        Concern::ByHand { .. } => Some(format!("rekeyd rotate {name}")),
         _ if matches!(subject.phase(), Phase::Reobserve { .. }) => Some(format!("rekeyd resume {name}")),
+        Concern::AwaitsKey { .. } => Some(format!("rekeyd rotate {name}")),
+        Concern::Expired { .. } if by_hand => Some(format!("rekeyd rotate {name}")),
         Concern::Expired { .. } | Concern::Refused { .. } | Concern::Overdue { .. } | Concern::TooLate { .. }
             if !under_way =>
         {
