@@ -13,6 +13,8 @@ mod creation;
 mod drift;
 #[path = "e2e/hooks.rs"]
 mod hooks;
+#[path = "e2e/incident.rs"]
+mod incident;
 #[path = "e2e/invoices.rs"]
 mod invoices;
 #[path = "e2e/limits.rs"]
@@ -29,7 +31,11 @@ mod operator;
 mod regressions;
 #[path = "e2e/rig.rs"]
 mod rig;
+#[path = "e2e/rights.rs"]
+mod rights;
 #[path = "e2e/rotation.rs"]
 mod rotation;
+#[path = "e2e/verbs.rs"]
+mod verbs;
 #[path = "e2e/watch.rs"]
 mod watch;

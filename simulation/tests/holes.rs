@@ -25,6 +25,8 @@ mod cutover;
 mod drift;
 #[path = "holes/healing.rs"]
 mod healing;
+#[path = "holes/incidents.rs"]
+mod incidents;
 #[path = "holes/issuing.rs"]
 mod issuing;
 #[path = "holes/retiring.rs"]

@@ -20,7 +20,6 @@ const NOT_YET: [(&str, &[&str]); 4] = [
             "freezes",
             "group_within",
             "max_removals",
-            "operators",
             "profile",
             "together",
         ],

@@ -146,6 +146,7 @@ impl Problem {
         let detail = refused.to_string();
         match refused {
             Refused::NoSuchKey(_) => Self::no_such_key(name),
+            Refused::NoMatch { .. } => Self::new(Kind::NoSuchKey, detail).remedy("rekeyd status"),
             Refused::Command(why) => Self::command(name, why.clone()),
             Refused::Store(_) => Self::new(Kind::Store, detail).remedy("free space beside the state, then try again"),
             Refused::NoVersion(_) => Self::new(Kind::NoVersion, detail).remedy(format!("rekeyd adopt {name}")),
@@ -180,10 +181,13 @@ impl Problem {
                 let remedy = format!("wait for its end, or give it up: rekeyd abandon {name}");
                 Self::new(Kind::Phase, detail).remedy(remedy)
             }
-            CommandRefused::NoPrevious | CommandRefused::OldKeysEnd | CommandRefused::PreviousEnding => {
+            CommandRefused::NoPrevious
+            | CommandRefused::OldKeysEnd
+            | CommandRefused::PreviousEnding
+            | CommandRefused::PreviousUnknown => {
                 Self::new(Kind::NoPrevious, detail).remedy(format!("create a new key: rekeyd rotate --now {name}"))
             }
-            CommandRefused::NothingFiring | CommandRefused::NothingToRevoke => {
+            CommandRefused::NothingPending | CommandRefused::NothingFiring | CommandRefused::NothingToRevoke => {
                 Self::new(Kind::Phase, detail).remedy(status)
             }
             CommandRefused::Managed => {

@@ -1,4 +1,5 @@
 //! Somebody else's changes at the provider: a key that is none of ours, or the end of ours.
+use super::backoff;
 use super::facts::{Facts, Found, Probe};
 use super::pass::Pass;
 use super::policy::{OnDrift, Recover};
@@ -28,6 +29,9 @@ impl Pass<'_> {
         }
         let what = "somebody else changed the key at the provider";
         self.tell_drifted(found.fingerprint.as_ref(), what);
+        if self.is_held() {
+            return;
+        }
         match self.policy.on_drift {
             OnDrift::Adopt => self.take_over(found),
             OnDrift::Rotate => self.rotate_after_drift(),
@@ -41,8 +45,12 @@ impl Pass<'_> {
         let expired = current.valid_to.is_some_and(|it| it <= self.now);
         let refused_now = facts.probes.get(&current.number) == Some(&Probe::Dead);
         let Some(since) = current.dead_since.filter(|_| !expired) else { return };
-        self.poll(since);
         self.tell_refused();
+        if self.is_held() {
+            // Nothing is done about it for now: a look from time to time shows whether it still lasts.
+            return self.wake(self.now.plus(backoff::look(self.now.since(since))));
+        }
+        self.poll(since);
         let lasts_from = since.plus(self.policy.settle);
         if lasts_from > self.now {
             return self.wake(lasts_from);

@@ -3,7 +3,7 @@
 //! Read in this order: the words ([`names`], [`time`]), the state ([`record`], [`account`]), what binds a decision
 //! ([`policy`], [`facts`]), what it comes to ([`plan`]), and then the decision itself: [`decide`](mod@decide) is the list
 //! of its steps, `pass` the state they share, `gate` what stands before a create, `advance` the transitions, `recover` the
-//! lost answers, `drift` somebody else's changes, `reobserve` a restored state, `deliver` the targets, `retire` the old keys, [`notices`] what is told. [`apply`](mod@apply) folds in what
+//! lost answers, `drift` somebody else's changes, `reobserve` a restored state, `deliver` the targets, `empty` those of a key out of service, `retire` the old keys, [`notices`] what is told. [`apply`](mod@apply) folds in what
 //! came of an action, [`command`](mod@command) what an operator says.
 pub mod account;
 pub mod advance;
@@ -15,6 +15,7 @@ pub mod decide;
 mod deliver;
 mod drift;
 pub mod due;
+mod empty;
 pub mod facts;
 pub mod gate;
 pub mod names;

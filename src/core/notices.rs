@@ -3,7 +3,7 @@
 use super::due;
 use super::facts::Facts;
 use super::gate;
-use super::names::{Fingerprint, NoticeId, TargetId, Token};
+use super::names::{AccountId, Fingerprint, NoticeId, TargetId, Token};
 use super::pass::Pass;
 use super::plan::{Notice, NoticeKind, NoticeStatus, Severity};
 use super::record::{Incident, Phase, Reason, Rotation, Version};
@@ -79,6 +79,17 @@ impl Pass<'_> {
 
     /// Ends an incident: whoever heard that it began hears that it is over.
     pub(super) fn resolve(&mut self, incident: &str) {
+        self.resolve_as(incident, &words_of(incident));
+    }
+
+    /// Ends all incidents of a key that is taken out of service.
+    pub(super) fn resolve_all(&mut self) {
+        for incident in self.record.incidents.keys().cloned().collect::<Vec<_>>() {
+            self.resolve_as(&incident, "the key was taken out of service");
+        }
+    }
+
+    fn resolve_as(&mut self, incident: &str, how: &str) {
         let Some(Incident { since: begun, .. }) = self.record.incidents.remove(incident) else { return };
         let kind = match incident.split(':').next() {
             Some("rotation") => NoticeKind::RotationFailed,
@@ -100,7 +111,7 @@ impl Pass<'_> {
             incident: NoticeId::of(&[&name, incident, &begun]).to_string(),
             status: NoticeStatus::Resolved,
             at: self.now,
-            summary: format!("{name}: over, {}", words_of(incident)),
+            summary: format!("{name}: over, {how}"),
             actions: Vec::new(),
             version: current.as_ref().map(|it| it.number),
             fingerprint: current.as_ref().map(|it| it.fingerprint.clone()),
@@ -132,6 +143,17 @@ impl Pass<'_> {
         let name = self.record.name.clone();
         let replaced = self.record.retired.iter().any(|it| it.version.delivered);
         let done = if replaced { "replaced" } else { "created" };
+        if let Some(current) = self.record.current.clone().filter(|_| rotation.rollback) {
+            return self.tell(Tell {
+                kind: NoticeKind::RotationSucceeded,
+                severity: Severity::Info,
+                incident: None,
+                cause: &format!("rolled back {}", rotation.attempt),
+                summary: format!("{name} went back to version {}, which is delivered again", current.number),
+                actions: vec![format!("rekeyd pause {name}")],
+                about: Some(&current),
+            });
+        }
         let number = self.record.current.as_ref().map_or(0, |it| it.number);
         let missing = self.push_targets().filter(|it| !self.is_settled(it, number)).count();
         let delivered = match missing {
@@ -148,6 +170,20 @@ impl Pass<'_> {
             summary: format!("{name} was {done}, {delivered}{}", gap.unwrap_or_default()),
             actions: Vec::new(),
             about: None,
+        });
+    }
+
+    pub(super) fn tell_rollback_failed(&mut self, previous: &Version, why: &str) {
+        let name = self.record.name.clone();
+        let attempt = self.record.last_attempt;
+        self.tell(Tell {
+            kind: NoticeKind::RotationFailed,
+            severity: self.severity_of_delay(),
+            incident: None,
+            cause: &format!("rollback {attempt}"),
+            summary: format!("{name} did not go back to version {}: {why}", previous.number),
+            actions: vec![format!("rekeyd status {name}"), format!("rekeyd rotate --now {name}")],
+            about: Some(previous),
         });
     }
 
@@ -252,6 +288,37 @@ impl Pass<'_> {
             incident: None,
             cause: &cause,
             summary: format!("{name} is no longer delivered to {target}; what it holds will stop working"),
+            actions: Vec::new(),
+            about: None,
+        });
+    }
+
+    pub(super) fn tell_account_gone(&mut self, gone: &AccountId) {
+        let name = self.record.name.clone();
+        let home = self.policy.account.clone();
+        let severity = self.severity_of_delay();
+        self.tell(Tell {
+            kind: NoticeKind::RotationFailed,
+            severity,
+            incident: None,
+            cause: &format!("gone {gone} {}", self.record.last_attempt),
+            summary: format!(
+                "{name} was being replaced at account {gone}, for which the config names no provider any more; \
+                 it is begun anew at account {home}"
+            ),
+            actions: vec![format!("rekeyd status {name}")],
+            about: None,
+        });
+    }
+
+    pub(super) fn tell_not_emptied(&mut self, target: &TargetId, why: &str) {
+        let name = self.record.name.clone();
+        self.tell(Tell {
+            kind: NoticeKind::DeliveryFailed,
+            severity: Severity::Warning,
+            incident: None,
+            cause: &format!("not emptied {target}"),
+            summary: format!("{name} is out of service, but {target} may still hold it: {why}; empty it by hand"),
             actions: Vec::new(),
             about: None,
         });
@@ -384,6 +451,8 @@ impl Pass<'_> {
     fn is_late(&self, current: &Version) -> bool {
         let halted = matches!(self.record.phase, Phase::Halted { .. });
         let due = due::due_at(current, self.policy);
+        let held = self.record.paused.as_ref().map(|it| it.until.unwrap_or(Timestamp::NEVER));
+        let paused = held.is_some_and(|until| due.is_none_or(|due| due < until));
         let stuck = |since: Timestamp| since.plus(self.policy.stuck_after) <= self.now;
         let failing = due.is_some_and(stuck) && self.record.failures > 0;
         // What is held up fails nothing: a login that is refused, a disk that is full, a lock that is never released.
@@ -392,7 +461,7 @@ impl Pass<'_> {
         let last = due::last_safe_moment(current, self.policy);
         let waiting = self.record.phase == Phase::Steady && due.is_some_and(|it| it <= self.now);
         let too_late = waiting && last.is_some_and(|it| gate::opening(&self.record, self.policy, self.now) > it);
-        halted || failing || held_up || too_late
+        halted || paused || failing || held_up || too_late
     }
 
     /// Critical where a consumer is, or within a day will be, without a working key.

@@ -282,6 +282,7 @@ fn daemon() -> Daemon {
         listen: None,
         master_key: SecretRef::Env("NONE".to_owned()),
         owners: Vec::new(),
+        operators: Vec::new(),
         timezone: chrono_tz::UTC,
         history_for: 400 * DAY,
         reserve: 0,

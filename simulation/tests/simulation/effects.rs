@@ -20,6 +20,7 @@ impl Sim {
             Action::Deliver { target, version } => self.deliver(agent, flight, target, *version),
             Action::Confirm { target, version } => self.confirm(agent, flight.key, target, *version),
             Action::Revoke(revoke) => self.revoke(agent, flight, revoke),
+            Action::Empty { target } => self.empty(agent, flight.key, target),
         }
     }
 

@@ -56,6 +56,10 @@ pub enum Rule {
     Window,
     /// A change that the revision does not show, or a number used twice.
     Revision,
+    /// Something began although the key was paused.
+    Paused,
+    /// A rollback ended with a dead key.
+    DeadRollback,
 }
 
 /// With faults over, a create an hour is a storm; over a whole run, this many.
@@ -104,6 +108,7 @@ impl Sim {
         if facts.clock_suspect && begins {
             self.broken(Rule::Window, || "something begins although the clock can't be believed".into());
         }
+        self.check_pause(key, old, plan, now);
         self.check_told(agent, key, &plan.change, now);
     }
 
@@ -172,6 +177,7 @@ impl Sim {
             }
         }
         self.check_endings(agent, &ended, change);
+        self.check_rollback(agent, change);
         if let (Phase::Halted { reason, .. }, false) = (&new.phase, was_halted) {
             self.check_halt(agent, key, *reason);
         }

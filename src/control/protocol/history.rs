@@ -14,6 +14,9 @@ pub struct HistoryReport {
     pub notices: Vec<NoticeRow>,
     /// Who read a secret.
     pub reads: Vec<ReadRow>,
+    /// What operators did.
+    #[serde(default)]
+    pub commands: Vec<CommandRow>,
 }
 
 /// A rotation that ended.
@@ -117,4 +120,21 @@ pub struct ReadRow {
     pub version: VersionNo,
     /// `reveal` or `credential`.
     pub via: String,
+}
+
+/// An operator did something: a verb that was carried out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CommandRow {
+    /// To which key.
+    pub key: KeyName,
+    /// When.
+    pub at: Time,
+    /// What, as the command line calls it.
+    pub verb: String,
+    /// How, as the command line spells it.
+    pub options: Vec<String>,
+    /// Who.
+    pub actor: Actor,
+    /// The reason that was given.
+    pub reason_given: Option<String>,
 }

@@ -4,11 +4,11 @@ mod history;
 mod plan;
 mod status;
 
-pub use history::{ChannelRow, DeliveryRow, HistoryReport, NoticeRow, PhaseRow, ReadRow, RotationRow};
+pub use history::{ChannelRow, CommandRow, DeliveryRow, HistoryReport, NoticeRow, PhaseRow, ReadRow, RotationRow};
 pub use plan::{PlanEntry, PlanReport, PlanWarning, WindowStatus};
 pub use status::{
     AttentionStatus, BlockedStatus, DaemonState, DaemonStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation,
-    NextStep, PauseStatus, ProviderState, ProviderStatus, Status, VersionStatus,
+    NextStep, PausedStatus, ProviderState, ProviderStatus, Status, VersionStatus,
 };
 
 pub use crate::standing::{Health, PhaseName};
