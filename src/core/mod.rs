@@ -30,3 +30,4 @@ mod retire;
 pub mod rules;
 pub mod time;
 pub mod window;
+pub mod wish;

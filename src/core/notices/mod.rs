@@ -1,13 +1,15 @@
 //! What the owners are told, and when. A notice is decided in the same pass as its cause, and its id is derived from the
 //! cause: none is told twice.
-use super::due;
-use super::facts::Facts;
-use super::gate;
-use super::names::{AccountId, Fingerprint, NoticeId, TargetId, Token};
-use super::pass::Pass;
-use super::plan::{Notice, NoticeKind, NoticeStatus, Severity};
-use super::record::{Incident, Phase, Reason, Rotation, Version};
-use super::time::Timestamp;
+mod operator;
+
+use crate::core::due;
+use crate::core::facts::Facts;
+use crate::core::gate;
+use crate::core::names::{Fingerprint, NoticeId, TargetId, Token};
+use crate::core::pass::Pass;
+use crate::core::plan::{Notice, NoticeKind, NoticeStatus, Severity};
+use crate::core::record::{Incident, Phase, Reason, Rotation, Version};
+use crate::core::time::Timestamp;
 use std::time::Duration;
 
 /// A try that failed so often in a row is told.
@@ -78,12 +80,12 @@ impl Pass<'_> {
     }
 
     /// Ends an incident: whoever heard that it began hears that it is over.
-    pub(super) fn resolve(&mut self, incident: &str) {
+    pub(in crate::core) fn resolve(&mut self, incident: &str) {
         self.resolve_as(incident, &words_of(incident));
     }
 
     /// Ends all incidents of a key that is taken out of service.
-    pub(super) fn resolve_all(&mut self) {
+    pub(in crate::core) fn resolve_all(&mut self) {
         for incident in self.record.incidents.keys().cloned().collect::<Vec<_>>() {
             self.resolve_as(&incident, "the key was taken out of service");
         }
@@ -120,7 +122,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_scheduled(&mut self, until: Timestamp) {
+    pub(in crate::core) fn tell_scheduled(&mut self, until: Timestamp) {
         let name = self.record.name.clone();
         let cause = format!("scheduled {until}");
         self.tell(Tell {
@@ -137,23 +139,15 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_succeeded(&mut self, rotation: &Rotation) {
+    pub(in crate::core) fn tell_succeeded(&mut self, rotation: &Rotation) {
         self.resolve("halted");
         self.resolve("expiring");
+        if rotation.rollback {
+            return self.tell_rolled_back(rotation);
+        }
         let name = self.record.name.clone();
         let replaced = self.record.retired.iter().any(|it| it.version.delivered);
         let done = if replaced { "replaced" } else { "created" };
-        if let Some(current) = self.record.current.clone().filter(|_| rotation.rollback) {
-            return self.tell(Tell {
-                kind: NoticeKind::RotationSucceeded,
-                severity: Severity::Info,
-                incident: None,
-                cause: &format!("rolled back {}", rotation.attempt),
-                summary: format!("{name} went back to version {}, which is delivered again", current.number),
-                actions: vec![format!("rekeyd pause {name}")],
-                about: Some(&current),
-            });
-        }
         let number = self.record.current.as_ref().map_or(0, |it| it.number);
         let missing = self.push_targets().filter(|it| !self.is_settled(it, number)).count();
         let delivered = match missing {
@@ -173,21 +167,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_rollback_failed(&mut self, previous: &Version, why: &str) {
-        let name = self.record.name.clone();
-        let attempt = self.record.last_attempt;
-        self.tell(Tell {
-            kind: NoticeKind::RotationFailed,
-            severity: self.severity_of_delay(),
-            incident: None,
-            cause: &format!("rollback {attempt}"),
-            summary: format!("{name} did not go back to version {}: {why}", previous.number),
-            actions: vec![format!("rekeyd status {name}"), format!("rekeyd rotate --now {name}")],
-            about: Some(previous),
-        });
-    }
-
-    pub(super) fn tell_failures(&mut self, message: &str) {
+    pub(in crate::core) fn tell_failures(&mut self, message: &str) {
         if self.record.failures < TELL_AFTER {
             return;
         }
@@ -204,7 +184,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_halted(&mut self, reason: Reason, message: &str) {
+    pub(in crate::core) fn tell_halted(&mut self, reason: Reason, message: &str) {
         let name = self.record.name.clone();
         let severity = self.severity_of_delay();
         self.tell(Tell {
@@ -223,7 +203,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_adopted(&mut self, version: &Version) {
+    pub(in crate::core) fn tell_adopted(&mut self, version: &Version) {
         let name = self.record.name.clone();
         self.tell(Tell {
             kind: NoticeKind::KeyAdopted,
@@ -236,7 +216,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_drifted(&mut self, seen: Option<&Fingerprint>, what: &str) {
+    pub(in crate::core) fn tell_drifted(&mut self, seen: Option<&Fingerprint>, what: &str) {
         let name = self.record.name.clone();
         let cause = seen.map_or("drifted", Fingerprint::as_str).to_owned();
         let which = seen.map(|it| format!(" (fingerprint {it})")).unwrap_or_default();
@@ -251,7 +231,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_refused(&mut self) {
+    pub(in crate::core) fn tell_refused(&mut self) {
         let name = self.record.name.clone();
         self.tell(Tell {
             kind: NoticeKind::KeyRefused,
@@ -264,7 +244,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_unverified(&mut self, version: &Version) {
+    pub(in crate::core) fn tell_unverified(&mut self, version: &Version) {
         let name = self.record.name.clone();
         let what = "the new key could not be seen to be accepted from here; it is delivered unverified";
         self.note_error("unverified", what);
@@ -279,7 +259,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_detached(&mut self, target: &TargetId) {
+    pub(in crate::core) fn tell_detached(&mut self, target: &TargetId) {
         let name = self.record.name.clone();
         let cause = format!("detached {target}");
         self.tell(Tell {
@@ -293,38 +273,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_account_gone(&mut self, gone: &AccountId) {
-        let name = self.record.name.clone();
-        let home = self.policy.account.clone();
-        let severity = self.severity_of_delay();
-        self.tell(Tell {
-            kind: NoticeKind::RotationFailed,
-            severity,
-            incident: None,
-            cause: &format!("gone {gone} {}", self.record.last_attempt),
-            summary: format!(
-                "{name} was being replaced at account {gone}, for which the config names no provider any more; \
-                 it is begun anew at account {home}"
-            ),
-            actions: vec![format!("rekeyd status {name}")],
-            about: None,
-        });
-    }
-
-    pub(super) fn tell_not_emptied(&mut self, target: &TargetId, why: &str) {
-        let name = self.record.name.clone();
-        self.tell(Tell {
-            kind: NoticeKind::DeliveryFailed,
-            severity: Severity::Warning,
-            incident: None,
-            cause: &format!("not emptied {target}"),
-            summary: format!("{name} is out of service, but {target} may still hold it: {why}; empty it by hand"),
-            actions: Vec::new(),
-            about: None,
-        });
-    }
-
-    pub(super) fn tell_delivery_failed(&mut self, target: &TargetId, why: &str, failures: u32, in_gap: bool) {
+    pub(in crate::core) fn tell_delivery_failed(&mut self, target: &TargetId, why: &str, failures: u32, in_gap: bool) {
         if failures < TELL_AFTER && !in_gap {
             return;
         }
@@ -341,7 +290,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_revoke_needed(&mut self, version: &Version, why: &str) {
+    pub(in crate::core) fn tell_revoke_needed(&mut self, version: &Version, why: &str) {
         let name = self.record.name.clone();
         let id = version.id.as_ref().map(|it| format!("id {it}, ")).unwrap_or_default();
         self.tell(Tell {
@@ -358,7 +307,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_revoke_refused(&mut self, version: &Version, why: &str) {
+    pub(in crate::core) fn tell_revoke_refused(&mut self, version: &Version, why: &str) {
         let name = self.record.name.clone();
         self.tell(Tell {
             kind: NoticeKind::RevokeNeeded,
@@ -371,7 +320,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_lost(&mut self, token: &Token, sent_at: Timestamp, why: &str) {
+    pub(in crate::core) fn tell_lost(&mut self, token: &Token, sent_at: Timestamp, why: &str) {
         let name = self.record.name.clone();
         let cause = token.to_string();
         self.tell(Tell {
@@ -388,7 +337,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn report_keys(&mut self, keys: &[Fingerprint], why: &str) {
+    pub(in crate::core) fn report_keys(&mut self, keys: &[Fingerprint], why: &str) {
         for key in keys {
             let name = self.record.name.clone();
             self.tell(Tell {
@@ -405,7 +354,7 @@ impl Pass<'_> {
 
     /// A key that will not be replaced on time, or was not: the tightest threshold that has passed is told, the wider
     /// ones count as told.
-    pub(super) fn tell_expiry(&mut self, facts: &Facts) {
+    pub(in crate::core) fn tell_expiry(&mut self, facts: &Facts) {
         if facts.clock_suspect {
             return;
         }
