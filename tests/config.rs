@@ -6,6 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+#[path = "config/freezes.rs"]
+mod freezes;
+
 /// What every case begins with; its lines are not counted in what the cases expect.
 const BASE: &str = r#"
 daemon = { master_key = { credential = "master-key" }, owners = ["team"] }
@@ -119,14 +122,14 @@ fn the_listener_has_an_address_with_a_port_and_should_be_on_loopback() {
 
 #[test]
 fn what_is_not_acted_on_yet_is_refused() {
-    for field in ["profile", "freezes", "together", "ack_timeout", "attempts_in_window"] {
+    for field in ["profile", "together", "ack_timeout"] {
         check(
             &[SMS],
             &key(&format!("{field} = 'x'")),
             &format!("6:1: field `{field}` is not supported yet\n  hint: remove it"),
         );
     }
-    for section in ["profiles.x", "defaults", "freezes.x", "backup"] {
+    for section in ["profiles.x", "defaults", "backup"] {
         let name = section.split('.').next().unwrap();
         check(&[], &format!("[{section}]"), &format!("1:2: section `{name}` is not supported yet\n  hint: remove it"));
     }

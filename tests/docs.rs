@@ -27,6 +27,7 @@ fn every_section_is_documented_field_by_field() {
     check("## `[smtp]`", &format!("{}[smtp]\n{PROBE}\n", daemon()));
     check("## `[owners.NAME]`", &format!("{}[owners.o]\n{PROBE}\n", daemon()));
     check("## `[windows.NAME]`", &format!("{}[windows.w]\n{PROBE}\n", daemon()));
+    check("## `[freezes.NAME]`", &format!("{}[freezes.f]\n{PROBE}\n", daemon()));
     check("## `[keys.NAME]`", &format!("{BASE}{PROVIDER}{PROBE}\n"));
 }
 

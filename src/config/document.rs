@@ -22,6 +22,8 @@ pub(super) struct Document<'i> {
     pub(super) owners: Sections<'i>,
     /// `[windows.NAME]`.
     pub(super) windows: Sections<'i>,
+    /// `[freezes.NAME]`.
+    pub(super) freezes: Sections<'i>,
     /// `[providers.NAME]`.
     pub(super) providers: Sections<'i>,
     /// `[keys.NAME]`.
@@ -29,7 +31,7 @@ pub(super) struct Document<'i> {
 }
 
 /// What a file may have at its top.
-const TOP: [&str; 6] = ["daemon", "smtp", "owners", "windows", "providers", "keys"];
+const TOP: [&str; 7] = ["daemon", "smtp", "owners", "windows", "freezes", "providers", "keys"];
 
 impl<'i> Document<'i> {
     /// Reads the files. `None` where their syntax is broken: what would be found beyond that is mostly its consequence.
@@ -78,6 +80,7 @@ impl<'i> Filing<'_> {
                 "smtp" => self.single(&mut document.smtp, &name, value),
                 "owners" => self.family(&mut document.owners, &name, value),
                 "windows" => self.family(&mut document.windows, &name, value),
+                "freezes" => self.family(&mut document.freezes, &name, value),
                 "providers" => self.family(&mut document.providers, &name, value),
                 "keys" => self.family(&mut document.keys, &name, value),
                 other => {

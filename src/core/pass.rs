@@ -3,6 +3,7 @@ use super::account::Account;
 use super::backoff;
 use super::due;
 use super::facts::{Action, Blocked, Facts};
+use super::gate;
 use super::names::{AccountId, Fingerprint, Incarnation};
 use super::plan::{Change, Notice, Plan};
 use super::policy::{Capabilities, OnCreate, Policy};
@@ -12,7 +13,6 @@ use super::record::{
 };
 use super::rules::{self, Rule};
 use super::time::Timestamp;
-use super::window;
 use std::time::Duration;
 
 /// A decision in the making.
@@ -174,8 +174,7 @@ impl<'a> Pass<'a> {
 
     /// What was given up is tried again in the next window, not at once.
     pub(super) fn wait_for_the_next_window(&mut self) {
-        let next = window::opening_from(&self.policy.windows, self.now).map(|it| it.opens);
-        self.record.retry_at = Some(next.unwrap_or(self.now.plus(self.policy.stuck_after)));
+        self.record.retry_at = Some(gate::next_attempt(self.policy, self.now));
     }
 
     /// Whether an operator holds the key back. A pause whose end has passed was ended at the beginning of the pass.

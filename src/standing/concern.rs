@@ -6,7 +6,6 @@ use crate::core::names::TargetId;
 use crate::core::policy::{Initial, OutsideWindow, Policy, Reach};
 use crate::core::record::{Ended, Expiry, Held, Pause, Phase, Reason, Record, Retired, Version, VersionNo};
 use crate::core::time::Timestamp;
-use crate::core::window;
 use std::time::Duration;
 
 /// A cutover is meant to take moments. Targets that are without the new key for longer than this are told.
@@ -209,28 +208,29 @@ fn begun_by(record: &Record, current: &Version, policy: &Policy, due: Timestamp)
         Phase::Announce { until } => due.max(*until),
         _ => due,
     };
-    if policy.windows.is_empty() {
-        return from.plus(policy.stuck_after);
-    }
-    let opening = window::opening_from(&policy.windows, from);
-    let closes = opening.map_or(Timestamp::NEVER, |it| it.closes);
+    let closes = first_opening_closes(policy, from).unwrap_or(Timestamp::NEVER);
     match due::last_safe_moment(current, policy) {
         Some(last) if policy.outside_window == OutsideWindow::IfExpiring => closes.min(last.plus(policy.stuck_after)),
         _ => closes,
     }
 }
 
+/// When the first time ends, from a moment on, in which something may begin; `stuck_after` past its begin where no window
+/// ends it.
+fn first_opening_closes(policy: &Policy, from: Timestamp) -> Option<Timestamp> {
+    let calendar = policy.calendar();
+    let opens = calendar.opens_from(from)?;
+    Some(calendar.covering(opens).map_or(opens.plus(policy.stuck_after), |it| it.closes))
+}
+
 fn too_late<'a>(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<Concern<'a>> {
-    let policy = &subject.config?.policy;
-    let end = current.valid_to.filter(|end| *end > subject.now)?;
-    due::due_at(current, policy)?;
+    current.valid_to.filter(|end| *end > subject.now)?;
     // Without an end of a pause there is no next rotation; that it is paused is told as such.
     let held = pause(subject).is_some_and(|it| it.until.is_none());
-    if held || !matches!(record.phase, Phase::Steady | Phase::Announce { .. }) {
+    if held || !forecast::expires_first(subject, record, current) {
         return None;
     }
-    let begins = forecast::first(subject, record, current).map(|it| it.at);
-    begins.is_none_or(|at| at > end).then_some(Concern::TooLate { begins })
+    Some(Concern::TooLate { begins: forecast::first(subject, record, current).map(|it| it.at) })
 }
 
 fn stuck<'a>(subject: &Subject<'_>, record: &Record) -> Option<Concern<'a>> {
@@ -249,9 +249,9 @@ fn stuck<'a>(subject: &Subject<'_>, record: &Record) -> Option<Concern<'a>> {
     (since.plus(after) <= subject.now).then_some(Concern::Stuck { since, phase, after })
 }
 
-/// A closed window and another key's turn are waits by design; that a key is unmanaged is told as such.
+/// A closed window, a freeze and another key's turn are waits by design; that a key is unmanaged is told as such.
 fn is_trouble(blocked: &Blocked) -> bool {
-    !matches!(blocked, Blocked::Window(_) | Blocked::Account | Blocked::Unmanaged)
+    !matches!(blocked, Blocked::Window(_) | Blocked::Freeze(..) | Blocked::Account | Blocked::Unmanaged)
 }
 
 fn undelivered<'a>(subject: &Subject<'a>, record: &'a Record) -> Vec<Concern<'a>> {
@@ -317,12 +317,8 @@ fn unrevoked<'a>(subject: &Subject<'_>, old: &'a Retired) -> Option<Concern<'a>>
     if !matches!(phase_name(subject), PhaseName::Revoke | PhaseName::Overlap) {
         return None;
     }
-    let opening = window::next_opening(&policy.windows, old.after);
-    let since = match opening.filter(|_| old.after > old.since) {
-        Some(opening) => opening.closes,
-        None if policy.windows.is_empty() || old.after <= old.since => old.after.plus(policy.stuck_after),
-        None => return None,
-    };
+    let at_once = old.after <= old.since;
+    let since = if at_once { old.after.plus(policy.stuck_after) } else { first_opening_closes(policy, old.after)? };
     let since = if old.failures > 0 { old.after } else { since };
     (since <= subject.now).then_some(Concern::Unrevoked { since, old })
 }

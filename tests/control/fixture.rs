@@ -140,6 +140,7 @@ pub(crate) fn policy() -> Policy {
         max_age: None,
         overlap: 3 * DAY,
         windows: Vec::new(),
+        freezes: Vec::new(),
         announce: Duration::ZERO,
         outside_window: OutsideWindow::IfExpiring,
         on_ambiguous: OnAmbiguous::Halt,

@@ -1,7 +1,7 @@
 //! What must hold, judged from outside by what is really true.
 use super::agent::{Agent, Flight, phase_words};
 use super::run::Sim;
-use super::scenario::{World as Disturbance, is_night};
+use super::scenario::{World as Disturbance, delivers_in_freeze, may_begin};
 use super::world::{DAY, HOUR, Key, Killer, MINUTE, Maker, Ms};
 use rekeyd_simulation::core::decide::decide;
 use rekeyd_simulation::core::facts::{Action, Facts, Revoke, Revokee};
@@ -96,9 +96,9 @@ impl Sim {
                 Action::Revoke(Revoke { what: Revokee::Version(number), .. }) => {
                     // One that nobody ever had (a create that was answered after all) disturbs nobody: it waits for no window.
                     let delivered = plan.change.record.version(*number).is_some_and(|it| it.delivered);
-                    let windows = !self.agents[agent].policies[key].windows.is_empty();
-                    if delivered && windows && !is_night(now.0) && self.row.world == Disturbance::Windows {
-                        self.broken(Rule::Window, || format!("version {number} is revoked by day"));
+                    let may = may_begin(&self.agents[agent].policies[key], now.0);
+                    if delivered && !may && self.row.world == Disturbance::Windows {
+                        self.broken(Rule::Window, || format!("version {number} is revoked by day, or in a freeze"));
                     }
                 }
                 _ => {}
@@ -107,6 +107,9 @@ impl Sim {
         let begins = plan.actions.iter().any(|it| matches!(it, Action::Create { .. } | Action::Revoke(_)));
         if facts.clock_suspect && begins {
             self.broken(Rule::Window, || "something begins although the clock can't be believed".into());
+        }
+        if delivers_in_freeze(&self.agents[agent].policies[key], old, &plan.change.record, now) {
+            self.broken(Rule::Window, || "a planned delivery begins in a freeze".into());
         }
         self.check_pause(key, old, plan, now);
         self.check_told(agent, key, &plan.change, now);
@@ -117,10 +120,7 @@ impl Sim {
         if !plan.change.account.open.contains_key(token) {
             self.broken(Rule::Token, || format!("the intent of {token} is not in the same commit"));
         }
-        if self.row.world != Disturbance::Windows
-            || is_night(now.0)
-            || self.agents[agent].policies[key].windows.is_empty()
-        {
+        if self.row.world != Disturbance::Windows || may_begin(&self.agents[agent].policies[key], now.0) {
             return;
         }
         let scheduled = plan.change.record.rotation.as_ref().is_some_and(|it| it.wish.trigger == Trigger::Schedule);
@@ -129,7 +129,7 @@ impl Sim {
         let remaining = old.current.as_ref().and_then(|it| it.valid_to).map(|it| it.0 - now.0);
         if scheduled && first && remaining.is_some_and(|it| it > DAY + HOUR) {
             self.broken(Rule::Window, || {
-                format!("{token} is created by day, {} h before expiry", remaining.unwrap_or(0) / HOUR)
+                format!("{token} is created by day, or in a freeze, {} h before expiry", remaining.unwrap_or(0) / HOUR)
             });
         }
     }

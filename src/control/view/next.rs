@@ -3,7 +3,7 @@ use crate::control::protocol::NextStep;
 use crate::core::policy::Initial;
 use crate::core::record::{Creating, Phase, Record, Version};
 use crate::core::time::Timestamp;
-use crate::standing::forecast::{first, revoked_at};
+use crate::standing::forecast::{expires_first, first, revoked_at};
 use crate::standing::{Subject, retiring};
 
 /// `None` where nothing happens before a human acts, or where nothing is foreseen.
@@ -61,11 +61,12 @@ fn at_rest(subject: &Subject<'_>, record: &Record) -> Option<NextStep> {
 
 fn rotation(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<NextStep> {
     let start = first(subject, record, current)?;
+    let late = if expires_first(subject, record, current) { "; it expires before that" } else { "" };
     if let Some(at) = start.announced_at {
-        let message = format!("the owners are told of the cutover planned for {}", start.at);
+        let message = format!("the owners are told of the cutover planned for {}{late}", start.at);
         return Some(step("announce", at, start.reason, &message));
     }
-    Some(step("rotate", start.at, start.reason, &start.message))
+    Some(step("rotate", start.at, start.reason, &format!("{}{late}", start.message)))
 }
 
 fn revocation(subject: &Subject<'_>, record: &Record) -> Option<NextStep> {

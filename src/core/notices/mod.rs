@@ -20,20 +20,20 @@ const CRITICAL_BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
 const THRESHOLD_SHARE: u32 = 3;
 
 /// What varies from notice to notice.
-struct Tell<'a> {
-    kind: NoticeKind,
-    severity: Severity,
+pub(super) struct Tell<'a> {
+    pub(super) kind: NoticeKind,
+    pub(super) severity: Severity,
     /// What the incident is called within the key: `rotation`, `delivery:…`. Events that don't last have none.
-    incident: Option<String>,
+    pub(super) incident: Option<String>,
     /// Tells this notice from others of its kind and version.
-    cause: &'a str,
-    summary: String,
-    actions: Vec<String>,
-    about: Option<&'a Version>,
+    pub(super) cause: &'a str,
+    pub(super) summary: String,
+    pub(super) actions: Vec<String>,
+    pub(super) about: Option<&'a Version>,
 }
 
 impl Pass<'_> {
-    fn tell(&mut self, it: Tell<'_>) {
+    pub(super) fn tell(&mut self, it: Tell<'_>) {
         let about = it.about.cloned().or_else(|| self.record.current.clone());
         let version = about.as_ref().map(|it| it.number);
         let number = version.unwrap_or_default().to_string();
@@ -119,23 +119,6 @@ impl Pass<'_> {
             fingerprint: current.as_ref().map(|it| it.fingerprint.clone()),
             valid_to: current.as_ref().and_then(|it| it.valid_to),
             next: None,
-        });
-    }
-
-    pub(in crate::core) fn tell_scheduled(&mut self, until: Timestamp) {
-        let name = self.record.name.clone();
-        let cause = format!("scheduled {until}");
-        self.tell(Tell {
-            kind: NoticeKind::RotationScheduled,
-            severity: Severity::Info,
-            incident: None,
-            cause: &cause,
-            summary: format!(
-                "{name} will be replaced at {}; the old key stops working in that moment",
-                until.whole_second()
-            ),
-            actions: vec![format!("rekeyd status {name}")],
-            about: None,
         });
     }
 
@@ -410,7 +393,13 @@ impl Pass<'_> {
         let last = due::last_safe_moment(current, self.policy);
         let waiting = self.record.phase == Phase::Steady && due.is_some_and(|it| it <= self.now);
         let too_late = waiting && last.is_some_and(|it| gate::opening(&self.record, self.policy, self.now) > it);
-        halted || paused || failing || held_up || too_late
+        let waits_for = match self.record.phase {
+            Phase::Announce { until } => until,
+            Phase::Verify { .. } => self.planned_delivery_at(),
+            _ => self.now,
+        };
+        let waits_too_long = waits_for > self.now && last.is_some_and(|it| waits_for > it);
+        halted || paused || failing || held_up || too_late || waits_too_long
     }
 
     /// Critical where a consumer is, or within a day will be, without a working key.
