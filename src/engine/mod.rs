@@ -30,7 +30,7 @@ use crate::core::pass::phase_name;
 use crate::core::plan::Plan;
 use crate::core::record::Phase;
 use crate::core::time::Timestamp;
-use crate::store::{Batch, OutboxId, OutboxState, Store, StoreError};
+use crate::store::{Batch, OutboxId, Store, StoreError};
 use books::Books;
 use clockwatch::ClockWatch;
 use event::{Acted, Event, Trouble};
@@ -164,12 +164,7 @@ impl Engine {
             Event::Observed(observed) => self.decide(*observed),
             Event::LookBroke(name) => self.look_broke(&name),
             Event::Acted(acted) => self.record(*acted),
-            Event::Sent(row, answer) => {
-                self.sent.push(row.id());
-                let row = outbox::after(*row, answer.clone(), clock::now(), self.clock.is_suspect());
-                self.books.meters.sent(&row.channel, &answer, row.state == OutboxState::Dead);
-                self.books.edit(|it| it.outbox_put.push(row));
-            }
+            Event::Sent(row, answer) => self.note_sent(*row, answer),
         }
     }
 
@@ -445,21 +440,6 @@ impl Engine {
         if let Some(dated) = dated {
             self.clock.compare(account, dated);
         }
-    }
-
-    fn begin_sending(&mut self) -> Result<(), StoreError> {
-        let room = outbox::SENDING_MOST.saturating_sub(self.sending.len());
-        if room == 0 || self.stopping {
-            return Ok(());
-        }
-        let now = clock::now();
-        for row in self.books.store.outbox_due(now, self.sending.len() + room)? {
-            if self.sending.len() < outbox::SENDING_MOST && self.sending.insert(row.id()) {
-                let (settings, events) = (Arc::clone(&self.books.settings), self.events.clone());
-                tokio::spawn(outbox::send(row, settings, now, events));
-            }
-        }
-        Ok(())
     }
 
     /// Commit: what is in the books becomes durable; then what waited for that begins.

@@ -210,7 +210,9 @@ fn begun_by(record: &Record, current: &Version, policy: &Policy, due: Timestamp)
     };
     let closes = first_opening_closes(policy, from).unwrap_or(Timestamp::NEVER);
     match due::last_safe_moment(current, policy) {
-        Some(last) if policy.outside_window == OutsideWindow::IfExpiring => closes.min(last.plus(policy.stuck_after)),
+        Some(last) if policy.outside_window == OutsideWindow::IfExpiring => {
+            closes.min(last.max(from).plus(policy.stuck_after))
+        }
         _ => closes,
     }
 }
@@ -224,7 +226,6 @@ fn first_opening_closes(policy: &Policy, from: Timestamp) -> Option<Timestamp> {
 }
 
 fn too_late<'a>(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<Concern<'a>> {
-    current.valid_to.filter(|end| *end > subject.now)?;
     // Without an end of a pause there is no next rotation; that it is paused is told as such.
     let held = pause(subject).is_some_and(|it| it.until.is_none());
     if held || !forecast::expires_first(subject, record, current) {

@@ -90,7 +90,8 @@ pub fn successor(version: &Version, policy: &Policy, at: Timestamp) -> Version {
 /// moment.
 pub fn expires_first(subject: &Subject<'_>, record: &Record, current: &Version) -> bool {
     let due = subject.config.and_then(|it| due::due_at(current, &it.policy));
-    let (Some(end), Some(_)) = (current.valid_to, due) else { return false };
+    let end = current.valid_to.filter(|it| *it > subject.now);
+    let (Some(end), Some(_)) = (end, due) else { return false };
     let resting = matches!(record.phase, Phase::Steady | Phase::Announce { .. });
     resting && first(subject, record, current).is_none_or(|it| it.at > end)
 }
