@@ -40,7 +40,7 @@ pub fn first(subject: &Subject<'_>, record: &Record, current: &Version) -> Optio
         None => subject.now,
     };
     if let Phase::Announce { until } = record.phase {
-        let begin = placed(current, policy, until.max(from), None, None)?;
+        let begin = placed(current, policy, until.max(from), record.wish.as_ref(), None)?;
         let message = format!("the cutover was announced for {until}");
         return Some(Start { announced_at: None, message, ..begin.or_reason("announced") });
     }

@@ -374,7 +374,10 @@ fn in_phase(phase: &str, under_way: Duration) -> Record {
     match phase {
         "unadopted" => Record::new(name("it"), since),
         "reobserve" => Record { phase: Phase::Reobserve { since }, ..steady },
-        "announce" => Record { phase: Phase::Announce { until: now().minus(under_way) }, ..steady },
+        "announce" => {
+            let wish = Some(Wish { now: false, compromised: false, ..rotation.wish });
+            Record { phase: Phase::Announce { until: now().minus(under_way) }, wish, ..steady }
+        }
         "create" => rotating(Phase::Create(Creating::default())),
         "judge" => rotating(Phase::Judge { pending, since }),
         "verify" => rotating(Phase::Verify { pending, since }),
