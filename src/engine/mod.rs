@@ -403,21 +403,6 @@ impl Engine {
         self.observing.then_some(Blocked::Observing).or(stale)
     }
 
-    fn begin_sending(&mut self) -> Result<(), StoreError> {
-        let room = outbox::SENDING_MOST.saturating_sub(self.sending.len());
-        if room == 0 || self.stopping {
-            return Ok(());
-        }
-        let now = clock::now();
-        for row in self.books.store.outbox_due(now, self.sending.len() + room)? {
-            if self.sending.len() < outbox::SENDING_MOST && self.sending.insert(row.id()) {
-                let (settings, events) = (Arc::clone(&self.books.settings), self.events.clone());
-                tokio::spawn(outbox::send(row, settings, now, events));
-            }
-        }
-        Ok(())
-    }
-
     /// Commit: what is in the books becomes durable; then what waited for that begins.
     async fn commit(&mut self) -> Result<(), StoreError> {
         if let Some(batch) = self.books.take_batch(clock::now(), !self.clock.is_suspect()) {

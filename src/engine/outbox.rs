@@ -5,7 +5,7 @@ use crate::clock;
 use crate::config::settings::Settings;
 use crate::core::time::Timestamp;
 use crate::notifiers::{Message, Notifier, Sent};
-use crate::store::{OutboxRow, OutboxState};
+use crate::store::{OutboxRow, OutboxState, StoreError};
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,15 +13,31 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// How many notices are under way at once.
-pub(super) const SENDING_MOST: usize = 16;
+const SENDING_MOST: usize = 16;
 /// A notice that no channel took for so long is given up; it stays visible as dead.
-pub(super) const NOTICE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const NOTICE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// The first wait after a failed try; each further one doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// The longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
 impl Engine {
+    /// Sends what is due, as long as there is room.
+    pub(super) fn begin_sending(&mut self) -> Result<(), StoreError> {
+        let room = SENDING_MOST.saturating_sub(self.sending.len());
+        if room == 0 || self.stopping {
+            return Ok(());
+        }
+        let now = clock::now();
+        for row in self.books.store.outbox_due(now, self.sending.len() + room)? {
+            if self.sending.len() < SENDING_MOST && self.sending.insert(row.id()) {
+                let (settings, events) = (Arc::clone(&self.books.settings), self.events.clone());
+                tokio::spawn(send(row, settings, now, events));
+            }
+        }
+        Ok(())
+    }
+
     /// A notifier has answered: what becomes of the row is durable before the row is taken up again.
     pub(super) fn note_answer(&mut self, row: OutboxRow, answer: Sent) {
         self.sent.push(row.id());
@@ -33,7 +49,7 @@ impl Engine {
 }
 
 /// Tries once to send a row, and reports back.
-pub(super) async fn send(row: OutboxRow, settings: Arc<Settings>, now: Timestamp, events: mpsc::Sender<Event>) {
+async fn send(row: OutboxRow, settings: Arc<Settings>, now: Timestamp, events: mpsc::Sender<Event>) {
     let message = Message {
         id: row.notice.id.clone(),
         owner: row.owner.clone(),

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// A cutover is meant to take moments. Targets that are without the new key for longer than this are told.
 pub const GAP_MOST: Duration = Duration::from_secs(60);
 
+/// A key that is taken out of service should have no live version any more after this long.
+pub const RETIRED_WITHIN: Duration = Duration::from_secs(60 * 60);
+
 /// One thing that is wrong with a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Concern<'a> {
@@ -221,29 +224,30 @@ fn begun_by(record: &Record, current: &Version, policy: &Policy, due: Timestamp)
         Phase::Announce { until } => due.max(*until),
         _ => due,
     };
-    if policy.windows.is_empty() {
-        return policy.calendar().open_from(from).map_or(Timestamp::NEVER, |it| it.plus(policy.stuck_after));
-    }
-    let calendar = policy.calendar();
-    let opening = calendar.opens_from(from).and_then(|it| calendar.covering(it));
-    let closes = opening.map_or(Timestamp::NEVER, |it| it.closes);
+    let closes = first_opening_closes(policy, from).unwrap_or(Timestamp::NEVER);
     match due::last_safe_moment(current, policy) {
-        Some(last) if policy.outside_window == OutsideWindow::IfExpiring => closes.min(last.plus(policy.stuck_after)),
+        Some(last) if policy.outside_window == OutsideWindow::IfExpiring => {
+            closes.min(last.max(from).plus(policy.stuck_after))
+        }
         _ => closes,
     }
 }
 
+/// When the first time ends, from a moment on, in which something may begin; `stuck_after` past its begin where no window
+/// ends it.
+fn first_opening_closes(policy: &Policy, from: Timestamp) -> Option<Timestamp> {
+    let calendar = policy.calendar();
+    let opens = calendar.opens_from(from)?;
+    Some(calendar.covering(opens).map_or(opens.plus(policy.stuck_after), |it| it.closes))
+}
+
 fn too_late<'a>(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<Concern<'a>> {
-    let policy = &subject.config?.policy;
-    let end = current.valid_to.filter(|end| *end > subject.now)?;
-    due::due_at(current, policy)?;
     // Without an end of a pause there is no next rotation; that it is paused is told as such.
     let held = pause(subject).is_some_and(|it| it.until.is_none());
-    if held || !policy.provider.creates || !matches!(record.phase, Phase::Steady | Phase::Announce { .. }) {
+    if held || !forecast::expires_first(subject, record, current) {
         return None;
     }
-    let begins = forecast::first(subject, record, current).map(|it| it.at);
-    begins.is_none_or(|at| at > end).then_some(Concern::TooLate { begins })
+    Some(Concern::TooLate { begins: forecast::first(subject, record, current).map(|it| it.at) })
 }
 
 fn stuck<'a>(subject: &Subject<'_>, record: &Record) -> Option<Concern<'a>> {
@@ -318,14 +322,20 @@ fn unverified<'a>(subject: &Subject<'_>, record: &Record, current: &Version) -> 
 }
 
 fn unrevoked<'a>(subject: &Subject<'_>, old: &'a Retired) -> Option<Concern<'a>> {
-    let policy = &subject.config?.policy;
-    if old.ended.is_some() || !matches!(phase_name(subject), PhaseName::Revoke | PhaseName::Overlap) {
+    if old.ended.is_some() {
         return None;
     }
-    let calendar = policy.calendar();
-    let begins = if old.after > old.since { calendar.open_from(old.after)? } else { old.after };
-    let opening = calendar.covering(begins).filter(|_| old.after > old.since);
-    let since = opening.map_or(begins.plus(policy.stuck_after), |it| it.closes);
+    let Some(policy) = subject.config.map(|it| &it.policy) else {
+        // Of a key that is taken out of service every version ends at once.
+        let began = subject.record?.decommissioned?.max(old.since);
+        let since = began.plus(if old.failures > 0 { Duration::ZERO } else { RETIRED_WITHIN });
+        return (since <= subject.now).then_some(Concern::Unrevoked { since: began, old });
+    };
+    if !matches!(phase_name(subject), PhaseName::Revoke | PhaseName::Overlap) {
+        return None;
+    }
+    let at_once = old.after <= old.since;
+    let since = if at_once { old.after.plus(policy.stuck_after) } else { first_opening_closes(policy, old.after)? };
     let since = if old.failures > 0 { old.after } else { since };
     (since <= subject.now).then_some(Concern::Unrevoked { since, old })
 }

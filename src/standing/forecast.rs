@@ -1,7 +1,7 @@
 //! When the rotations of a key will begin, as far as its config and its present version tell.
 use super::Subject;
 use crate::core::pass::on_create;
-use crate::core::policy::{OnCreate, OutsideWindow, Policy};
+use crate::core::policy::{OnCreate, Policy};
 use crate::core::record::{Expiry, Phase, Record, Version, Wish};
 use crate::core::time::Timestamp;
 use crate::core::window::Opening;
@@ -86,14 +86,14 @@ pub fn successor(version: &Version, policy: &Policy, at: Timestamp) -> Version {
     }
 }
 
-/// Whether a version that nothing else stops will expire before it is replaced: its windows and freezes leave no moment, and
-/// it may not leave them.
+/// Whether a version that nothing else stops will expire before it is replaced: its windows and freezes, or a pause, leave no
+/// moment. One that only a human can replace has none to begin with.
 pub fn expires_first(subject: &Subject<'_>, record: &Record, current: &Version) -> bool {
-    let Some(config) = subject.config.filter(|it| it.policy.outside_window == OutsideWindow::Never) else {
-        return false;
-    };
+    let policy = subject.config.map(|it| &it.policy).filter(|it| it.provider.creates);
+    let due = policy.and_then(|it| due::due_at(current, it));
+    let end = current.valid_to.filter(|it| *it > subject.now);
+    let (Some(end), Some(_)) = (end, due) else { return false };
     let resting = matches!(record.phase, Phase::Steady | Phase::Announce { .. });
-    let (Some(end), Some(_)) = (current.valid_to, due::due_at(current, &config.policy)) else { return false };
     resting && first(subject, record, current).is_none_or(|it| it.at > end)
 }
 

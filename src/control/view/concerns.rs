@@ -100,6 +100,7 @@ fn unrevoked(subject: &Subject<'_>, old: &Retired) -> String {
     let why = match holder {
         Some(target) => format!("{target} may still hold it"),
         None if old.failures > 0 => format!("the provider refused to {} times", old.failures),
+        None if subject.config.is_none() => "it waits for its provider".to_owned(),
         None => "the key in use is not seen to be accepted".to_owned(),
     };
     format!("the old version {number} should be revoked by now, and is not: {why}")
@@ -125,6 +126,7 @@ fn action(subject: &Subject<'_>, name: &KeyName, concern: &Concern<'_>) -> Optio
     let under_way = subject.record.is_some_and(|it| it.rotation.is_some());
     let by_hand = subject.config.is_some_and(|it| !it.policy.provider.creates);
     match concern {
+        Concern::Unrevoked { .. } if subject.config.is_none() => Some(format!("rekeyd ack --revoked {name}")),
         Concern::RevokeNeeded(_) => Some(format!("rekeyd ack --revoked {name}")),
         Concern::Unmanaged => Some(format!("rekeyd retire {name}")),
         _ if subject.config.is_none() => None,

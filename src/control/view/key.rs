@@ -2,10 +2,10 @@
 use super::concerns::{actions, attention, choices};
 use super::next::next;
 use crate::control::protocol::{
-    BlockedStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation, PauseStatus, VersionStatus,
+    BlockedStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation, PausedStatus, VersionStatus,
 };
 use crate::core::facts::Blocked;
-use crate::core::record::{LastError, Pause, Phase, Reason, Record, Rotation, Version};
+use crate::core::record::{LastError, Phase, Reason, Record, Rotation, Version};
 use crate::core::time::Timestamp;
 use crate::standing::{Subject, bare_phase, concerns, health, phase_name, retiring};
 
@@ -28,7 +28,7 @@ pub(super) fn status(subject: &Subject<'_>) -> KeyStatus {
         failures: record.map_or(0, |it| it.failures),
         blocked: subject.blocked.map(blocked),
         last_error: record.and_then(|it| it.last_error.as_ref()).map(last_error),
-        paused: record.filter(|it| it.is_paused(subject.now)).and_then(|it| it.paused.as_ref()).map(paused),
+        paused: paused(subject),
         halted: halted(subject),
         last_rotation: record.and_then(|it| it.last_rotation.as_ref()).map(last_rotation),
     }
@@ -83,15 +83,6 @@ pub(super) fn blocked_message(why: &Blocked) -> String {
             "the state came from another machine; where this is the one to run on: rekeyd resume --all".into()
         }
         Blocked::Config => "the config on disk is broken; the last good one is in use and begins nothing".into(),
-    }
-}
-
-fn paused(it: &Pause) -> PauseStatus {
-    PauseStatus {
-        since: it.since.into(),
-        until: it.until.map(Into::into),
-        reason: it.reason.clone(),
-        actor: it.actor.clone(),
     }
 }
 
