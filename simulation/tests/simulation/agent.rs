@@ -294,6 +294,11 @@ impl Sim {
 
     /// Folds an outcome into the live record and commits.
     pub fn fold(&mut self, agent: usize, key: usize, action: &Action, outcome: &Outcome) -> bool {
+        if let (Action::Deliver { target, .. }, Outcome::Delivered { .. }) = (action, outcome)
+            && let Some(place) = self.world.places[agent].get_mut(target)
+        {
+            place.unfinished = None;
+        }
         let it = &self.agents[agent];
         let now = it.clock(self.now);
         let id = match action {

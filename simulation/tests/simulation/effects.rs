@@ -158,7 +158,7 @@ impl Sim {
         }
         self.check_delivery(agent, flight, target, version, &fingerprint);
         self.trace(|| format!("world: agent {agent} {target} holds {fingerprint} (version {version})"));
-        let place = Place { holds: Some(fingerprint), damaged: false, edited_at: None };
+        let place = Place { holds: Some(fingerprint), damaged: false, edited_at: None, unfinished: Some(version) };
         self.world.places[agent].insert(target.clone(), place);
         if failed { Outcome::Failed("then: exit code 1".into()) } else { Outcome::Delivered { ms: 3 } }
     }

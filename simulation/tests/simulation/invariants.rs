@@ -290,8 +290,10 @@ impl Sim {
             .target(target)
             .is_some_and(|it| it.reach == Reach::Push { readable: true });
         if let Some(edited_at) = place.edited_at.filter(|it| readable && !ours && *it < flight.seen_at) {
-            // The look before the decision showed it: only a key that is being issued may replace it.
-            let issuing = matches!(record.phase, Phase::Deliver { .. } | Phase::Cutover { .. });
+            // The look before the decision showed it: only a key that is being issued may replace it. A delivery that
+            // was begun is ended: whether the edit came before its write or after it, nobody can tell.
+            let begun = place.unfinished == Some(version);
+            let issuing = begun || matches!(record.phase, Phase::Deliver { .. } | Phase::Cutover { .. });
             if obtained < edited_at && !issuing {
                 self.broken(Rule::Foreign, || {
                     format!("{target} held a key that is not ours; version {version} is older")
