@@ -68,11 +68,13 @@ pub(super) struct Failure {
     message: String,
     /// The next thing to try.
     remedy: Option<String>,
+    /// What else failed.
+    more: Vec<Failure>,
 }
 
 impl Failure {
     pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), remedy: None }
+        Self { exit, message: message.into(), remedy: None, more: Vec::new() }
     }
 
     pub(super) fn remedy(mut self, remedy: impl Into<String>) -> Self {
@@ -80,13 +82,20 @@ impl Failure {
         self
     }
 
+    /// Both of them, with the exit code of the first.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.more.push(other);
+        self
+    }
+
     /// As it is shown on stderr. A reader that went away is told nothing.
     pub(super) fn text(&self, paint: Paint) -> String {
         let remedy = self.remedy.as_ref().map(|it| format!("{} {it}\n", paint.tone(Tone::Good, "try:")));
-        match self.message.as_str() {
+        let text = match self.message.as_str() {
             "" => String::new(),
             message => format!("{} {message}\n{}", paint.tone(Tone::Bad, "error:"), remedy.unwrap_or_default()),
-        }
+        };
+        self.more.iter().fold(text, |text, it| text + &it.text(paint))
     }
 }
 
@@ -122,7 +131,7 @@ impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let lines = [problem.detail].into_iter().chain(problem.faults.iter().map(ToString::to_string));
         let message = lines.collect::<Vec<_>>().join("\n");
-        Self { exit: exit(problem.kind), message, remedy: problem.remedy }
+        Self { exit: exit(problem.kind), message, remedy: problem.remedy, more: Vec::new() }
     }
 }
 
