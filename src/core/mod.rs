@@ -10,7 +10,6 @@
 //! came of an action, [`command`](mod@command) what an operator says.
 pub mod account;
 pub mod advance;
-mod announce;
 pub mod apply;
 pub mod backoff;
 pub mod by_hand;

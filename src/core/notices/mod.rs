@@ -1,5 +1,6 @@
 //! What the owners are told, and when. A notice is decided in the same pass as its cause, and its id is derived from the
 //! cause: none is told twice.
+mod announce;
 mod operator;
 
 use crate::core::due;
@@ -372,12 +373,16 @@ impl Pass<'_> {
         let severity = self.severity_of_delay();
         let cause = format!("before {}", passed.as_secs());
         let hours = end.since(self.now).as_secs() / 3600;
+        let why = self.why_not_yet().map(|it| format!(": {it}")).unwrap_or_default();
         self.tell(Tell {
             kind: NoticeKind::KeyExpiring,
             severity,
             incident: Some("expiring".into()),
             cause: &cause,
-            summary: format!("{name} expires at {}, in {hours} hours, and is not replaced yet", end.whole_second()),
+            summary: format!(
+                "{name} expires at {}, in {hours} hours, and is not replaced yet{why}",
+                end.whole_second()
+            ),
             actions: vec![format!("rekeyd status {name}")],
             about: Some(&current),
         });
