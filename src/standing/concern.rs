@@ -12,6 +12,9 @@ use std::time::Duration;
 /// A cutover is meant to take moments. Targets that are without the new key for longer than this are told.
 pub const GAP_MOST: Duration = Duration::from_secs(60);
 
+/// A key that is taken out of service should have no live version any more after this long.
+pub const RETIRED_WITHIN: Duration = Duration::from_secs(60 * 60);
+
 /// One thing that is wrong with a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Concern<'a> {
@@ -302,8 +305,16 @@ fn unverified<'a>(subject: &Subject<'_>, record: &Record, current: &Version) -> 
 }
 
 fn unrevoked<'a>(subject: &Subject<'_>, old: &'a Retired) -> Option<Concern<'a>> {
-    let policy = &subject.config?.policy;
-    if old.ended.is_some() || !matches!(phase_name(subject), PhaseName::Revoke | PhaseName::Overlap) {
+    if old.ended.is_some() {
+        return None;
+    }
+    let Some(policy) = subject.config.map(|it| &it.policy) else {
+        // Of a key that is taken out of service every version ends at once.
+        let began = subject.record?.decommissioned?.max(old.since);
+        let since = began.plus(if old.failures > 0 { Duration::ZERO } else { RETIRED_WITHIN });
+        return (since <= subject.now).then_some(Concern::Unrevoked { since: began, old });
+    };
+    if !matches!(phase_name(subject), PhaseName::Revoke | PhaseName::Overlap) {
         return None;
     }
     let opening = window::next_opening(&policy.windows, old.after);

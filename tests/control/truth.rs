@@ -270,6 +270,20 @@ fn a_key_that_was_taken_out_of_service_is_no_concern_any_more() {
     assert_eq!(it(&world).actions, ["rekeyd retire it"]);
     world.records.get_mut(&name("it")).unwrap().decommissioned = Some(now());
     assert_eq!(it(&world).health, Health::Ok);
+    let record = world.records.get_mut(&name("it")).unwrap();
+    let current = record.current.take().unwrap();
+    record.decommissioned = Some(now().minus(2 * HOUR));
+    record.retired.push(Retired { version: current, ..retired(1, "2026-11-21T20:00:00Z") });
+    assert_eq!(codes(&it(&world)), ["unrevoked"], "its last version should have ended by now");
+}
+
+#[test]
+fn a_halted_key_can_go_back_while_its_previous_version_lives() {
+    let phase = Phase::Halted { reason: Reason::Drifted, at: now(), resume: Box::new(Phase::Steady) };
+    let record = Record { phase, retired: vec![retired(1, "2026-11-23T22:00:00Z")], ..record("it", year()) };
+    let key = it(&one(policy(), record));
+    assert_eq!(key.halted.unwrap().choices, ["resume", "adopt", "rollback"]);
+    assert_eq!(key.actions, ["rekeyd resume it", "rekeyd adopt it", "rekeyd rollback it"]);
 }
 
 fn codes(key: &KeyStatus) -> Vec<&str> {

@@ -8,7 +8,7 @@ pub use history::{ChannelRow, CommandRow, DeliveryRow, HistoryReport, NoticeRow,
 pub use plan::{PlanEntry, PlanReport, PlanWarning, WindowStatus};
 pub use status::{
     AttentionStatus, BlockedStatus, DaemonState, DaemonStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation,
-    NextStep, PauseStatus, ProviderState, ProviderStatus, Status, VersionStatus,
+    NextStep, PausedStatus, ProviderState, ProviderStatus, Status, VersionStatus,
 };
 
 pub use crate::standing::{Health, PhaseName};

@@ -115,8 +115,8 @@ pub struct KeyStatus {
     pub blocked: Option<BlockedStatus>,
     /// What went wrong last.
     pub last_error: Option<ErrorStatus>,
-    /// Since when, until when and why an operator holds it back.
-    pub paused: Option<PauseStatus>,
+    /// Who holds it back, and until when.
+    pub paused: Option<PausedStatus>,
     /// Why it waits for a human.
     pub halted: Option<HaltedStatus>,
     /// The last rotation that ended.
@@ -189,15 +189,15 @@ pub struct ErrorStatus {
     pub message: String,
 }
 
-/// Why nothing is begun or revoked.
+/// An operator holds a key back: nothing is begun or revoked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PauseStatus {
+pub struct PausedStatus {
     /// Since when.
     pub since: Time,
-    /// It ends by itself then; null: by `resume` alone.
+    /// Until when; null where only `resume` ends it.
     pub until: Option<Time>,
     /// The reason that was given.
-    pub reason: Option<String>,
+    pub reason_given: Option<String>,
     /// Who.
     pub actor: Option<Actor>,
 }

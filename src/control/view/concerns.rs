@@ -95,6 +95,7 @@ fn unrevoked(subject: &Subject<'_>, old: &Retired) -> String {
     let why = match holder {
         Some(target) => format!("{target} may still hold it"),
         None if old.failures > 0 => format!("the provider refused to {} times", old.failures),
+        None if subject.config.is_none() => "it waits for its provider".to_owned(),
         None => "the key in use is not seen to be accepted".to_owned(),
     };
     format!("the old version {number} should be revoked by now, and is not: {why}")
@@ -119,6 +120,7 @@ pub(super) fn actions(subject: &Subject<'_>, concerns: &[Concern<'_>]) -> Vec<St
 fn action(subject: &Subject<'_>, name: &KeyName, concern: &Concern<'_>) -> Option<String> {
     let under_way = subject.record.is_some_and(|it| it.rotation.is_some());
     match concern {
+        Concern::Unrevoked { .. } if subject.config.is_none() => Some(format!("rekeyd ack --revoked {name}")),
         Concern::RevokeNeeded(_) => Some(format!("rekeyd ack --revoked {name}")),
         Concern::Unmanaged => Some(format!("rekeyd retire {name}")),
         _ if subject.config.is_none() => None,

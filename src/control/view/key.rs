@@ -2,10 +2,10 @@
 use super::concerns::{actions, attention, choices};
 use super::next::next;
 use crate::control::protocol::{
-    BlockedStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation, PauseStatus, VersionStatus,
+    BlockedStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation, PausedStatus, VersionStatus,
 };
 use crate::core::facts::Blocked;
-use crate::core::record::{LastError, Pause, Phase, Reason, Record, Rotation, Version};
+use crate::core::record::{LastError, Phase, Reason, Record, Rotation, Version};
 use crate::core::time::Timestamp;
 use crate::standing::{Subject, bare_phase, concerns, health, phase_name, retiring};
 
@@ -28,7 +28,7 @@ pub(super) fn status(subject: &Subject<'_>) -> KeyStatus {
         failures: record.map_or(0, |it| it.failures),
         blocked: subject.blocked.map(blocked),
         last_error: record.and_then(|it| it.last_error.as_ref()).map(last_error),
-        paused: record.filter(|it| it.is_paused(subject.now)).and_then(|it| it.paused.as_ref()).map(paused),
+        paused: paused(subject),
         halted: halted(subject),
         last_rotation: record.and_then(|it| it.last_rotation.as_ref()).map(last_rotation),
     }
@@ -73,17 +73,19 @@ pub(super) fn blocked_message(why: &Blocked) -> String {
     }
 }
 
-fn paused(it: &Pause) -> PauseStatus {
-    PauseStatus {
-        since: it.since.into(),
-        until: it.until.map(Into::into),
-        reason: it.reason.clone(),
-        actor: it.actor.clone(),
-    }
-}
-
 fn last_error(it: &LastError) -> ErrorStatus {
     ErrorStatus { at: it.at.into(), phase: it.phase.clone(), reason: it.reason.clone(), message: it.message.clone() }
+}
+
+fn paused(subject: &Subject<'_>) -> Option<PausedStatus> {
+    let record = subject.record.filter(|it| it.is_paused(subject.now))?;
+    let it = record.paused.as_ref()?;
+    Some(PausedStatus {
+        since: it.since.into(),
+        until: it.until.map(Into::into),
+        reason_given: it.reason.clone(),
+        actor: it.actor.clone(),
+    })
 }
 
 fn halted(subject: &Subject<'_>) -> Option<HaltedStatus> {
