@@ -11,7 +11,7 @@ use super::verbs::{Answer, Body, Caller, bad, body_of, command, read};
 use crate::clock;
 use crate::core::plan::Command;
 use crate::core::record::{Actor, Pause, Trigger, Wish};
-use crate::engine::handle::{By, Done, Request, Which};
+use crate::engine::handle::{By, Done, PerKey, Request, Which};
 use axum::Json;
 use axum::extract::{ConnectInfo, Path, State};
 use serde::de::DeserializeOwned;
@@ -154,7 +154,7 @@ async fn command_some(desk: &Desk, which: Which, verb: Command, by: By) -> Answe
     let command = Box::new(verb);
     let answer = server::ask(&desk.engine, |reply| Request::Commands { which, command, by, reply }).await?;
     let all = answer.map_err(|it| Problem::refused("", &it))?;
-    let one = |(key, done): (_, Result<Done, _>)| match done {
+    let one = |(key, done): PerKey| match done {
         Ok(it) => KeyDone { key, done: DoneReport::from(it), problem: None },
         Err(why) => {
             let problem = Some(Problem::refused(key.as_str(), &why));

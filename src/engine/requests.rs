@@ -2,7 +2,9 @@
 use super::Engine;
 use super::adopt::{AdoptRefused, has_seen_all};
 use super::event::FoundSecrets;
-use super::handle::{By, CommandRow, Done, History, NoticeRow, Pulse, ReadRow, Refused, Request, Snapshot, Which};
+use super::handle::{
+    By, CommandRow, Done, History, NoticeRow, PerKey, Pulse, ReadRow, Refused, Request, Snapshot, Which,
+};
 use super::meters::Meters;
 use super::{answers, audit, selection};
 use crate::clock;
@@ -15,9 +17,6 @@ use crate::secret::Secret;
 use crate::store::{HistoryRow, OutboxState, Store, StoreError};
 use std::sync::Arc;
 use tokio::sync::oneshot;
-
-/// What a verb for several keys came to for one of them.
-type PerKey = (KeyName, Result<Done, Refused>);
 
 impl Engine {
     pub(super) fn answer(&mut self, request: Request) {

@@ -90,6 +90,17 @@ fn last_error(it: &LastError) -> ErrorStatus {
     ErrorStatus { at: it.at.into(), phase: it.phase.clone(), reason: it.reason.clone(), message: it.message.clone() }
 }
 
+fn paused(subject: &Subject<'_>) -> Option<PausedStatus> {
+    let record = subject.record.filter(|it| it.is_paused(subject.now))?;
+    let it = record.paused.as_ref()?;
+    Some(PausedStatus {
+        since: it.since.into(),
+        until: it.until.map(Into::into),
+        reason_given: it.reason.clone(),
+        actor: it.actor.clone(),
+    })
+}
+
 fn halted(subject: &Subject<'_>) -> Option<HaltedStatus> {
     let Phase::Halted { reason, at, resume } = subject.phase() else { return None };
     Some(HaltedStatus {
