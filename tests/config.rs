@@ -1,4 +1,7 @@
 //! The config: what is written, what it means, and what is said of its faults.
+#[path = "config/layers.rs"]
+mod layers;
+
 use rekeyd::config::{self, Fault, Faults, Loaded, Source};
 use rekeyd::core::names::KeyName;
 use rekeyd::core::policy::{Initial, OnAmbiguous, OnCreate, OnDrift, OutsideWindow, Reach, RotateBefore};
@@ -97,14 +100,14 @@ fn an_unknown_field_names_the_one_that_was_meant() {
 
 #[test]
 fn what_is_not_acted_on_yet_is_refused() {
-    for field in ["profile", "freezes", "together", "ack_timeout", "attempts_in_window"] {
+    for field in ["freezes", "together", "ack_timeout", "attempts_in_window"] {
         check(
             &[SMS],
             &key(&format!("{field} = 'x'")),
             &format!("6:1: field `{field}` is not supported yet\n  hint: remove it"),
         );
     }
-    for section in ["profiles.x", "defaults", "freezes.x", "backup"] {
+    for section in ["freezes.x", "backup"] {
         let name = section.split('.').next().unwrap();
         check(&[], &format!("[{section}]"), &format!("1:2: section `{name}` is not supported yet\n  hint: remove it"));
     }
@@ -309,7 +312,8 @@ fn keys_keep_out_of_each_others_way() {
         "5:44: key `a` is delivered to file:/a twice\n  hint: remove one of the two\n\
          7:12: account `bulk` has one key at a time, but both `a` and `b` are to be it\n  \
            hint: keep one of them, and deliver it to both places\n\
-         10:44: keys `a` and `b` are both delivered to file:/a\n  hint: give each key its own place",
+         10:44: keys `a` and `b` are both delivered to file:/a\n  \
+           hint: give each key its own place; {{key}} in it stands for the key's name",
     );
 }
 
@@ -480,4 +484,81 @@ fn check_says_everything_and_ends_with_the_code_of_a_config() {
     assert_eq!(code, 0);
     assert!(said.contains("warning: credential `master-key`"), "{said}");
     assert!(said.ends_with("\nok: 0 keys, 0 providers, 1 owner\n"), "{said}");
+}
+
+#[test]
+fn a_path_by_another_name_is_the_same_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::create_dir(place("real")).unwrap();
+    std::os::unix::fs::symlink(place("real"), place("link")).unwrap();
+    let key = |name: &str, folder: &str| {
+        format!(
+            "[keys.{name}]\nprovider = 'sms'\nowners = ['team']\ncreate.name = 'k'\nvalid_for = '90d'\n\
+             deliver = [{{ kind = 'file', path = '{}/sub/k' }}]\n",
+            place(folder)
+        )
+    };
+    let want = format!(
+        "12:12: keys `a` and `b` are both delivered to file:{}, which is also file:{}\n  \
+         hint: give each key its own place; {{{{key}}}} in it stands for the key's name",
+        place("link/sub/k"),
+        place("real/sub/k")
+    );
+    check(&[SMS], &[key("a", "real"), key("b", "link")].concat(), &want);
+    check(
+        &[SMS],
+        &key("a", "real/../real"),
+        &format!("6:36: \"{}/sub/k\" is not the absolute path of a file, without `..`", place("real/../real")),
+    );
+}
+
+#[test]
+fn a_budget_that_the_schedule_of_the_keys_exceeds_is_told_with_the_reckoning() {
+    let keys = |n: usize, prefix: &str, lines: &str| -> String {
+        let key = |n| {
+            format!(
+                "[keys.{prefix}{n}]\nprovider = 'sms'\nowners = ['team']\ncreate.name = 'k'\n{lines}\n\
+                 deliver = [{{ kind = 'file', path = '/srv/{{{{key}}}}' }}]\n"
+            )
+        };
+        (0..n).map(key).collect()
+    };
+    let windows = "[windows.sunday]\nopen = '0 4 * * Sun'\nduration = '3h'\n";
+    let provider = "[providers.sms]\nkind = 'infobip'\nusername = 'acme'\npassword = { credential = 'infobip' }\n";
+    let hint = "rotate them less often, or raise creates_per_day if the provider allows it";
+    for (budget, keys, want) in [
+        ("", keys(40, "a", "max_age = '2d'"), String::new()),
+        (
+            "",
+            keys(41, "a", "max_age = '2d'"),
+            format!(
+                "1:1: the keys of account `sms` need 20.5 creates a day, but creates_per_day is 20, by default\n  \
+                 hint: reckoned: 41 keys every 2d (20.5 a day); {hint}"
+            ),
+        ),
+        (
+            "creates_per_day = 3",
+            keys(20, "a", "max_age = '10d'")
+                + &keys(15, "b", "valid_for = '20d'\nrotate_before = '5d'\noverlap = '1d'")
+                + &keys(1, "c", "valid_for = '30d'\nmax_age = '60d'\noverlap = '1d'"),
+            format!(
+                "5:19: the keys of account `sms` need 3.05 creates a day, but creates_per_day is 3\n  \
+                 hint: reckoned: 20 keys every 10d (2 a day), 15 keys every 15d (1 a day), \
+                 1 key every 20d 2h 24m (0.05 a day); {hint}"
+            ),
+        ),
+        // A key that waits for its Sunday is replaced once in a week, whatever its age.
+        ("creates_per_day = 2", keys(14, "a", "max_age = '4d'\nwindows = ['sunday']"), String::new()),
+        (
+            "creates_per_day = 2",
+            keys(15, "a", "max_age = '4d'\nwindows = ['sunday']"),
+            format!(
+                "5:19: the keys of account `sms` need 2.14 creates a day, but creates_per_day is 2\n  \
+                 hint: reckoned: 15 keys every 7d (2.14 a day); {hint}"
+            ),
+        ),
+    ] {
+        check(&[windows], &format!("{provider}{budget}\n{keys}"), &want);
+    }
 }

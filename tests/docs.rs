@@ -1,11 +1,13 @@
 //! What is written for users is true: every field that the parser accepts is in `docs/config.md`, and nothing else is.
 // A helper of a test may fail it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+#[path = "support/files.rs"]
+mod files;
+
 use rekeyd::config::{self, Source};
 use rekeyd::{control, notifiers, providers, targets};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 const ARCHITECTURE: &str = include_str!("../docs/architecture.md");
 const CONFIG: &str = include_str!("../docs/config.md");
@@ -28,6 +30,26 @@ fn every_section_is_documented_field_by_field() {
     check("## `[owners.NAME]`", &format!("{}[owners.o]\n{PROBE}\n", daemon()));
     check("## `[windows.NAME]`", &format!("{}[windows.w]\n{PROBE}\n", daemon()));
     check("## `[keys.NAME]`", &format!("{BASE}{PROVIDER}{PROBE}\n"));
+}
+
+#[test]
+fn defaults_and_profiles_take_what_is_documented_for_keys_but_the_profile() {
+    let mut fields = documented("## `[keys.NAME]`");
+    assert!(fields.remove("profile"));
+    for layer in ["defaults", "profiles.p"] {
+        assert_eq!(fields, accepted(&format!("{BASE}[{layer}]\n{PROBE}\n")), "{layer}");
+    }
+}
+
+#[test]
+fn the_example_of_layers_is_a_config_without_faults() {
+    let (_, example) = CONFIG.split_once("```toml\n[defaults]\n").unwrap();
+    let example = example.split("```").next().unwrap();
+    let text = format!(
+        "{BASE}owners.platform = {{ email = ['a@b.example'] }}\nowners.payments = {{ email = ['a@b.example'] }}\n\
+         [providers.sms]\nkind = 'infobip'\nusername = 'u'\npassword = {{ credential = 'p' }}\n[defaults]\n{example}"
+    );
+    config::parse(vec![Source { path: "docs/config.md".into(), text }]).unwrap();
 }
 
 #[test]
@@ -81,11 +103,7 @@ fn every_problem_type_of_the_control_socket_is_documented() {
 
 #[test]
 fn every_test_and_every_limit_that_the_architecture_names_is_there() {
-    let mut files = Vec::new();
-    ["src", "tests", "simulation"]
-        .iter()
-        .for_each(|it| rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(it), &mut files));
-    let code: String = files.iter().map(|it| fs::read_to_string(it).unwrap()).collect();
+    let code: String = files::rust_files().iter().map(|it| fs::read_to_string(it).unwrap()).collect();
     let words = ARCHITECTURE.split('`').skip(1).step_by(2).flat_map(|it| it.split(['{', '}', ',', ' ', ':', '\n']));
     let mut seen = (0, 0);
     for word in words {
@@ -136,15 +154,4 @@ fn accepted(text: &str) -> BTreeSet<String> {
 /// The least that another section can stand on.
 fn daemon() -> &'static str {
     "daemon = { master_key = { credential = 'm' } }\n"
-}
-
-fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|it| it == "rs") {
-            found.push(path);
-        }
-    }
 }

@@ -1,9 +1,11 @@
 //! The config: `source` are the files, `document` their sections, `written` what serde reads from these, and `settings`
 //! what it all means. Every fault is found before any is told.
+mod budget;
 mod daemon;
 mod document;
 mod fault;
 mod keys;
+mod layers;
 mod owners;
 mod providers;
 mod relations;
@@ -12,6 +14,7 @@ mod section;
 pub mod settings;
 mod source;
 mod suggest;
+mod template;
 mod wording;
 mod words;
 mod written;
@@ -70,7 +73,10 @@ pub fn load_text(text: &str) -> Result<Loaded, Faults> {
 /// All its faults.
 pub fn parse(sources: Vec<Source>) -> Result<Loaded, Faults> {
     let mut findings = Findings::default();
-    let settings = Document::parse(&sources, &mut findings).and_then(|it| settings(&it, &mut findings));
+    let settings = Document::parse(&sources, &mut findings).and_then(|mut document| {
+        layers::apply(&mut document, &mut findings);
+        settings(&document, &mut findings)
+    });
     let found = findings.finish(&sources);
     match settings {
         Some(settings) if found.faults.is_empty() => Ok(Loaded { settings, warnings: found.warnings, sources }),

@@ -5,7 +5,7 @@ use crate::secret::LITERAL_SECRET;
 
 /// What a config may say one day, but not yet: nothing is accepted that nobody acts on.
 const NOT_YET: [(&str, &[&str]); 4] = [
-    ("section", &["backup", "defaults", "freezes", "profiles"]),
+    ("section", &["backup", "freezes"]),
     ("kind", &["credential", "exec", "http", "manual", "webhook"]),
     ("value", &["slack", "teams"]),
     (
@@ -22,7 +22,6 @@ const NOT_YET: [(&str, &[&str]); 4] = [
             "listen",
             "max_removals",
             "operators",
-            "profile",
             "together",
         ],
     ),
