@@ -1,4 +1,6 @@
 //! The config: what is written, what it means, and what is said of its faults.
+#[path = "config/effective.rs"]
+mod effective;
 #[path = "config/layers.rs"]
 mod layers;
 
@@ -462,7 +464,7 @@ fn check_says_everything_and_ends_with_the_code_of_a_config() {
     let path = dir.path().join("rekeyd.toml");
     let run = |json: bool| {
         let mut out = Vec::new();
-        let code = rekeyd::cli::check::run(&rekeyd::cli::check::Args {}, &path, json, &mut out).unwrap();
+        let code = rekeyd::cli::check::run(&rekeyd::cli::check::Args::default(), &path, json, &mut out).unwrap();
         (code.code(), String::from_utf8(out).unwrap())
     };
     let (code, said) = run(false);

@@ -41,6 +41,103 @@ fn defaults_and_profiles_take_what_is_documented_for_keys_but_the_profile() {
     }
 }
 
+/// Every kind of section, with no field that isn't required.
+const WHOLE: &str = r#"
+[daemon]
+master_key = { credential = "m" }
+[smtp]
+host = "localhost"
+from = "a@b.example"
+[owners.o]
+email = ["a@b.example"]
+webhook = [{ url = "https://a.example", secret = { credential = "w" } }]
+[windows.w]
+open = "0 22 * * *"
+duration = "4h"
+[providers.infobip]
+kind = "infobip"
+username = "u"
+password = { credential = "p" }
+[providers.infobip-2fa]
+kind = "infobip-2fa"
+username = "v"
+password = { credential = "p" }
+[providers.mobivate]
+kind = "mobivate"
+username = "u"
+password = { credential = "p" }
+[providers.single-invoice]
+kind = "single-invoice"
+apikey = { credential = "p" }
+[keys.k]
+provider = "infobip"
+owners = ["o"]
+valid_for = "90d"
+create.name = "k"
+[[keys.k.deliver]]
+kind = "file"
+path = "/k"
+then.restart = ["k.service"]
+confirm.command = ["/bin/true"]
+[keys.l]
+provider = "infobip"
+owners = ["o"]
+valid_for = "90d"
+create.name = "l"
+[[keys.l.deliver]]
+kind = "exec"
+command = ["/bin/true"]
+"#;
+
+#[test]
+fn every_default_that_is_documented_is_what_an_effective_config_says() {
+    let source = Source { path: "rekeyd.toml".into(), text: WHOLE.to_owned() };
+    let effective = config::parse(vec![source]).unwrap().effective();
+    let mut seen = 0;
+    for (heading, section, prefix) in [
+        ("## `[daemon]`", "[daemon]", ""),
+        ("## `[smtp]`", "[smtp]", ""),
+        ("## `[owners.NAME]`", "[owners.o]", ""),
+        ("### `webhook`", "[[owners.o.webhook]]", ""),
+        ("## `[windows.NAME]`", "[windows.w]", ""),
+        ("## `[providers.NAME]`", "[providers.infobip]", ""),
+        ("### kind = `infobip`", "[providers.infobip]", ""),
+        ("### kind = `infobip-2fa`", "[providers.infobip-2fa]", ""),
+        ("### kind = `mobivate`", "[providers.mobivate]", ""),
+        ("### kind = `single-invoice`", "[providers.single-invoice]", ""),
+        ("## `[keys.NAME]`", "[keys.k]", ""),
+        ("### kind = `file`", "[[keys.k.deliver]]", ""),
+        ("### kind = `exec`", "[[keys.l.deliver]]", ""),
+        ("### `then`", "[[keys.k.deliver]]", "then."),
+        ("### `confirm`", "[[keys.k.deliver]]", "confirm."),
+    ] {
+        let said = effective.split("\n\n").find(|it| it.starts_with(section)).unwrap_or_else(|| panic!("no {section}"));
+        for (field, default) in documented_defaults(heading) {
+            // A number that begins with a zero is a mode.
+            let number = default.parse::<u32>().is_ok() && !default.starts_with('0');
+            let plain = number || default.starts_with('[') || default == "false";
+            let quoted = if plain { default } else { format!("\"{default}\"") };
+            let line = said.lines().find(|it| it.starts_with(&format!("{prefix}{field} = {quoted} ")));
+            assert!(line.is_some_and(|it| it.ends_with("# default")), "{heading}: {field} is {quoted}, not\n{said}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "{seen}");
+}
+
+/// The fields in the tables under a heading that have a plain default, with it.
+fn documented_defaults(heading: &str) -> Vec<(String, String)> {
+    let (_, rest) = CONFIG.split_once(&format!("\n{heading}\n")).unwrap();
+    let part = rest.split("\n#").next().unwrap_or(rest);
+    let row = |line: &str| {
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        let (field, default) = (cells.next()?.trim_end_matches('`'), cells.next()?);
+        let default = default.strip_prefix('`')?.strip_suffix('`').filter(|it| !it.contains('`'))?;
+        Some((field.to_owned(), default.to_owned()))
+    };
+    part.lines().filter_map(row).collect()
+}
+
 #[test]
 fn the_example_of_layers_is_a_config_without_faults() {
     let (_, example) = CONFIG.split_once("```toml\n[defaults]\n").unwrap();

@@ -3,7 +3,9 @@
 mod budget;
 mod daemon;
 mod document;
+mod effective;
 mod fault;
+mod fields;
 mod keys;
 mod layers;
 mod owners;
@@ -43,6 +45,11 @@ impl Loaded {
     /// All files as one text, which [`load_text`] reads again.
     pub fn text(&self) -> String {
         serde_json::to_string(&self.sources).unwrap_or_default()
+    }
+
+    /// The config after defaults and profiles, as one file that means the same; each line says where its value is from.
+    pub fn effective(&self) -> String {
+        effective::text(self)
     }
 }
 
