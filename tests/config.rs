@@ -7,9 +7,13 @@ mod layers;
 use rekeyd::config::{self, Fault, Faults, Loaded, Source};
 use rekeyd::core::names::KeyName;
 use rekeyd::core::policy::{Initial, OnAmbiguous, OnCreate, OnDrift, OutsideWindow, Reach, RotateBefore};
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+#[path = "config/freezes.rs"]
+mod freezes;
 
 /// What every case begins with; its lines are not counted in what the cases expect.
 const BASE: &str = r#"
@@ -65,10 +69,22 @@ fn key(lines: &str) -> String {
     format!("[keys.k]\nprovider = 'sms'\nowners = ['team']\ncreate.name = 'k'\ndeliver = []\n{lines}")
 }
 
+/// The configs that are shipped, but for the parts of one that lie in its `conf.d`.
+fn shipped() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let folders = [root.clone(), root.join("generated")];
+    let files = folders.iter().flat_map(|it| std::fs::read_dir(it).unwrap()).map(|it| it.unwrap().path());
+    files.filter(|it| it.extension().is_some_and(|it| it == "toml")).collect()
+}
+
 #[test]
 fn every_shipped_config_passes() {
-    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/config")).unwrap() {
-        match config::load(&entry.unwrap().path()) {
+    let shipped = shipped();
+    for name in ["init.toml", "minimal.toml", "rekeyd.toml", "company.toml", "generated/rekeyd.toml"] {
+        assert!(shipped.iter().any(|it| it.ends_with(name)), "{name}");
+    }
+    for path in shipped {
+        match config::load(&path) {
             Ok(loaded) => {
                 for warning in &loaded.warnings {
                     assert!(warning.message.contains("can't be seen from here"), "{warning}");
@@ -77,6 +93,29 @@ fn every_shipped_config_passes() {
             Err(faults) => panic!("{faults}"),
         }
     }
+}
+
+#[test]
+fn the_examples_show_what_they_say_that_they_show() {
+    let load = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+        config::load(&path).unwrap_or_else(|faults| panic!("{faults}")).settings
+    };
+    let company = load("company.toml");
+    let teams = company.owners.len();
+    let zones: BTreeSet<_> =
+        company.keys.values().flat_map(|it| &it.policy.windows).map(|it| it.timezone.name()).collect();
+    assert_eq!((teams, zones.len(), company.keys.len()), (5, 3, 10));
+    let of = |name: &str| &company.keys[&name.parse::<KeyName>().unwrap()];
+    assert_eq!(of("receipts-us").targets[0].id().as_str(), "file:/srv/us/receipts-us/infobip.key");
+    assert_eq!(of("sign-in").targets[0].id().as_str(), "file:/etc/login-codes/sign-in.env");
+    assert_eq!((of("alerts-eu").policy.freezes.len(), of("newsletter").policy.freezes.len()), (1, 2));
+
+    let generated = load("generated/rekeyd.toml");
+    let names: Vec<_> = generated.keys.keys().map(KeyName::as_str).collect();
+    assert_eq!(names, ["checkout", "payroll", "search", "shipping"]);
+    let all_by_the_inventory = generated.keys.values().all(|it| it.policy.windows.len() == 1 && it.targets.len() == 1);
+    assert!(all_by_the_inventory);
 }
 
 #[test]
@@ -102,14 +141,14 @@ fn an_unknown_field_names_the_one_that_was_meant() {
 
 #[test]
 fn what_is_not_acted_on_yet_is_refused() {
-    for field in ["freezes", "together", "ack_timeout", "attempts_in_window"] {
+    for field in ["together", "ack_timeout"] {
         check(
             &[SMS],
             &key(&format!("{field} = 'x'")),
             &format!("6:1: field `{field}` is not supported yet\n  hint: remove it"),
         );
     }
-    for section in ["freezes.x", "backup"] {
+    for section in ["backup"] {
         let name = section.split('.').next().unwrap();
         check(&[], &format!("[{section}]"), &format!("1:2: section `{name}` is not supported yet\n  hint: remove it"));
     }

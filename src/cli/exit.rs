@@ -144,7 +144,10 @@ fn exit(kind: Kind) -> Exit {
         | Kind::Phase
         | Kind::Unadopted
         | Kind::OldKeyEnding
+        | Kind::NoPrevious
         | Kind::NoVersion
+        | Kind::Managed
+        | Kind::MayLive
         | Kind::Unmanaged
         | Kind::TooLarge
         | Kind::KeyDead

@@ -2,10 +2,11 @@
 use super::fault::Findings;
 use super::keys::{Parts, Read};
 use super::providers::Provider;
+use crate::core::calendar::Calendar;
 use crate::core::names::{AccountId, KeyName};
 use crate::core::policy::{Policy, RotateBefore};
 use crate::core::time::Timestamp;
-use crate::core::window::{Window, next_opening};
+use crate::core::window::Window;
 use crate::humane::HumanDuration;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -96,12 +97,13 @@ fn due_at(policy: &Policy) -> Option<Duration> {
 
 /// How far rotations lie apart on the average, where each waits for its window.
 fn apart(plan: &Plan<'_>) -> Duration {
-    let Some(first) = next_opening(plan.windows, START) else { return plan.age };
-    let start = first.opens.max(START);
+    // Freezes are left out: over the years they change little.
+    let calendar = Calendar { windows: plan.windows, freezes: &[] };
+    let open_from = |at| calendar.open_from(at).unwrap_or(at);
+    let start = open_from(START);
     let mut at = start;
     for _ in 0..FOLLOWED {
-        let due = at.plus(plan.age);
-        at = next_opening(plan.windows, due).map_or(due, |it| it.opens.max(due));
+        at = open_from(at.plus(plan.age));
     }
     at.since(start) / FOLLOWED
 }

@@ -23,6 +23,8 @@ pub(super) struct Document<'i> {
     pub(super) owners: Sections<'i>,
     /// `[windows.NAME]`.
     pub(super) windows: Sections<'i>,
+    /// `[freezes.NAME]`.
+    pub(super) freezes: Sections<'i>,
     /// `[providers.NAME]`.
     pub(super) providers: Sections<'i>,
     /// `[defaults]`: what holds for every key.
@@ -34,7 +36,7 @@ pub(super) struct Document<'i> {
 }
 
 /// What a file may have at its top.
-const TOP: [&str; 8] = ["daemon", "smtp", "owners", "windows", "providers", "defaults", "profiles", "keys"];
+const TOP: [&str; 9] = ["daemon", "smtp", "owners", "windows", "freezes", "providers", "defaults", "profiles", "keys"];
 
 impl<'i> Document<'i> {
     /// Reads the files. `None` where their syntax is broken: what would be found beyond that is mostly its consequence.
@@ -111,6 +113,7 @@ impl<'i> Filing<'_> {
                 "smtp" => self.single(&mut document.smtp, &name, value),
                 "owners" => self.family(&mut document.owners, &name, value),
                 "windows" => self.family(&mut document.windows, &name, value),
+                "freezes" => self.family(&mut document.freezes, &name, value),
                 "providers" => self.family(&mut document.providers, &name, value),
                 "defaults" => self.single(&mut document.defaults, &name, value),
                 "profiles" => self.family(&mut document.profiles, &name, value),

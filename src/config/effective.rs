@@ -46,6 +46,7 @@ impl Writer<'_> {
         let zone = ("timezone", quoted(settings.daemon.timezone.name()), "that of [daemon]");
         self.family("owners", &document.owners, |_, _| fields(&[fields::OWNER]).with([zone.clone()]));
         self.family("windows", &document.windows, |_, _| fields(&[fields::WINDOW]).with([zone.clone()]));
+        self.family("freezes", &document.freezes, |_, _| fields(&[fields::FREEZE]).with([zone.clone()]));
         self.family("providers", &document.providers, |name, section| {
             let kind = fields::of_provider(text_in(&section.table, "kind"));
             fields(&[fields::PROVIDER, kind]).with([("account", quoted(name), "the section's name")])

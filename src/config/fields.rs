@@ -39,6 +39,8 @@ const WEBHOOK: Fields = &[("url", ""), ("secret", ""), ("format", r#""standard""
 
 pub(super) const WINDOW: Fields = &[("open", ""), ("duration", ""), ("timezone", "")];
 
+pub(super) const FREEZE: Fields = &[("from", ""), ("to", ""), ("keys", r#""all""#), ("timezone", "")];
+
 pub(super) const PROVIDER: Fields = &[
     ("kind", ""),
     ("account", ""),
@@ -76,6 +78,7 @@ const SINGLE_INVOICE: Fields = &[
     ("probe", r#""none""#),
 ];
 
+// To write `attempts_in_window` is to insist on it, so that its default is left unwritten.
 pub(super) const KEY: Fields = &[
     ("provider", ""),
     ("owners", ""),
@@ -85,6 +88,8 @@ pub(super) const KEY: Fields = &[
     ("max_age", ""),
     ("overlap", r#""3d""#),
     ("windows", ""),
+    ("freezes", ""),
+    ("attempts_in_window", ""),
     ("announce", r#""2d""#),
     ("outside_window", r#""if-expiring""#),
     ("on_ambiguous", r#""halt""#),

@@ -2,6 +2,7 @@
 use super::daemon::{names, owners};
 use super::document::{Document, a, unknown_name};
 use super::fault::{Findings, Hint, Subject};
+use super::freezes::{self, Named};
 use super::layers;
 use super::providers::{Provider, kind};
 use super::section::{Section, deserializer};
@@ -27,6 +28,8 @@ pub(super) struct Parts<'p, 'i> {
     pub(super) providers: &'p BTreeMap<String, Provider>,
     /// The windows that could be read.
     pub(super) windows: &'p BTreeMap<String, Window>,
+    /// The freezes that could be read.
+    pub(super) freezes: &'p BTreeMap<String, Named>,
     /// The owners that could be read.
     pub(super) owners: &'p BTreeMap<String, Owner>,
 }
@@ -42,6 +45,8 @@ pub(super) struct Read {
     /// Whether it is as written, and its provider too: there were no faults.
     pub(super) clean: bool,
     pub(super) initial: Initial,
+    /// How many openings it wants before expiry, where that is written.
+    pub(super) attempts_in_window: Option<u32>,
 }
 
 impl Read {
@@ -105,6 +110,7 @@ impl Parts<'_, '_> {
         Some(Read {
             clean,
             initial: written.initial,
+            attempts_in_window: written.attempts_in_window.map(Into::into).filter(|_| reading.clean),
             provider: written.provider.into_inner(),
             owners: names(written.owners),
             targets,
@@ -124,6 +130,12 @@ impl Parts<'_, '_> {
             if !self.document.windows.contains_key(window.get_ref()) {
                 let at = section.place(&window.span());
                 unknown_name(findings, at, "window", window.get_ref(), &self.document.windows);
+            }
+        }
+        for freeze in &written.freezes {
+            if !self.document.freezes.contains_key(freeze.get_ref()) {
+                let at = section.place(&freeze.span());
+                unknown_name(findings, at, "freeze", freeze.get_ref(), &self.document.freezes);
             }
         }
         owners(section, &written.owners, self.document, findings);
@@ -156,6 +168,7 @@ impl Parts<'_, '_> {
             max_age: written.max_age.map(|it| it.0),
             overlap: written.overlap.map_or(defaults::OVERLAP, |it| it.0),
             windows,
+            freezes: freezes::of_key(self.freezes, &written.freezes),
             announce: written.announce.map_or(defaults::ANNOUNCE, |it| it.0),
             outside_window: written.outside_window,
             on_ambiguous: written.on_ambiguous,

@@ -6,8 +6,10 @@ mod document;
 mod effective;
 mod fault;
 mod fields;
+mod freezes;
 mod keys;
 mod layers;
+mod openings;
 mod owners;
 mod providers;
 mod relations;
@@ -95,11 +97,14 @@ fn settings(document: &Document<'_>, findings: &mut Findings) -> Option<Settings
     let daemon = daemon::daemon(document, findings);
     let timezone = daemon.as_ref().map_or(chrono_tz::Tz::UTC, |it| it.timezone);
     let windows = daemon::windows(document, timezone, findings);
+    let freezes = freezes::freezes(document, timezone, findings);
     let owners = owners::owners(document, timezone, findings);
     let providers = providers::providers(document, findings);
-    let parts = Parts { document, providers: &providers, windows: &windows, owners: &owners };
+    let parts = Parts { document, providers: &providers, windows: &windows, freezes: &freezes, owners: &owners };
     let mut keys = parts.keys(findings);
     relations::relate(&parts, &mut keys, findings);
+    openings::check(&parts, &keys, findings);
+    freezes::warn_of_unused(&parts, &keys, findings);
     let keys = keys.into_iter().filter_map(|(name, it)| it.complete(name.clone()).map(|it| (name, it))).collect();
     let providers = providers.into_iter().map(|(name, it)| (name, it.section)).collect();
     Some(Settings { daemon: daemon?, owners, providers, keys })

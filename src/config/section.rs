@@ -110,7 +110,8 @@ struct Search<'s, 'i> {
 }
 
 /// What is put in for a missing field: one of these has the type that is wanted, or the search ends.
-const CANDIDATES: [&str; 8] = ["'x'", "'x@localhost'", "'1d'", "'* * * * *'", "{ env = 'X' }", "[]", "1", "true"];
+const CANDIDATES: [&str; 9] =
+    ["'x'", "'x@localhost'", "'1d'", "'* * * * *'", "{ env = 'X' }", "[]", "1", "true", "2000-01-01"];
 
 impl<'i> Search<'_, 'i> {
     /// Notes what the error says and mends the table; `false` where that can't be done.

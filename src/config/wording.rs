@@ -5,19 +5,17 @@ use crate::secret::LITERAL_SECRET;
 
 /// What a config may say one day, but not yet: nothing is accepted that nobody acts on.
 const NOT_YET: [(&str, &[&str]); 4] = [
-    ("section", &["backup", "freezes"]),
+    ("section", &["backup"]),
     ("kind", &["credential", "exec", "http", "manual", "webhook"]),
     ("value", &["slack", "teams"]),
     (
         "field",
         &[
             "ack_timeout",
-            "attempts_in_window",
             "credential_socket",
             "digest",
             "escalate_to",
             "exec",
-            "freezes",
             "group_within",
             "listen",
             "max_removals",

@@ -1,4 +1,5 @@
 //! The sections as they are written: what serde reads, before names are looked up and defaults are put in.
+use super::freezes::Bound;
 use super::words::{Lead, Schedule, Size, Span, Zone};
 use crate::core::policy::{Initial, OnAmbiguous, OnDrift, OutsideWindow};
 use crate::humane::HumanDuration;
@@ -42,6 +43,27 @@ pub(super) struct Window {
     pub(super) timezone: Option<Zone>,
 }
 
+/// `[freezes.NAME]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Freeze {
+    pub(super) from: Spanned<Bound>,
+    pub(super) to: Spanned<Bound>,
+    #[serde(default)]
+    pub(super) keys: FrozenKeys,
+    pub(super) timezone: Option<Zone>,
+}
+
+/// Which keys a freeze concerns.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum FrozenKeys {
+    #[default]
+    All,
+    /// Only those that name it.
+    Named,
+}
+
 /// What every `[providers.NAME]` may say, whatever its kind.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,6 +97,9 @@ pub(super) struct Key {
     pub(super) overlap: Option<HumanDuration>,
     #[serde(default)]
     pub(super) windows: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) freezes: Vec<Spanned<String>>,
+    pub(super) attempts_in_window: Option<NonZeroU32>,
     pub(super) announce: Option<HumanDuration>,
     #[serde(default = "defaults::outside_window", with = "OutsideWindowWord")]
     pub(super) outside_window: OutsideWindow,
@@ -139,6 +164,7 @@ pub(super) mod defaults {
     pub(in super::super) const ROTATE_BEFORE: RotateBefore = RotateBefore::Share(33.0);
     pub(in super::super) const OVERLAP: Duration = days(3);
     pub(in super::super) const ANNOUNCE: Duration = days(2);
+    pub(in super::super) const ATTEMPTS_IN_WINDOW: u32 = 2;
     pub(in super::super) const STUCK_AFTER: Duration = Duration::from_secs(3600);
     pub(in super::super) const PROBE_EVERY: Duration = days(1);
 

@@ -45,6 +45,12 @@ kinds! {
     Unadopted = "urn:rekeyd:problem:unadopted", 409, "the key is not adopted";
     /// Consumers would be left without a working key.
     OldKeyEnding = "urn:rekeyd:problem:old-key-ending", 409, "the old key is dead or near its end";
+    /// There is no old version that could become current again.
+    NoPrevious = "urn:rekeyd:problem:no-previous", 409, "there is no previous version to go back to";
+    /// The config still names the key.
+    Managed = "urn:rekeyd:problem:managed", 409, "the config still names the key";
+    /// A key of it may still be accepted by the provider.
+    MayLive = "urn:rekeyd:problem:may-live", 409, "a version of it may still be valid";
     /// There is nothing to reveal.
     NoVersion = "urn:rekeyd:problem:no-version", 409, "there is no version yet";
     /// The config no longer names the key.
@@ -167,6 +173,31 @@ impl Problem {
                 Self::new(Kind::TargetHolds, detail).remedy(format!("rekeyd adopt {name} --deliver"))
             }
             CommandRefused::Unadopted => Self::new(Kind::Unadopted, detail).remedy(format!("rekeyd adopt {name}")),
+            CommandRefused::Halted | CommandRefused::Paused => {
+                Self::new(Kind::Phase, detail).remedy(format!("rekeyd resume {name}"))
+            }
+            CommandRefused::RotationUnderWay => {
+                let remedy = format!("wait for its end, or give it up: rekeyd abandon {name}");
+                Self::new(Kind::Phase, detail).remedy(remedy)
+            }
+            CommandRefused::NoPrevious | CommandRefused::OldKeysEnd | CommandRefused::PreviousEnding => {
+                Self::new(Kind::NoPrevious, detail).remedy(format!("create a new key: rekeyd rotate --now {name}"))
+            }
+            CommandRefused::NothingFiring | CommandRefused::NothingToRevoke => {
+                Self::new(Kind::Phase, detail).remedy(status)
+            }
+            CommandRefused::Managed => {
+                let remedy = format!("remove [keys.{name}] from the config, then rekeyd reload");
+                Self::new(Kind::Managed, detail).remedy(remedy)
+            }
+            CommandRefused::Unmanaged => {
+                let remedy =
+                    format!("put [keys.{name}] back into the config, or take it out of service: rekeyd retire {name}");
+                Self::new(Kind::Unmanaged, detail).remedy(remedy)
+            }
+            CommandRefused::MayLive(_) | CommandRefused::OpenCreate => {
+                Self::new(Kind::MayLive, detail).remedy(format!("rekeyd retire {name}"))
+            }
         }
     }
 }

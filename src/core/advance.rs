@@ -106,11 +106,16 @@ impl Pass<'_> {
         }
         let answer = facts.probes.get(&pending.number).copied();
         let patience_ends = since.plus(self.policy.accept_within);
-        if !self.policy.provider.probes || answer == Some(Probe::Alive) {
+        let accepted = !self.policy.provider.probes || answer == Some(Probe::Alive);
+        let unsure = patience_ends <= self.now && self.holds(Rule::VerifyEnds);
+        let deliver_at = self.planned_delivery_at();
+        if (accepted || (unsure && pending.dead_since.is_none())) && deliver_at > self.now {
+            self.wait_until(deliver_at);
+        } else if accepted {
             self.enter(Phase::Deliver { pending, since: self.now });
         } else if pending.dead_since.is_some() {
             self.refuse(pending);
-        } else if patience_ends <= self.now && self.holds(Rule::VerifyEnds) {
+        } else if unsure {
             self.tell_unverified(&pending);
             self.enter(Phase::Deliver { pending, since: self.now });
         } else {

@@ -1,10 +1,10 @@
 //! A clock that was wrong once does no harm for ever: stored moments are brought back to where they can be.
 use super::account::BUDGET_PERIOD;
 use super::backoff;
+use super::gate;
 use super::pass::Pass;
 use super::record::{Expiry, Phase, Version};
 use super::time::Timestamp;
-use super::window;
 
 impl Pass<'_> {
     /// What lies in the past does not lie after `now`, and what lies ahead lies within its length.
@@ -35,12 +35,12 @@ impl Pass<'_> {
 
     /// A create that failed waits for no longer than a provider may ask for; after `abandon` the wait may be for a window.
     fn clamp_retry(&mut self, now: Timestamp) {
+        let Some(at) = self.record.retry_at else { return };
         let mut latest = now.plus(BUDGET_PERIOD);
         if !matches!(self.record.phase, Phase::Create(_)) {
-            let opens = window::opening_from(&self.policy.windows, now).map(|it| it.opens);
-            latest = latest.max(opens.unwrap_or(now.plus(self.policy.stuck_after)));
+            latest = latest.max(gate::next_attempt(self.policy, now));
         }
-        self.record.retry_at = self.record.retry_at.map(|at| at.min(latest));
+        self.record.retry_at = Some(at.min(latest));
     }
 
     fn clamp_account(&mut self, now: Timestamp) {

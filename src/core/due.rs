@@ -12,7 +12,7 @@ const MOST_SAFETY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// When this version is due to be replaced; `None` where neither its expiry nor `max_age` says so.
 pub fn due_at(version: &Version, policy: &Policy) -> Option<Timestamp> {
-    let by_expiry = version.valid_to.map(|end| end.minus(lead(version, policy)));
+    let by_expiry = version.valid_to.map(|end| end.minus(lead(lifetime(version).unwrap_or_default(), policy)));
     let by_age = policy.max_age.map(|age| begin(version).plus(age));
     by_expiry.into_iter().chain(by_age).min()
 }
@@ -46,8 +46,8 @@ fn begin(version: &Version) -> Timestamp {
     from.unwrap_or(version.obtained_at)
 }
 
-fn lead(version: &Version, policy: &Policy) -> Duration {
-    let life = lifetime(version).unwrap_or_default();
+/// How long before its expiry a key of this lifetime is due.
+pub fn lead(life: Duration, policy: &Policy) -> Duration {
     let asked = match policy.rotate_before {
         RotateBefore::Lead(it) => it,
         RotateBefore::Share(percent) => life.mul_f64((percent / 100.0).clamp(0.0, 1.0)),

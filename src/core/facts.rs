@@ -51,6 +51,8 @@ pub enum Blocked {
     Account,
     /// No window is open.
     Window(Timestamp),
+    /// A freeze, by its name, lasts; and when the key may begin after it.
+    Freeze(String, Timestamp),
     /// The config no longer names the key, or its provider.
     Unmanaged,
     /// The config is broken; the last good one is in use and begins nothing.
@@ -70,6 +72,7 @@ impl Blocked {
             Self::Budget(_) => "budget",
             Self::Account => "account_busy",
             Self::Window(_) => "window",
+            Self::Freeze(..) => "freeze",
             Self::Unmanaged => "unmanaged",
             Self::Config => "config",
         }

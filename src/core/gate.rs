@@ -1,15 +1,16 @@
 //! What stands between a key that is due and its create call: the clock, the window, the announcement, the preflight, the
 //! account's lock and its budget. The token is committed last, directly before the bytes.
 use super::account::Open;
+use super::calendar::Calendar;
 use super::due;
 use super::facts::{Action, Blocked, Content, Facts, Found, Preflight};
 use super::names::Token;
 use super::pass::{Pass, on_create};
 use super::policy::{Initial, OnCreate, OutsideWindow, Policy, Reach, Recover};
-use super::record::{Creating, Ended, Phase, Reason, Record, RotationResult, Trigger};
+use super::record::{Creating, Ended, Phase, Reason, Record, RotationResult, Trigger, Wish};
 use super::rules::Rule;
 use super::time::Timestamp;
-use super::window;
+use std::time::Duration;
 
 /// Whether this pass may come to a create, so that it must look at what a create needs.
 pub(super) fn may_create_soon(record: &Record, policy: &Policy, now: Timestamp) -> bool {
@@ -31,30 +32,92 @@ pub(super) fn is_due(record: &Record, policy: &Policy, now: Timestamp) -> bool {
     record.wish.is_some() || due.is_some_and(|at| at <= now)
 }
 
-/// When a rotation that is due may begin: a moment that is not after `now` means that it may.
-pub fn opening(record: &Record, policy: &Policy, now: Timestamp) -> Timestamp {
-    begin_from(record, policy, now, None)
+/// At most this many openings are compared in search of the last one that an announcement leaves.
+const NEARER: usize = 64;
+
+/// When a rotation may begin, and what put it there.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Beginning {
+    /// The moment; [`Timestamp::NEVER`] where none will do.
+    pub at: Timestamp,
+    /// The freeze that moved it, or in which it is; and when it would be without any freeze.
+    pub freeze: Option<(String, Timestamp)>,
+    /// Whether no window is open then, or a freeze lasts: expiry leaves no other moment.
+    pub outside: bool,
 }
 
-/// When a rotation that is due may begin, but not before `earliest`.
-fn begin_from(record: &Record, policy: &Policy, now: Timestamp, earliest: Option<Timestamp>) -> Timestamp {
-    let wish = record.wish.as_ref().or(record.rotation.as_ref().map(|it| &it.wish));
-    let from = earliest.unwrap_or(now).max(now);
-    if policy.windows.is_empty() || wish.is_some_and(|it| it.now) {
-        return from;
+/// When a rotation that is due may begin: a moment that is not after `now` means that it may.
+pub fn opening(record: &Record, policy: &Policy, now: Timestamp) -> Timestamp {
+    begins(record, policy, policy.calendar(), now, None)
+}
+
+/// When a rotation that is due at `now` or later will begin, if it is announced this long before.
+pub fn beginning(record: &Record, policy: &Policy, now: Timestamp, announce: Option<Duration>) -> Beginning {
+    let calendar = policy.calendar();
+    let at = begins(record, policy, calendar, now, announce);
+    let freely = begins(record, policy, Calendar { freezes: &[], ..calendar }, now, announce);
+    let frozen = calendar.frozen(at).or_else(|| calendar.frozen(freely).filter(|_| at != freely));
+    let outside = at != Timestamp::NEVER && !waits_for_nothing(record) && !calendar.is_open(at);
+    Beginning { at, freeze: frozen.map(|it| (it.name, freely)), outside }
+}
+
+/// When the next try after `abandon` may be made: in the next window, and in no freeze.
+pub(super) fn next_attempt(policy: &Policy, now: Timestamp) -> Timestamp {
+    let later = now.plus(policy.stuck_after);
+    let next = match policy.windows.is_empty() {
+        true => policy.calendar().open_from(later),
+        false => policy.calendar().opens_from(now.plus(Duration::from_millis(1))),
+    };
+    next.unwrap_or(later)
+}
+
+/// An operator wants it now: no window and no freeze is waited for.
+fn waits_for_nothing(record: &Record) -> bool {
+    wish(record).is_some_and(|it| it.now || it.compromised)
+}
+
+fn wish(record: &Record) -> Option<&Wish> {
+    record.wish.as_ref().or(record.rotation.as_ref().map(|it| &it.wish))
+}
+
+fn begins(
+    record: &Record,
+    policy: &Policy,
+    calendar: Calendar<'_>,
+    now: Timestamp,
+    announce: Option<Duration>,
+) -> Timestamp {
+    let ready = announce.map_or(now, |it| now.plus(it));
+    if waits_for_nothing(record) {
+        return ready;
     }
     // A schedule counts only openings from the due moment on; a wish takes the window that is open.
-    let due = record.current.as_ref().filter(|_| wish.is_none()).and_then(|it| due::due_at(it, policy));
-    let open = window::covering(&policy.windows, from).filter(|it| due.is_none_or(|due| it.opens >= due));
-    let open = open.map(|_| from);
-    let opens = open.or_else(|| window::opening_from(&policy.windows, from).map(|it| it.opens));
-    let opens = opens.unwrap_or(Timestamp::NEVER);
-    // A key never dies of politeness: where no window is left before the last safe moment, that moment is the window.
+    let scheduled = record.current.as_ref().filter(|_| wish(record).is_none());
+    let due = scheduled.and_then(|it| due::due_at(it, policy));
+    let first = due.map_or(Some(now), |due| calendar.opens_from(due)).map(|it| it.max(now));
+    let soonest = first.and_then(|it| calendar.open_from(it)).unwrap_or(Timestamp::NEVER);
+    // Whoever was promised a warning gets all of it: a window that opens nearer than that is passed over.
+    let told = |it: Timestamp| calendar.opens_from(it.max(ready)).unwrap_or(Timestamp::NEVER);
+    let polite = if announce.is_some() { first.map_or(Timestamp::NEVER, told) } else { soonest };
     let last = record.current.as_ref().and_then(|it| due::last_safe_moment(it, policy));
-    match (policy.outside_window, last) {
-        (OutsideWindow::IfExpiring, Some(last)) if last < opens => last.max(now),
-        _ => opens,
+    match (last, policy.outside_window) {
+        (None, _) => polite,
+        (Some(last), _) if polite <= last => polite,
+        (Some(last), _) if soonest <= last => last_opening(calendar, policy, soonest, last),
+        // A key never dies of politeness: where no opening is left before the last safe moment, that moment is one.
+        (Some(last), OutsideWindow::IfExpiring) => last.max(now),
+        (Some(_), OutsideWindow::Never) => soonest,
     }
+}
+
+/// Expiry forbids to pass over the openings before `last`: the one that leaves the owners the most time.
+fn last_opening(calendar: Calendar<'_>, policy: &Policy, soonest: Timestamp, last: Timestamp) -> Timestamp {
+    if calendar.windows.is_empty() {
+        let freezes = calendar.freezes_after(soonest).map(|it| it.minus(policy.accept_within));
+        return freezes.map_or(last, |it| it.min(last)).max(soonest);
+    }
+    let next = |it: &Timestamp| calendar.opens_from(it.plus(Duration::from_millis(1))).filter(|it| *it <= last);
+    std::iter::successors(Some(soonest), next).take(NEARER).last().unwrap_or(soonest)
 }
 
 impl Pass<'_> {
@@ -74,23 +137,15 @@ impl Pass<'_> {
         if self.must_wait_to_retry() {
             return;
         }
-        let earliest = due.filter(|_| self.record.wish.is_none()).unwrap_or(self.now);
-        let announce = self.must_announce().then(|| self.now.plus(self.policy.announce));
-        let mut at = self.begin_at(announce.map_or(earliest, |it| it.max(earliest)));
-        if !self.holds(Rule::Window) {
-            at = announce.unwrap_or(self.now);
-        }
+        let announce = self.must_announce().then_some(self.policy.announce);
+        let at = self.begins(announce);
         if announce.is_some() {
-            let last = self.record.current.as_ref().and_then(|it| due::last_safe_moment(it, self.policy));
-            let until = last.map_or(at, |last| at.min(last.max(self.now)));
-            self.enter(Phase::Announce { until });
-            self.tell_scheduled(until);
+            self.enter(Phase::Announce { until: at });
+            self.tell_scheduled(at);
             return;
         }
         if at > self.now {
-            self.blocked = Some(Blocked::Window(at));
-            self.wake(at);
-            return;
+            return self.wait_until(at);
         }
         self.begin_create();
     }
@@ -99,7 +154,7 @@ impl Pass<'_> {
     pub(super) fn begin_when_announced(&mut self, until: Timestamp) {
         let hurry = self.record.wish.as_ref().is_some_and(|it| it.now) || self.current_is_dead();
         // The clock may have been wrong when the moment was stored.
-        let latest = self.begin_at(self.now.plus(self.policy.announce));
+        let latest = self.begins(Some(self.policy.announce));
         let told = until;
         let until = told.min(latest);
         if !hurry && until > self.now {
@@ -110,17 +165,43 @@ impl Pass<'_> {
             self.wake(until);
             return;
         }
-        let at = self.begin_at(self.now);
-        if at > self.now && !hurry && self.holds(Rule::Window) {
-            self.blocked = Some(Blocked::Window(at));
-            self.wake(at);
-            return;
+        let at = self.begins(None);
+        if at > self.now && !hurry {
+            return self.wait_until(at);
         }
         self.begin_create();
     }
 
-    fn begin_at(&self, earliest: Timestamp) -> Timestamp {
-        begin_from(&self.record, self.policy, self.now, Some(earliest))
+    fn begins(&self, announce: Option<Duration>) -> Timestamp {
+        begins(&self.record, self.policy, self.policy.calendar(), self.now, announce)
+    }
+
+    /// Says what is waited for: the freeze that lasts, or else the next window.
+    fn waiting_for(&self, at: Timestamp) -> Blocked {
+        match self.policy.calendar().frozen(self.now) {
+            Some(freeze) => Blocked::Freeze(freeze.name, at),
+            None => Blocked::Window(at),
+        }
+    }
+
+    pub(super) fn wait_until(&mut self, at: Timestamp) {
+        self.blocked = Some(self.waiting_for(at));
+        self.wake(at);
+    }
+
+    /// When the new key may be brought to its targets: not in a freeze that began after the create, unless nobody would
+    /// have a working key then.
+    pub(super) fn planned_delivery_at(&self) -> Timestamp {
+        if waits_for_nothing(&self.record) {
+            return self.now;
+        }
+        let frozen = self.policy.calendar().frozen(self.now);
+        let thaws = frozen.map_or(self.now, |it| it.until);
+        let last = self.record.current.as_ref().and_then(|it| due::last_safe_moment(it, self.policy));
+        match (self.policy.outside_window, last) {
+            (OutsideWindow::IfExpiring, Some(last)) => thaws.min(last.max(self.now)),
+            _ => thaws,
+        }
     }
 
     /// Unadopted, `initial = "create"`: only while every readable target is absent or empty.
@@ -143,19 +224,23 @@ impl Pass<'_> {
                 None => return,
             }
         }
-        let at = self.begin_at(self.now);
-        if at > self.now && self.holds(Rule::Window) {
-            self.blocked = Some(Blocked::Window(at));
-            return self.wake(at);
+        let at = self.begins(None);
+        if at > self.now {
+            return self.wait_until(at);
         }
         self.begin_create();
     }
 
     fn begin_create(&mut self) {
-        let left_window = !self.policy.windows.is_empty()
-            && self.record.wish.is_none()
-            && window::covering(&self.policy.windows, self.now).is_none();
-        self.begin_rotation(if left_window { Trigger::Expiry } else { Trigger::Schedule });
+        let calendar = self.policy.calendar();
+        let outside = !waits_for_nothing(&self.record) && !calendar.is_open(self.now);
+        // Whoever was told a moment outside was told why.
+        let told = matches!(self.record.phase, Phase::Announce { until } if !calendar.is_open(until));
+        if outside && !told && !self.current_is_dead() {
+            self.tell_outside(self.now);
+        }
+        let expiry = outside && self.record.wish.is_none();
+        self.begin_rotation(if expiry { Trigger::Expiry } else { Trigger::Schedule });
         self.enter(Phase::Create(Creating::default()));
     }
 
@@ -185,7 +270,9 @@ impl Pass<'_> {
         if let Err(blocked) = self.ready(facts, &creating) {
             let since = self.record.rotation.as_ref().map_or(self.now, |it| it.started_at);
             match &blocked {
-                Blocked::Budget(at) | Blocked::Throttled(at) | Blocked::Window(at) => self.wake(*at),
+                Blocked::Budget(at) | Blocked::Throttled(at) | Blocked::Window(at) | Blocked::Freeze(_, at) => {
+                    self.wake(*at);
+                }
                 _ => self.poll(since),
             }
             self.blocked = Some(blocked);
@@ -204,9 +291,9 @@ impl Pass<'_> {
         }
         // A try that failed in its window waits for the next one, unless a consumer is without a key already.
         let urgent = self.current_is_dead() || creating.again > 0;
-        let at = self.begin_at(self.now);
-        if at > self.now && !urgent && self.holds(Rule::Window) {
-            return Err(Blocked::Window(at));
+        let at = self.begins(None);
+        if at > self.now && !urgent {
+            return Err(self.waiting_for(at));
         }
         match &facts.preflight {
             Some(Preflight::Ready) => {}

@@ -6,7 +6,7 @@ use super::gate;
 use super::names::{Fingerprint, NoticeId, TargetId, Token};
 use super::pass::Pass;
 use super::plan::{Notice, NoticeKind, NoticeStatus, Severity};
-use super::record::{Phase, Reason, Rotation, Version};
+use super::record::{Incident, Phase, Reason, Rotation, Version};
 use super::time::Timestamp;
 use std::time::Duration;
 
@@ -37,10 +37,10 @@ impl Pass<'_> {
         let number = version.unwrap_or_default().to_string();
         let name = self.record.name.as_str().to_owned();
         let begun = match &it.incident {
-            Some(incident) => *self.record.incidents.entry(incident.clone()).or_insert(self.now),
-            None => self.now,
+            Some(incident) => self.begun(incident, it.kind, it.severity).map(|at| at.0.to_string()),
+            None => Some(String::new()),
         };
-        let begun = if it.incident.is_some() { begun.0.to_string() } else { String::new() };
+        let Some(begun) = begun else { return };
         let id = NoticeId::of(&[&name, &number, it.kind.code(), it.cause, &begun]);
         if self.record.told.insert(id.clone(), self.now).is_some() {
             return;
@@ -64,9 +64,22 @@ impl Pass<'_> {
         self.notices.push(notice);
     }
 
+    /// When an incident began; `None` where a human has it, and it is neither something else by now nor worse.
+    fn begun(&mut self, incident: &str, kind: NoticeKind, severity: Severity) -> Option<Timestamp> {
+        let new = Incident { since: self.now, kind, severity, acked: false };
+        let known = self.record.incidents.entry(incident.to_owned()).or_insert(new);
+        if known.acked && known.kind == kind && severity <= known.severity {
+            return None;
+        }
+        if known.kind != kind || known.severity != severity {
+            *known = Incident { kind, severity, acked: false, ..known.clone() };
+        }
+        Some(known.since)
+    }
+
     /// Ends an incident: whoever heard that it began hears that it is over.
     pub(super) fn resolve(&mut self, incident: &str) {
-        let Some(begun) = self.record.incidents.remove(incident) else { return };
+        let Some(Incident { since: begun, .. }) = self.record.incidents.remove(incident) else { return };
         let kind = match incident.split(':').next() {
             Some("rotation") => NoticeKind::RotationFailed,
             Some("halted") => NoticeKind::RotationHalted,
@@ -99,18 +112,47 @@ impl Pass<'_> {
     pub(super) fn tell_scheduled(&mut self, until: Timestamp) {
         let name = self.record.name.clone();
         let cause = format!("scheduled {until}");
+        let why = self.why_outside(until).map(|it| format!(", {it}")).unwrap_or_default();
         self.tell(Tell {
             kind: NoticeKind::RotationScheduled,
             severity: Severity::Info,
             incident: None,
             cause: &cause,
             summary: format!(
-                "{name} will be replaced at {}; the old key stops working in that moment",
+                "{name} will be replaced at {}{why}; the old key stops working in that moment",
                 until.whole_second()
             ),
             actions: vec![format!("rekeyd status {name}")],
             about: None,
         });
+    }
+
+    /// A rotation begins where its owners don't expect one: they hear of it, and why, as it does.
+    pub(super) fn tell_outside(&mut self, at: Timestamp) {
+        let Some(why) = self.why_outside(at) else { return };
+        let name = self.record.name.clone();
+        self.tell(Tell {
+            kind: NoticeKind::RotationScheduled,
+            severity: Severity::Warning,
+            incident: None,
+            cause: "outside",
+            summary: format!("{name} is replaced now, {why}"),
+            actions: vec![format!("rekeyd status {name}")],
+            about: None,
+        });
+    }
+
+    /// Why a moment outside all windows, or in a freeze, is taken; `None` where it is neither.
+    fn why_outside(&self, at: Timestamp) -> Option<String> {
+        let calendar = self.policy.calendar();
+        let wished = self.record.wish.as_ref().is_some_and(|it| it.now || it.compromised);
+        let end = self.record.current.as_ref().and_then(|it| it.valid_to).filter(|_| !wished)?;
+        let place = match calendar.frozen(at) {
+            Some(freeze) => format!("in freeze {}", freeze.name),
+            None if !calendar.is_open(at) => "outside its windows".to_owned(),
+            None => return None,
+        };
+        Some(format!("{place}, because it expires at {} and no window opens in time", end.whole_second()))
     }
 
     pub(super) fn tell_succeeded(&mut self, rotation: &Rotation) {
@@ -372,7 +414,13 @@ impl Pass<'_> {
         let last = due::last_safe_moment(current, self.policy);
         let waiting = self.record.phase == Phase::Steady && due.is_some_and(|it| it <= self.now);
         let too_late = waiting && last.is_some_and(|it| gate::opening(&self.record, self.policy, self.now) > it);
-        halted || failing || held_up || too_late
+        let waits_for = match self.record.phase {
+            Phase::Announce { until } => until,
+            Phase::Verify { .. } => self.planned_delivery_at(),
+            _ => self.now,
+        };
+        let waits_too_long = waits_for > self.now && last.is_some_and(|it| waits_for > it);
+        halted || failing || held_up || too_late || waits_too_long
     }
 
     /// Critical where a consumer is, or within a day will be, without a working key.

@@ -27,6 +27,7 @@ pub(super) struct Pass<'a> {
     pub(super) finished: Option<Rotation>,
     pub(super) blocked: Option<Blocked>,
     pub(super) rolled_back: bool,
+    pub(super) forgotten: bool,
     wakes: Vec<Timestamp>,
 }
 
@@ -50,6 +51,7 @@ impl<'a> Pass<'a> {
             finished: None,
             blocked: None,
             rolled_back: false,
+            forgotten: false,
             wakes: Vec::new(),
         }
     }
@@ -133,6 +135,7 @@ impl<'a> Pass<'a> {
         self.record.rotation = Some(Rotation {
             attempt: self.record.last_attempt,
             wish,
+            rollback: false,
             account: self.policy.account.clone(),
             on_create: self.on_create(),
             overlap_ms: u64::try_from(self.policy.overlap.as_millis()).unwrap_or(u64::MAX),
@@ -195,7 +198,15 @@ impl<'a> Pass<'a> {
 
     pub(super) fn retire_version(&mut self, version: Version, after: Timestamp) {
         let since = self.now;
-        self.record.retired.push(Retired { version, after, since, failures: 0, retry_at: None, ended: None });
+        self.record.retired.push(Retired {
+            version,
+            after,
+            since,
+            failures: 0,
+            retry_at: None,
+            ending: false,
+            ended: None,
+        });
     }
 
     /// Takes the promoted version's predecessor for dead: the create that made the new one ended it.
@@ -236,6 +247,7 @@ impl<'a> Pass<'a> {
             notices: self.notices,
             finished: self.finished,
             rolled_back: self.rolled_back,
+            forgotten: self.forgotten,
         }
     }
 

@@ -2,7 +2,7 @@
 use super::account::Account;
 use super::facts::{Action, Blocked, Content, Probe};
 use super::names::{Fingerprint, KeyName, NoticeId, TargetId};
-use super::record::{Actor, Expiry, Record, Rotation, VersionNo, Wish};
+use super::record::{Actor, Expiry, Pause, Record, Rotation, VersionNo, Wish};
 use super::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -36,6 +36,8 @@ pub struct Change {
     /// The provider holds a token of ours that this state never issued: the store was rolled back, and a new epoch
     /// must begin.
     pub rolled_back: bool,
+    /// The record is to be dropped, with its secrets. What happened stays in the history.
+    pub forgotten: bool,
 }
 
 /// A message to the owners of a key.
@@ -166,12 +168,26 @@ codes! {
 pub enum Command {
     /// Rotate.
     Rotate(Wish),
-    /// Go on now: ends a halt, or a retry's wait.
+    /// Go on now: ends a pause; where there is none, a halt or a retry's wait.
     Resume,
     /// Give up the pending version.
     Abandon,
     /// Take over a key in use.
     Adopt(Adopt),
+    /// Begin and revoke nothing.
+    Pause(Pause),
+    /// Go back to the previous version, and retire the new one.
+    Rollback,
+    /// A human has it: what is firing repeats no more until its cause changes.
+    Ack {
+        /// The old versions that could not be revoked from here were revoked by hand.
+        revoked: bool,
+    },
+    /// Take the key out of service: revoke or report every version, empty the targets. Only for a key that the config
+    /// does not name.
+    Retire,
+    /// Drop the record. Only for a key that the config does not name, and of which nothing may be live.
+    Forget,
 }
 
 /// A key to take over, already checked against the provider.
@@ -220,4 +236,40 @@ pub enum CommandRefused {
     /// The key is not adopted yet.
     #[error("the key is not adopted yet")]
     Unadopted,
+    /// It waits for a human's decision first.
+    #[error("it is halted, and waits for a decision first")]
+    Halted,
+    /// An operator holds the key back.
+    #[error("it is paused")]
+    Paused,
+    /// A rotation has begun, and must end first.
+    #[error("a rotation is under way")]
+    RotationUnderWay,
+    /// There is no previous version that may still be valid.
+    #[error("there is no previous version to go back to")]
+    NoPrevious,
+    /// A create ends the old key at this provider.
+    #[error("a new key ends the old one at this provider, so that there is none to go back to")]
+    OldKeysEnd,
+    /// The previous version is refused by the provider, near its end, or being revoked already.
+    #[error("the previous version is refused by the provider, near its end, or being revoked already")]
+    PreviousEnding,
+    /// Nothing is firing.
+    #[error("nothing is firing that could be acknowledged")]
+    NothingFiring,
+    /// No old version waits for a human to revoke it.
+    #[error("no old version waits to be revoked by hand")]
+    NothingToRevoke,
+    /// The config still names the key.
+    #[error("the config still names it")]
+    Managed,
+    /// The config does not name the key.
+    #[error("the config does not name it")]
+    Unmanaged,
+    /// A version may still be accepted by the provider.
+    #[error("version {0} may still be valid")]
+    MayLive(VersionNo),
+    /// A create has not ended.
+    #[error("what came of a create of it is not known yet")]
+    OpenCreate,
 }

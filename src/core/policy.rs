@@ -1,6 +1,9 @@
 //! What is true of a provider, and what the operator asks for: the two things that a decision is bound by.
+use super::calendar::Calendar;
+use super::freeze::Freeze;
 use super::names::{AccountId, TargetId};
 use super::record::Record;
+use super::rules::{self, Rule};
 use super::window::Window;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -151,9 +154,11 @@ pub struct Policy {
     pub overlap: Duration,
     /// When a rotation may begin and an old key may be revoked; empty: at any time.
     pub windows: Vec<Window>,
+    /// When nothing may begin, whatever the windows say.
+    pub freezes: Vec<Freeze>,
     /// A cutover is announced this long before.
     pub announce: Duration,
-    /// Whether a window may be left to beat expiry.
+    /// Whether a window or a freeze may be left to beat expiry.
     pub outside_window: OutsideWindow,
     /// What to do where a lost answer can't be recovered.
     pub on_ambiguous: OnAmbiguous,
@@ -201,6 +206,7 @@ impl Policy {
             max_age: None,
             overlap: Duration::ZERO,
             windows: Vec::new(),
+            freezes: Vec::new(),
             announce: Duration::ZERO,
             outside_window: OutsideWindow::Never,
             on_ambiguous: OnAmbiguous::Halt,
@@ -230,6 +236,14 @@ impl Policy {
         working.account = account.clone();
         working.provider = *provider;
         Cow::Owned(working)
+    }
+
+    /// When something may begin.
+    pub fn calendar(&self) -> Calendar<'_> {
+        Calendar {
+            windows: if rules::holds(Rule::Window) { &self.windows } else { &[] },
+            freezes: if rules::holds(Rule::Freeze) { &self.freezes } else { &[] },
+        }
     }
 
     /// The policy of one target, if the config still names it.

@@ -1,5 +1,6 @@
 //! The durable state of one managed key. The secrets themselves live in the store, never here.
 use super::names::{AccountId, Fingerprint, KeyName, NoticeId, TargetId, Token};
+use super::plan::{NoticeKind, Severity};
 use super::policy::OnCreate;
 use super::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -199,6 +200,8 @@ pub struct Retired {
     pub failures: u32,
     /// When the next revoke call may be made.
     pub retry_at: Option<Timestamp>,
+    /// Whether a revoke call was sent for it: it never comes back.
+    pub ending: bool,
     /// How it ended.
     pub ended: Option<Ended>,
 }
@@ -273,6 +276,20 @@ pub struct Actor {
     pub user: Option<String>,
 }
 
+/// An operator holds the key back: nothing is begun or revoked. See [`Record::is_paused`].
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pause {
+    /// Since when.
+    pub since: Timestamp,
+    /// It ends by itself then; else by `resume` alone.
+    pub until: Option<Timestamp>,
+    /// The reason given.
+    pub reason: Option<String>,
+    /// Who.
+    pub actor: Option<Actor>,
+}
+
 /// An operator's wish to rotate, until a rotation takes it up.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -297,6 +314,8 @@ pub struct Rotation {
     pub attempt: u32,
     /// What set it off.
     pub wish: Wish,
+    /// Whether it goes back to the previous version, instead of creating one.
+    pub rollback: bool,
     /// The account that it creates at, whatever the config says meanwhile.
     pub account: AccountId,
     /// What a create was taken to do when it began.
@@ -345,6 +364,20 @@ pub enum RotationResult {
     Failed,
     /// It needed a human.
     Halted,
+}
+
+/// Something that lasts, and that the owners were told of.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Incident {
+    /// When it began.
+    pub since: Timestamp,
+    /// What was told last.
+    pub kind: NoticeKind,
+    /// How bad it was called last.
+    pub severity: Severity,
+    /// Whether a human said that it is in hand: it is not told again until it becomes something else, or worse.
+    pub acked: bool,
 }
 
 /// What went wrong last.
@@ -407,8 +440,12 @@ pub struct Record {
     pub last_error: Option<LastError>,
     /// Notices that were committed, with when: none is sent twice for one cause.
     pub told: BTreeMap<NoticeId, Timestamp>,
-    /// Incidents that have not ended: cause → when it began.
-    pub incidents: BTreeMap<String, Timestamp>,
+    /// Incidents that have not ended, by cause.
+    pub incidents: BTreeMap<String, Incident>,
+    /// An operator holds the key back.
+    pub paused: Option<Pause>,
+    /// Since when the key is taken out of service: its versions are revoked or reported, and its targets emptied.
+    pub decommissioned: Option<Timestamp>,
     /// When the record was last changed.
     pub changed_at: Timestamp,
 }
@@ -446,8 +483,15 @@ impl Record {
             last_error: None,
             told: BTreeMap::new(),
             incidents: BTreeMap::new(),
+            paused: None,
+            decommissioned: None,
             changed_at: now,
         }
+    }
+
+    /// Whether an operator holds the key back at this moment.
+    pub fn is_paused(&self, now: Timestamp) -> bool {
+        self.paused.as_ref().is_some_and(|it| it.until.is_none_or(|until| now < until))
     }
 
     /// The version that is to replace the current one, if it exists already.

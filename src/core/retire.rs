@@ -8,7 +8,6 @@ use super::policy::{OnCreate, Recover};
 use super::record::{Ended, Expiry, Record, Retired};
 use super::rules::Rule;
 use super::time::Timestamp;
-use super::window;
 
 /// Old keys whose overlap has passed, or that nobody ever held.
 pub(super) fn due(record: &Record, now: Timestamp) -> impl Iterator<Item = &Retired> {
@@ -92,16 +91,13 @@ impl Pass<'_> {
         }
     }
 
-    /// What holds back the end of a key that consumers had: the window, and the proof that the current one works.
+    /// What holds back the end of a key that consumers had: the window, a freeze, and the proof that the current one works.
     fn hold_delivered(&mut self, it: &Retired, facts: &Facts) -> Option<Fate> {
         let compromised = it.after <= it.since;
-        if !compromised && !self.policy.windows.is_empty() && self.holds(Rule::Window) {
-            let opening = window::next_opening(&self.policy.windows, self.now);
-            let opens = opening.map_or(Timestamp::NEVER, |it| it.opens);
-            if opens > self.now {
-                self.wake(opens);
-                return Some(Fate::Wait);
-            }
+        let opens = self.policy.calendar().open_from(self.now).unwrap_or(Timestamp::NEVER);
+        if !compromised && opens > self.now {
+            self.wake(opens);
+            return Some(Fate::Wait);
         }
         if !self.holds(Rule::CurrentAlive) {
             return None;

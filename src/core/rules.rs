@@ -64,6 +64,8 @@ rules! {
     Clock,
     /// A rotation begins in a window.
     Window,
+    /// Nothing begins in a freeze.
+    Freeze,
     /// `abandon` is refused near the old key's end.
     AbandonSafe,
     /// A promoted key's predecessor is retired.

@@ -1,12 +1,20 @@
 //! Rotation windows: when a rotation may begin.
+//!
+//! Their times are reckoned by what the clocks of a zone show: an opening that falls into a gap is at the end of the gap, and
+//! one that falls into a fold is there once, the first time.
+use super::local::{first_shown, fold, shown};
 use super::time::Timestamp;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Timelike, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 use std::time::Duration;
 
-/// How many openings are looked back over for one that still covers a moment (a window longer than its period).
-const LOOK_BACK: usize = 64;
+/// At most this many openings in a row are seen as one, looking ahead and looking back each: windows without an end have none.
+const MERGED: usize = 64;
+/// At most this many minutes with openings are passed over where the clocks were put back: more than any day has.
+const REPEATED: usize = 26 * 60;
+/// The smallest step of a timestamp.
+const STEP: Duration = Duration::from_millis(1);
 
 /// A span of time that opens again and again.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,10 +29,10 @@ pub struct Window {
     pub timezone: Tz,
 }
 
-/// One opening of a window.
+/// One opening of a window, or of several that overlap or follow each other without a gap.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Opening {
-    /// The window's name, if it has one.
+    /// The window's name, if it has one: of several, the one that opened last.
     pub name: Option<String>,
     /// From.
     pub opens: Timestamp,
@@ -32,59 +40,111 @@ pub struct Opening {
     pub closes: Timestamp,
 }
 
-/// The opening that covers a moment: of several, the one that opened last.
+/// Whether one of them is open then.
+pub fn is_open(windows: &[Window], at: Timestamp) -> bool {
+    windows.iter().any(|it| it.is_open(at))
+}
+
+/// The opening that covers a moment.
 pub fn covering(windows: &[Window], at: Timestamp) -> Option<Opening> {
-    windows.iter().filter_map(|it| it.covering(at)).max_by_key(|it| it.opens)
+    let last = |it: &Window| it.last(at).map(|opens| (opens, it.name.clone()));
+    let (_, name) = windows.iter().filter(|it| it.is_open(at)).filter_map(last).max_by_key(|it| it.0)?;
+    Some(Opening { name, opens: opened(windows, at), closes: closes(windows, at) })
 }
 
-/// The first opening that opens at or after a moment.
-pub fn opening_from(windows: &[Window], at: Timestamp) -> Option<Opening> {
-    windows.iter().filter_map(|it| it.opening_from(at)).min_by_key(|it| it.opens)
+/// When the first of them opens at or after a moment.
+pub fn opens_from(windows: &[Window], at: Timestamp) -> Option<Timestamp> {
+    windows.iter().filter_map(|it| it.next(at)).min()
 }
 
-/// The opening that covers a moment, else the next one.
-pub fn next_opening(windows: &[Window], at: Timestamp) -> Option<Opening> {
-    covering(windows, at).or_else(|| opening_from(windows, at))
+/// When what is open at a moment closes, with all that adjoins it.
+fn closes(windows: &[Window], at: Timestamp) -> Timestamp {
+    let mut closes = at;
+    for _ in 0..MERGED {
+        // Of the openings of one window, all of one length, the last one closes last.
+        let ends = windows.iter().filter_map(|it| Some(it.last(closes)?.plus(it.duration)));
+        match ends.max().filter(|it| *it > closes) {
+            Some(later) => closes = later,
+            None => break,
+        }
+    }
+    closes
+}
+
+/// When what is open at a moment opened, with all that adjoins it.
+fn opened(windows: &[Window], at: Timestamp) -> Timestamp {
+    let mut opened = at.plus(STEP);
+    for _ in 0..MERGED {
+        let before = windows.iter().filter_map(|it| {
+            let opens = it.last(opened.minus(STEP))?;
+            let adjoins = opens.plus(it.duration) >= opened;
+            adjoins.then_some(opens)
+        });
+        match before.min() {
+            Some(earlier) => opened = earlier,
+            None => break,
+        }
+    }
+    opened.min(at)
 }
 
 impl Window {
-    fn covering(&self, at: Timestamp) -> Option<Opening> {
-        let mut local = self.local(at)?;
-        let mut inclusive = true;
-        for _ in 0..LOOK_BACK {
-            let opens = self.open.find_previous_occurrence(&local, inclusive).ok()?;
-            let opening = self.opening(opens);
-            if opening.opens <= at && at < opening.closes {
-                return Some(opening);
+    fn is_open(&self, at: Timestamp) -> bool {
+        self.last(at).is_some_and(|opens| at < opens.plus(self.duration))
+    }
+
+    /// When it opens, at or after a moment.
+    fn next(&self, at: Timestamp) -> Option<Timestamp> {
+        // What the clocks skip is found from before the gap on.
+        let shown = shown(self.timezone, at.minus(STEP))?.checked_add_signed(chrono::Duration::milliseconds(1))?;
+        let mut from = whole_second(shown)?;
+        if from < shown {
+            from = from.checked_add_signed(chrono::Duration::seconds(1))?;
+        }
+        for _ in 0..REPEATED {
+            let opens = self.open.find_next_occurrence(&as_utc(from), true).ok()?.naive_utc();
+            if let Some(it) = first_shown(self.timezone, opens).filter(|it| *it >= at) {
+                return Some(it);
             }
-            // Of openings of one length, an earlier one closes earlier: it can't cover the moment either.
-            if opening.closes <= at {
-                return None;
-            }
-            (local, inclusive) = (opens, false);
+            // The clocks show this for the second time.
+            from = opens.with_second(0)?.checked_add_signed(chrono::Duration::minutes(1))?;
         }
         None
     }
 
-    fn opening_from(&self, at: Timestamp) -> Option<Opening> {
-        let opens = self.open.find_next_occurrence(&self.local(at)?, true).ok()?;
-        Some(self.opening(opens))
+    /// When it opened, at or before a moment.
+    fn last(&self, at: Timestamp) -> Option<Timestamp> {
+        let shown = shown(self.timezone, at)?;
+        // Later times may have been shown already, before the clocks were put back.
+        let mut from = whole_second(shown.checked_add_signed(fold(self.timezone, shown))?)?;
+        for _ in 0..REPEATED {
+            let opens = self.open.find_previous_occurrence(&as_utc(from), true).ok()?.naive_utc();
+            if let Some(it) = first_shown(self.timezone, opens).filter(|it| *it <= at) {
+                return Some(it);
+            }
+            from = if opens.second() == 0 {
+                opens.checked_sub_signed(chrono::Duration::seconds(1))?
+            } else {
+                opens.with_second(0)?
+            };
+        }
+        None
     }
+}
 
-    fn opening(&self, opens: DateTime<Tz>) -> Opening {
-        let opens = Timestamp::from(opens.with_timezone(&Utc));
-        Opening { name: self.name.clone(), opens, closes: opens.plus(self.duration) }
-    }
+/// Cron has no part in what the clocks do: it reckons as if they were never changed.
+fn as_utc(shown: NaiveDateTime) -> DateTime<Utc> {
+    shown.and_utc()
+}
 
-    fn local(&self, at: Timestamp) -> Option<DateTime<Tz>> {
-        // Cron knows whole seconds: a moment within a second counts as its end when looking forward.
-        Some(at.datetime()?.with_timezone(&self.timezone))
-    }
+fn whole_second(shown: NaiveDateTime) -> Option<NaiveDateTime> {
+    shown.with_nanosecond(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::calendar::Calendar;
     use std::str::FromStr;
 
     fn window(open: &str, hours: u64, zone: Tz) -> Window {
@@ -97,7 +157,8 @@ mod tests {
     }
 
     fn check(windows: &[Window], moment: &str, opens: &str, closes: &str) {
-        let opening = next_opening(windows, at(moment)).unwrap();
+        let calendar = Calendar { windows, freezes: &[] };
+        let opening = calendar.covering(calendar.open_from(at(moment)).unwrap()).unwrap();
         assert_eq!(
             (opening.opens.to_string(), opening.closes.to_string()),
             (opens.into(), closes.into()),
@@ -132,6 +193,6 @@ mod tests {
         let two = [window("0 0 22 * * Mon", 2, Tz::UTC), window("0 0 12 * * Tue", 2, Tz::UTC)];
         check(&two, "2026-11-24T06:00:00Z", "2026-11-24T12:00:00Z", "2026-11-24T14:00:00Z");
         let long = [window("0 0 0 * * Mon,Wed", 60, Tz::UTC)];
-        check(&long, "2026-11-25T06:00:00Z", "2026-11-25T00:00:00Z", "2026-11-27T12:00:00Z");
+        check(&long, "2026-11-25T06:00:00Z", "2026-11-23T00:00:00Z", "2026-11-27T12:00:00Z");
     }
 }

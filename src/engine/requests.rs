@@ -132,6 +132,17 @@ impl Engine {
             Command::Resume => "it goes on".to_owned(),
             Command::Abandon => "the new key is given up; the old one stays in use".to_owned(),
             Command::Adopt(_) => "adopted".to_owned(),
+            Command::Pause(it) => match it.until {
+                Some(until) => format!("nothing is begun or revoked until {}", until.whole_second()),
+                None => "nothing is begun or revoked until it is resumed".to_owned(),
+            },
+            Command::Rollback => "the previous version is checked, then delivered again".to_owned(),
+            Command::Ack { revoked: true } => "the old versions are booked as revoked".to_owned(),
+            Command::Ack { revoked: false } => {
+                "what is firing is told again only when it changes or gets worse".to_owned()
+            }
+            Command::Retire => "its versions are revoked and its targets emptied".to_owned(),
+            Command::Forget => "forgotten; what happened stays in the history".to_owned(),
         };
         let attempt = attempt.or(matches!(asked, Command::Rotate(_)).then_some(record.last_attempt + 1));
         Ok(Done { message, attempt })

@@ -8,8 +8,8 @@ use crate::core::names::{AccountId, Fingerprint, KeyName, NoticeId, TargetId, To
 use crate::core::plan::{Next, Notice, NoticeKind, NoticeStatus, Severity};
 use crate::core::policy::OnCreate;
 use crate::core::record::{
-    Actor, Creating, Delivery, Ended, Expiry, Held, LastError, Phase, Reason, Record, Retired, Rotation,
-    RotationResult, Trigger, Version, Wish,
+    Actor, Creating, Delivery, Ended, Expiry, Held, Incident, LastError, Pause, Phase, Reason, Record, Retired,
+    Rotation, RotationResult, Trigger, Version, Wish,
 };
 use crate::core::time::Timestamp;
 use serde::Serialize;
@@ -147,6 +147,7 @@ fn full_record() -> Record {
         since: NOW,
         failures: 2,
         retry_at: Some(NOW),
+        ending: true,
         ended,
     };
     let held = Held {
@@ -158,6 +159,9 @@ fn full_record() -> Record {
         retry_at: Some(NOW),
         last_error: Some("connection refused".to_owned()),
     };
+    let incident = Incident { since: NOW, kind: NoticeKind::KeyExpiring, severity: Severity::Warning, acked: true };
+    let actor = wish(Trigger::Operator).actor;
+    let paused = Pause { since: NOW, until: Some(NOW), reason: Some("an incident".to_owned()), actor };
     Record {
         revision: 42,
         current: Some(version(5, Expiry::Reported)),
@@ -186,7 +190,9 @@ fn full_record() -> Record {
             message: "the provider can't be reached".to_owned(),
         }),
         told: BTreeMap::from([(NoticeId::from("n1"), NOW)]),
-        incidents: BTreeMap::from([("billing/expiring".to_owned(), NOW)]),
+        incidents: BTreeMap::from([("expiring".to_owned(), incident)]),
+        paused: Some(paused),
+        decommissioned: Some(NOW),
         ..record(Phase::Steady)
     }
 }
@@ -303,6 +309,7 @@ fn rotation(trigger: Trigger, on_create: OnCreate, result: Option<RotationResult
     Rotation {
         attempt: 6,
         wish: wish(trigger),
+        rollback: true,
         account: account(),
         on_create,
         overlap_ms: 259_200_000,

@@ -137,6 +137,7 @@ pub(crate) fn policy() -> Policy {
         max_age: None,
         overlap: 3 * DAY,
         windows: Vec::new(),
+        freezes: Vec::new(),
         announce: Duration::ZERO,
         outside_window: OutsideWindow::IfExpiring,
         on_ambiguous: OnAmbiguous::Halt,
@@ -207,6 +208,7 @@ pub(crate) fn rotation() -> Rotation {
             now: false,
             compromised: false,
         },
+        rollback: false,
         account: AccountId::from("sms"),
         on_create: OnCreate::Keeps,
         overlap_ms: 0,
@@ -231,6 +233,7 @@ pub(crate) fn retired(number: u32, after: &str) -> Retired {
         since: at(after).minus(3 * DAY),
         failures: 0,
         retry_at: None,
+        ending: false,
         ended: None,
     }
 }

@@ -7,6 +7,7 @@ use rekeyd_simulation::core::decide::{decide, look};
 use rekeyd_simulation::core::facts::{
     Action, Blocked, Content, Facts, Found, Listed, Outcome, Preflight, Probe, Revokee,
 };
+use rekeyd_simulation::core::freeze::{Freeze, Span, When};
 use rekeyd_simulation::core::names::{Fingerprint, Incarnation, KeyName, TargetId, Token};
 use rekeyd_simulation::core::pass::phase_name;
 use rekeyd_simulation::core::plan::{Change, Command, CommandRefused, Notice, NoticeKind};
@@ -327,6 +328,11 @@ pub fn nights() -> Vec<Window> {
     vec![Window { name: None, open: cron("0 0 22 * * *"), duration: hours(4), timezone: chrono_tz::UTC }]
 }
 
+/// One freeze.
+pub fn frozen(from: Timestamp, to: Timestamp) -> Vec<Freeze> {
+    vec![Freeze { name: "year-end".into(), when: When::Once(Span { from, to }) }]
+}
+
 pub fn cron(text: &str) -> croner::Cron {
     let parser = croner::parser::CronParser::builder().seconds(croner::parser::Seconds::Optional).build();
     parser.parse(text).unwrap()
@@ -368,6 +374,7 @@ fn policy(provider: Capabilities) -> Policy {
         max_age: None,
         overlap: days(2),
         windows: Vec::new(),
+        freezes: Vec::new(),
         announce: days(3),
         outside_window: OutsideWindow::IfExpiring,
         on_ambiguous: OnAmbiguous::Halt,

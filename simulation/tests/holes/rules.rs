@@ -31,6 +31,7 @@ fn scene(rule: Rule) -> fn() {
         Rule::Stray => issuing::a_key_that_nobody_waits_for_any_more_is_kept_and_retired,
         Rule::Clock => timing::a_suspect_clock_holds_the_create_of_a_rotation_under_way_and_a_revoke,
         Rule::Window => timing::a_rotation_begins_in_a_window,
+        Rule::Freeze => timing::nothing_begins_in_a_freeze,
         Rule::AbandonSafe => verbs::abandon_is_refused_where_the_old_key_does_not_live_on,
         Rule::RetireOld => retiring::a_promoted_keys_predecessor_retires_for_its_overlap,
         Rule::Truncated => tokens::a_truncated_list_proves_no_absence,

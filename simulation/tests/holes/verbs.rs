@@ -83,12 +83,12 @@ fn unchanged(name: &str) -> &'static str {
 pub fn rotate_in_every_phase() {
     check(&Command::Rotate(wish()), |name| match name {
         "unadopted" => Err(CommandRefused::Unadopted),
-        "halted" => Err(CommandRefused::Phase),
+        "halted" => Err(CommandRefused::Halted),
         _ => Ok(unchanged(name)),
     });
     check(&Command::Rotate(Wish { now: true, ..wish() }), |name| match name {
         "unadopted" => Err(CommandRefused::Unadopted),
-        "halted" => Err(CommandRefused::Phase),
+        "halted" => Err(CommandRefused::Halted),
         "announce" => Ok("steady"),
         _ => Ok(unchanged(name)),
     });

@@ -172,6 +172,7 @@ pub fn policy(row: &Row, service: &Service, key: usize, rng: &mut Rng) -> Policy
         max_age: None,
         overlap: span(DAY),
         windows: if row.world == World::Windows { vec![night()] } else { Vec::new() },
+        freezes: Vec::new(),
         announce: span(HOUR),
         outside_window: OutsideWindow::IfExpiring,
         on_ambiguous: if rng.chance(500) { OnAmbiguous::Halt } else { OnAmbiguous::CreateAgain },

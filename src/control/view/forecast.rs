@@ -1,12 +1,13 @@
 //! When the rotations of a key will begin, as far as its config and its present version tell.
 use super::Subject;
 use crate::core::pass::on_create;
-use crate::core::policy::{OnCreate, Policy};
+use crate::core::policy::{OnCreate, OutsideWindow, Policy};
 use crate::core::record::{Expiry, Phase, Record, Version, Wish};
 use crate::core::time::Timestamp;
-use crate::core::window::{Opening, covering, next_opening};
+use crate::core::window::Opening;
 use crate::core::{due, gate};
 use crate::humane::HumanDuration;
+use std::time::Duration;
 
 /// The moment of a rotation does not depend on the key's name.
 const NOBODY: &str = "nobody";
@@ -25,6 +26,8 @@ pub(super) struct Start {
     pub(super) message: String,
     /// Whether the old key is in wrong hands: it has no overlap.
     pub(super) compromised: bool,
+    /// How a freeze moved it, in words that go on a sentence.
+    freeze: Option<String>,
 }
 
 /// When the next rotation of a key in our care begins; `None` where nothing says that there will be one, or where no
@@ -32,7 +35,7 @@ pub(super) struct Start {
 pub(super) fn first(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<Start> {
     let policy = &subject.config?.policy;
     if let Phase::Announce { until } = record.phase {
-        let begin = placed(current, policy, until.max(subject.now), None)?;
+        let begin = placed(current, policy, until.max(subject.now), None, None)?;
         let message = format!("the cutover was announced for {until}");
         return Some(Start { announced_at: None, message, ..begin.or_reason("announced") });
     }
@@ -47,8 +50,8 @@ pub(super) fn scheduled(version: &Version, policy: &Policy, cuts: bool, now: Tim
     let due = due::due_at(version, policy)?;
     let (reason, message) = why_due(version, policy, due);
     let announced_at = (cuts && !policy.announce.is_zero()).then_some(due.max(now));
-    let ready = announced_at.map_or(due.max(now), |it| it.plus(policy.announce));
-    let begin = placed(version, policy, ready, None)?.or_reason(reason);
+    let announce = announced_at.map(|_| policy.announce);
+    let begin = placed(version, policy, due.max(now), None, announce)?.or_reason(reason);
     Some(Start { announced_at: announced_at.filter(|it| *it < begin.at), message: begin.say(message), ..begin })
 }
 
@@ -73,21 +76,34 @@ pub(super) fn successor(version: &Version, policy: &Policy, at: Timestamp) -> Ve
     }
 }
 
-/// When an old version is revoked: in the first window after its overlap, or at once where it had none to begin with.
+/// Whether a version that nothing else stops will expire before it is replaced: its windows and freezes leave no moment, and
+/// it may not leave them.
+pub(super) fn expires_first(subject: &Subject<'_>, record: &Record, current: &Version) -> bool {
+    let Some(config) = subject.config.filter(|it| it.policy.outside_window == OutsideWindow::Never) else {
+        return false;
+    };
+    let resting = matches!(record.phase, Phase::Steady | Phase::Announce { .. });
+    let (Some(end), Some(_)) = (current.valid_to, due::due_at(current, &config.policy)) else { return false };
+    resting && first(subject, record, current).is_none_or(|it| it.at > end)
+}
+
+/// When an old version is revoked: in the first window after its overlap and outside all freezes, or at once where it had
+/// no overlap to begin with.
 pub(super) fn revoked_at(policy: &Policy, after: Timestamp, at_once: bool) -> Option<(Timestamp, Option<Opening>)> {
-    if at_once || policy.windows.is_empty() {
+    if at_once {
         return Some((after, None));
     }
-    let opening = next_opening(&policy.windows, after)?;
-    Some((opening.opens.max(after), Some(opening)))
+    let calendar = policy.calendar();
+    let at = calendar.open_from(after)?;
+    Some((at, calendar.covering(at)))
 }
 
 fn asked(subject: &Subject<'_>, current: &Version, policy: &Policy, wish: &Wish) -> Option<Start> {
     let at_once = wish.now || wish.compromised;
     let announced = cuts(subject, policy) && !policy.announce.is_zero() && !at_once;
     let announced_at = announced.then_some(subject.now);
-    let ready = announced_at.map_or(subject.now, |it| it.plus(policy.announce));
-    let begin = placed(current, policy, ready, Some(&Wish { now: at_once, ..wish.clone() }))?;
+    let announce = announced_at.map(|_| policy.announce);
+    let begin = placed(current, policy, subject.now, Some(&Wish { now: at_once, ..wish.clone() }), announce)?;
     let reason = if wish.compromised { "compromised" } else { "asked" };
     let who = wish.actor.as_ref().map(|it| it.user.clone().unwrap_or_else(|| format!("uid {}", it.uid)));
     let by = who.map(|it| format!(" by {it}")).unwrap_or_default();
@@ -96,16 +112,34 @@ fn asked(subject: &Subject<'_>, current: &Version, policy: &Policy, wish: &Wish)
     Some(Start { announced_at, message: begin.say(format!("asked for{by}{why}")), ..begin })
 }
 
-/// Moves a moment to where the core would begin: into a window, or to the last safe moment where none is left before it.
-fn placed(version: &Version, policy: &Policy, ready: Timestamp, wish: Option<&Wish>) -> Option<Start> {
+/// Moves a moment to where the core would begin: into a window and out of freezes, or to the last safe moment where nothing
+/// is left before it.
+fn placed(
+    version: &Version,
+    policy: &Policy,
+    now: Timestamp,
+    wish: Option<&Wish>,
+    announce: Option<Duration>,
+) -> Option<Start> {
     let record =
-        Record { current: Some(version.clone()), wish: wish.cloned(), ..Record::new(NOBODY.parse().ok()?, ready) };
-    let at = gate::opening(&record, policy, ready);
-    let opening = covering(&policy.windows, at);
-    let left = opening.is_none() && !policy.windows.is_empty() && wish.is_none_or(|it| !it.now);
-    let reason = if left { "no_window_before_expiry" } else { "" };
+        Record { current: Some(version.clone()), wish: wish.cloned(), ..Record::new(NOBODY.parse().ok()?, now) };
+    let begin = gate::beginning(&record, policy, now, announce);
+    let at = begin.at;
+    let moved = begin.freeze.map(|(name, freely)| match (begin.outside, at < freely) {
+        (true, _) => ("leaves_freeze", format!("in freeze {name}: nothing is left outside it before it is late")),
+        (false, true) => ("before_freeze", format!("before freeze {name}")),
+        (false, false) if at == freely => ("", String::new()),
+        (false, false) => ("after_freeze", format!("after freeze {name}")),
+    });
+    let reason = match &moved {
+        Some((reason, _)) => reason,
+        None if begin.outside => "no_window_before_expiry",
+        None => "",
+    };
     let compromised = wish.is_some_and(|it| it.compromised);
-    let start = Start { announced_at: None, at, opening, reason, message: String::new(), compromised };
+    let freeze = moved.map(|it| it.1).filter(|it| !it.is_empty());
+    let opening = policy.calendar().covering(at);
+    let start = Start { announced_at: None, at, opening, reason, message: String::new(), compromised, freeze };
     (at != Timestamp::NEVER).then_some(start)
 }
 
@@ -118,6 +152,7 @@ impl Start {
     }
 
     fn say(&self, why: String) -> String {
+        let why = self.freeze.iter().fold(why, |why, freeze| format!("{why}, {freeze}"));
         match &self.opening {
             Some(Opening { name: Some(name), .. }) => format!("{why}, in window {name}"),
             Some(_) => format!("{why}, in its window"),

@@ -1,5 +1,6 @@
 //! How worried to be about a key, by consequence: is a consumer, or will it soon be, without a working key?
 use super::Subject;
+use super::forecast::expires_first;
 use crate::control::protocol::Health;
 use crate::core::due;
 use crate::core::facts::Blocked;
@@ -50,10 +51,20 @@ fn is_left(subject: &Subject<'_>, version: &Version, less_than: Duration) -> boo
 }
 
 fn needs_attention(subject: &Subject<'_>) -> bool {
-    // A closed window and another key's turn are waits by design.
-    let blocked = subject.blocked.is_some_and(|it| !matches!(it, Blocked::Window(_) | Blocked::Account));
+    // A closed window, a freeze and another key's turn are waits by design.
+    let blocked =
+        subject.blocked.is_some_and(|it| !matches!(it, Blocked::Window(_) | Blocked::Freeze(..) | Blocked::Account));
     let waits = matches!(subject.phase(), Phase::Halted { .. } | Phase::Unadopted);
-    waits || blocked || subject.record.is_some_and(|it| it.failures > 0 || is_undelivered(subject, it))
+    waits
+        || blocked
+        || expires_unreplaced(subject)
+        || subject.record.is_some_and(|it| it.failures > 0 || is_undelivered(subject, it))
+}
+
+/// Whether its windows and freezes leave no moment to replace the current version before it expires.
+fn expires_unreplaced(subject: &Subject<'_>) -> bool {
+    let Some((record, current)) = subject.record.and_then(|it| Some((it, it.current.as_ref()?))) else { return false };
+    expires_first(subject, record, current)
 }
 
 /// Whether a target that we bring the key to failed, or lacks the current version although nothing is under way.

@@ -79,7 +79,7 @@ fn version(it: &Version) -> VersionStatus {
 
 fn blocked(why: &Blocked) -> BlockedStatus {
     let until = match why {
-        Blocked::Throttled(at) | Blocked::Budget(at) | Blocked::Window(at) => known(*at),
+        Blocked::Throttled(at) | Blocked::Budget(at) | Blocked::Window(at) | Blocked::Freeze(_, at) => known(*at),
         _ => None,
     };
     BlockedStatus { reason: why.code().to_owned(), until: until.map(Into::into), message: blocked_message(why) }
@@ -99,6 +99,10 @@ pub(super) fn blocked_message(why: &Blocked) -> String {
         Blocked::Window(at) => match known(*at) {
             Some(at) => format!("its next window opens at {at}"),
             None => "none of its windows opens again".into(),
+        },
+        Blocked::Freeze(name, at) => match known(*at) {
+            Some(at) => format!("freeze {name} lasts; it goes on at {at}"),
+            None => format!("freeze {name} lasts, and no window opens after it"),
         },
         Blocked::Unmanaged => "the config no longer names the key, or its provider".into(),
         Blocked::Config => "the config on disk is broken; the last good one is in use and begins nothing".into(),

@@ -1,6 +1,6 @@
 //! What comes next for a key: one action, when, and why.
 use super::Subject;
-use super::forecast::{first, revoked_at};
+use super::forecast::{expires_first, first, revoked_at};
 use super::key::retiring;
 use crate::control::protocol::NextStep;
 use crate::core::policy::Initial;
@@ -53,11 +53,12 @@ fn at_rest(subject: &Subject<'_>, record: &Record) -> Option<NextStep> {
 
 fn rotation(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<NextStep> {
     let start = first(subject, record, current)?;
+    let late = if expires_first(subject, record, current) { "; it expires before that" } else { "" };
     if let Some(at) = start.announced_at {
-        let message = format!("the owners are told of the cutover planned for {}", start.at);
+        let message = format!("the owners are told of the cutover planned for {}{late}", start.at);
         return Some(step("announce", at, start.reason, &message));
     }
-    Some(step("rotate", start.at, start.reason, &start.message))
+    Some(step("rotate", start.at, start.reason, &format!("{}{late}", start.message)))
 }
 
 fn revocation(subject: &Subject<'_>, record: &Record) -> Option<NextStep> {

@@ -2,7 +2,7 @@
 use super::forecast::{self, Start, began, cuts, revoked_at, scheduled, successor};
 use super::{Subject, names};
 use crate::control::protocol::{PlanEntry, PlanReport, PlanWarning, WindowStatus};
-use crate::core::policy::{Initial, Policy};
+use crate::core::policy::{Initial, OutsideWindow, Policy};
 use crate::core::record::{Phase, Record, Version};
 use crate::core::time::Timestamp;
 use crate::core::window::Opening;
@@ -89,7 +89,9 @@ impl Planner<'_> {
     fn rotations(&mut self, mut version: Version, policy: &Policy, mut next: Option<Start>) {
         let cuts = cuts(self.subject, policy);
         if next.is_none() {
-            self.warn("no rotation is foreseen: its expiry is unknown, or none of its windows opens again");
+            self.warn(
+                "no rotation is foreseen: its expiry is unknown, or no window of it opens again outside its freezes",
+            );
         }
         for _ in 0..ROTATIONS_PER_KEY {
             let Some(start) = next.take().filter(|it| it.at <= self.until || it.announced_at.is_some()) else { return };
@@ -114,8 +116,14 @@ impl Planner<'_> {
             let message = format!("the owners are told of the cutover planned for {}", start.at);
             self.push(at, "announce", None, start.reason, &message, version.valid_to);
         }
-        if version.valid_to.is_some_and(|end| end < start.at && start.at <= self.until) {
-            self.warn(&format!("it expires before it is replaced at {}", start.at));
+        if let Some(end) = version.valid_to.filter(|end| *end < start.at && *end <= self.until) {
+            let why = match self.subject.config.map(|it| it.policy.outside_window) {
+                Some(OutsideWindow::Never) => {
+                    ": outside_window = \"never\", and its windows and freezes leave no moment before"
+                }
+                _ => "",
+            };
+            self.warn(&format!("it expires at {end}, before it is replaced at {}{why}", start.at));
         }
         self.push(start.at, "rotate", start.opening.clone(), start.reason, &start.message, version.valid_to);
     }

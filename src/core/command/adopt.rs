@@ -1,0 +1,143 @@
+//! `adopt`: a key that is in use already comes into our care, or answers a halted create.
+use crate::core::facts::{Content, Probe};
+use crate::core::pass::Pass;
+use crate::core::plan::{Adopt, CommandRefused};
+use crate::core::record::{Expiry, Phase, RotationResult, Trigger, Version, Wish};
+
+impl Pass<'_> {
+    pub(super) fn adopt(&mut self, it: &Adopt) -> Result<(), CommandRefused> {
+        self.check_adoptable(it)?;
+        if self.adopt_again(it) {
+            return Ok(());
+        }
+        self.check_not_ending(it)?;
+        let first = self.record.current.is_none();
+        let mut version = self.adopted_version(it);
+        self.give_up_what_is_under_way();
+        self.bring_back(&mut version);
+        self.tell_adopted(&version);
+        self.promote(version);
+        if !first {
+            let (trigger, actor) = (Trigger::Operator, it.actor.clone());
+            self.record.wish = Some(Wish { trigger, actor, reason: None, now: true, compromised: false });
+            self.begin_rotation(trigger);
+        }
+        self.enter(Phase::Cutover { since: self.now, delivered_at: None, again: 1 });
+        Ok(())
+    }
+
+    fn check_adoptable(&self, it: &Adopt) -> Result<(), CommandRefused> {
+        if !matches!(self.record.phase, Phase::Unadopted | Phase::Steady | Phase::Halted { .. }) {
+            return Err(CommandRefused::Phase);
+        }
+        match it.probe {
+            Probe::Dead if !it.unverified => return Err(CommandRefused::Dead),
+            Probe::Inconclusive if self.policy.provider.probes && !it.unverified => {
+                return Err(CommandRefused::Unverified);
+            }
+            _ => {}
+        }
+        let holds_other = it.targets.iter().find(|(_, content)| match content {
+            Content::Holds(held) | Content::Askew(held) => {
+                *held != it.fingerprint && !self.record.seen.contains_key(held)
+            }
+            _ => false,
+        });
+        match holds_other.filter(|_| !it.deliver) {
+            Some((target, _)) => Err(CommandRefused::TargetHolds(target.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// An old key may come back, but not while its revoke may be on the wire already.
+    fn check_not_ending(&self, it: &Adopt) -> Result<(), CommandRefused> {
+        let own = self.record.retired.iter().filter(|own| own.ended.is_none());
+        let mut same = own.filter(|own| own.version.fingerprint == it.fingerprint);
+        let ending = same.any(|own| own.after <= self.now || !own.version.delivered);
+        if ending { Err(CommandRefused::OldKeyEnding) } else { Ok(()) }
+    }
+
+    /// The operator's key ends whatever was tried before.
+    fn give_up_what_is_under_way(&mut self) {
+        self.resolve("halted");
+        self.resolve("refused");
+        if let Some(pending) = self.record.pending().cloned() {
+            let after = if pending.delivered { self.now.plus(self.overlap()) } else { self.now };
+            self.retire_version(pending, after);
+        }
+        for (token, open) in &mut self.account.open {
+            open.locks &= token.name != self.record.name;
+        }
+        self.record.wish = None;
+        self.record.failures = 0;
+        self.record.retry_at = None;
+        self.record.drifts = 0;
+        if self.record.rotation.is_some() {
+            self.finish_rotation(RotationResult::Failed);
+        }
+    }
+
+    /// A key that was pending, or on its way out, is current again: what would have ended it is forgotten.
+    fn bring_back(&mut self, version: &mut Version) {
+        self.record.retired.retain(|it| {
+            let same = it.version.fingerprint == version.fingerprint && it.ended.is_none();
+            if same {
+                version.id = version.id.take().or(it.version.id.clone());
+                version.token = version.token.take().or(it.version.token.clone());
+            }
+            !same
+        });
+    }
+
+    /// The key in use is adopted once more: only what is said of it changes.
+    fn adopt_again(&mut self, it: &Adopt) -> bool {
+        let halted = matches!(self.record.phase, Phase::Halted { .. });
+        let Some(current) = self.record.current.as_mut().filter(|own| own.fingerprint == it.fingerprint) else {
+            return false;
+        };
+        current.id = it.id.clone().or(current.id.take());
+        current.valid_from = it.valid_from.or(current.valid_from);
+        if it.expiry != Expiry::Unknown {
+            current.valid_to = it.valid_to;
+            current.expiry = it.expiry;
+        }
+        if it.probe == Probe::Alive {
+            current.dead_since = None;
+        }
+        if halted {
+            self.resolve("halted");
+            self.enter(Phase::Steady);
+            self.finish_rotation(RotationResult::Failed);
+        }
+        true
+    }
+
+    fn adopted_version(&mut self, it: &Adopt) -> Version {
+        // A key that was ours before, in an operator's hand again, keeps its fingerprint and gets a number of its own.
+        self.record.last_version += 1;
+        let number = self.record.last_version;
+        self.record.seen.insert(it.fingerprint.clone(), number);
+        self.account.known.insert(it.fingerprint.clone());
+        self.keep.push((number, it.fingerprint.clone()));
+        let alive = (it.probe == Probe::Alive).then_some(self.now);
+        if alive.is_some() {
+            self.record.controls.insert(String::new());
+        }
+        Version {
+            number,
+            account: self.policy.account.clone(),
+            id: it.id.clone(),
+            fingerprint: it.fingerprint.clone(),
+            token: None,
+            obtained_at: self.now,
+            valid_from: it.valid_from,
+            valid_to: it.valid_to,
+            expiry: it.expiry,
+            first_alive: alive,
+            last_alive: alive,
+            dead_since: None,
+            restriction: None,
+            delivered: true,
+        }
+    }
+}

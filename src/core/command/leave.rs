@@ -1,0 +1,46 @@
+//! A key that leaves an account, or the config: what it leaves behind is reported, so that nothing is lost in silence.
+use super::nobody;
+use crate::core::account::Account;
+use crate::core::names::Token;
+use crate::core::pass::Pass;
+use crate::core::plan::Change;
+use crate::core::policy::Policy;
+use crate::core::record::{Ended, Record};
+use crate::core::time::Timestamp;
+
+/// The key has left this account, and no rotation works there any more: what was lost there is reported. `None` where
+/// nothing was.
+pub fn leave_account(record: &Record, account: &Account, policy: &Policy, now: Timestamp) -> Option<Change> {
+    let lost = account.open.iter().filter(|(token, open)| token.name == record.name && open.lost_at.is_some());
+    let lost: Vec<Token> = lost.map(|(token, _)| token.clone()).collect();
+    if lost.is_empty() {
+        return None;
+    }
+    let nobody = nobody();
+    let mut pass = Pass::new(record, account, policy, &nobody, now);
+    for token in &lost {
+        pass.report_lost(token, "the key has moved to another account");
+    }
+    Some(pass.change(record))
+}
+
+/// The config no longer names the key, and no rotation of it is under way: nothing is created, looked for or revoked for
+/// it any more. Its lost creates and old versions at this account are reported. `None` where there are none.
+pub fn unmanaged(record: &Record, account: &Account, now: Timestamp) -> Option<Change> {
+    let policy = Policy::unmanaged(account.id.clone());
+    let nobody = nobody();
+    let mut pass = Pass::new(record, account, &policy, &nobody, now);
+    let why = "the config no longer names the key";
+    for token in account.open.keys().filter(|it| it.name == record.name) {
+        pass.report_lost(token, why);
+    }
+    for n in 0..pass.record.retired.len() {
+        let it = &mut pass.record.retired[n];
+        if it.ended.is_none() && it.version.account == account.id {
+            it.ended = Some(Ended::Reported);
+            let version = it.version.clone();
+            pass.tell_revoke_needed(&version, why);
+        }
+    }
+    (pass.record != *record || pass.account != *account).then(|| pass.change(record))
+}

@@ -1,0 +1,50 @@
+//! An operator's verbs, each by its rule: refused with a reason where it would lose a key, and then nothing changes.
+mod adopt;
+mod end;
+mod give_up;
+mod leave;
+mod restore;
+mod steer;
+
+pub use leave::{leave_account, unmanaged};
+pub use restore::{answer_without_books, restored};
+
+use super::account::Account;
+use super::names::Incarnation;
+use super::pass::Pass;
+use super::plan::{Change, Command, CommandRefused};
+use super::policy::Policy;
+use super::record::Record;
+use super::time::Timestamp;
+
+/// Folds an operator's verb into the record.
+///
+/// # Errors
+/// Where the verb would lose a key, or has no sense in this phase. Nothing is changed then.
+pub fn command(
+    record: &Record,
+    account: &Account,
+    command: &Command,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Change, CommandRefused> {
+    let nobody = nobody();
+    let mut pass = Pass::new(record, account, policy, &nobody, now);
+    match command {
+        Command::Rotate(wish) => pass.rotate(wish.clone()),
+        Command::Resume => pass.resume(),
+        Command::Abandon => pass.abandon(),
+        Command::Adopt(it) => pass.adopt(it),
+        Command::Pause(it) => pass.pause(it.clone()),
+        Command::Rollback => pass.roll_back(),
+        Command::Ack { revoked } => pass.acknowledge(*revoked),
+        Command::Retire => pass.decommission(),
+        Command::Forget => pass.forget(),
+    }?;
+    Ok(pass.change(record))
+}
+
+/// No verb issues a token, so that it does not matter who would.
+fn nobody() -> Incarnation {
+    Incarnation { install: String::new(), epoch: String::new() }
+}

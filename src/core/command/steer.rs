@@ -1,0 +1,55 @@
+//! The verbs that hold a key back and let it go on: `rotate`, `pause`, `resume`.
+use crate::core::pass::Pass;
+use crate::core::plan::CommandRefused;
+use crate::core::policy::Initial;
+use crate::core::record::{Creating, Pause, Phase, Wish};
+
+impl Pass<'_> {
+    pub(super) fn rotate(&mut self, wish: Wish) -> Result<(), CommandRefused> {
+        match &self.record.phase {
+            Phase::Unadopted if self.policy.initial == Initial::Adopt => return Err(CommandRefused::Unadopted),
+            Phase::Halted { .. } => return Err(CommandRefused::Halted),
+            _ if self.record.is_paused(self.now) => return Err(CommandRefused::Paused),
+            Phase::Announce { .. } if wish.now || wish.compromised => self.enter(Phase::Steady),
+            Phase::Unadopted | Phase::Steady | Phase::Announce { .. } | Phase::Reobserve { .. } => {}
+            // In flight: the answer is the rotation that is under way.
+            _ => return Ok(()),
+        }
+        self.record.wish = Some(wish);
+        self.record.retry_at = None;
+        Ok(())
+    }
+
+    /// Nothing is begun or revoked from here on; what has begun goes on to its end.
+    pub(super) fn pause(&mut self, pause: Pause) -> Result<(), CommandRefused> {
+        self.record.paused = Some(pause);
+        Ok(())
+    }
+
+    /// Ends the pause. A halt was there for a reason of its own: where the key was both, it stays halted, and a second
+    /// `resume` ends that.
+    pub(super) fn resume(&mut self) -> Result<(), CommandRefused> {
+        let paused = self.record.is_paused(self.now);
+        self.record.paused = None;
+        self.record.retry_at = None;
+        self.record.failures = 0;
+        self.record.drifts = 0;
+        for held in self.record.held.values_mut() {
+            held.retry_at = None;
+        }
+        for it in &mut self.record.retired {
+            it.retry_at = None;
+        }
+        if let Phase::Halted { resume, .. } = self.record.phase.clone()
+            && !paused
+        {
+            self.resolve("halted");
+            self.enter(match *resume {
+                // What was lost was reported or is watched; the human has decided to go on.
+                Phase::Create(_) => Phase::Create(Creating::default()),
+                phase => phase,
+            });
+        }
+        Ok(())
+    }
+}
