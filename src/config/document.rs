@@ -54,7 +54,8 @@ impl<'i> Document<'i> {
                 if !lines.contains(&line) {
                     lines.push(line);
                     let what = source.text.get(span.clone()).unwrap_or("");
-                    findings.fault(At(start + span.start), syntax(error.message(), what), Hint::default());
+                    let (message, hint) = syntax(error.message(), what);
+                    findings.fault(At(start + span.start), message, hint);
                 }
             }
             broken |= !lines.is_empty();
@@ -93,8 +94,11 @@ fn moved(value: DeValue<'_>, by: usize) -> DeValue<'_> {
 }
 
 /// Says what is wrong with the syntax. The text itself is shown only where it is a name: a value may be a secret.
-fn syntax(message: &str, what: &str) -> String {
-    if message == "duplicate key" { format!("`{what}` is here a second time") } else { message.to_owned() }
+fn syntax(message: &str, what: &str) -> (String, Hint) {
+    match message {
+        "duplicate key" => (format!("`{what}` is here a second time"), "keep one of the two".into()),
+        other => (other.to_owned(), Hint::default()),
+    }
 }
 
 /// Puts the sections of one file to those of the others.

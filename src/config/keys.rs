@@ -215,7 +215,7 @@ fn create(kinds: &Section<'_>, provider: &Provider, findings: &mut Findings) -> 
 fn deliver(kinds: &Section<'_>, findings: &mut Findings) -> Vec<Arc<dyn Target>> {
     let Some(list) = kinds.table.get("deliver") else { return Vec::new() };
     let DeValue::Array(list) = list.get_ref() else {
-        let hint = "write its header in two brackets: [[keys.NAME.deliver]]";
+        let hint = "write its header in two brackets, such as [[keys.NAME.deliver]]";
         findings.fault(kinds.place(&list.span()), "`deliver` is a list of tables", hint);
         return Vec::new();
     };
