@@ -206,7 +206,7 @@ fn windows_open_at_times_that_come() {
         "2:8: cron expression \"* * *\" has 3 fields\n  \
            hint: write 5 (minute hour day month weekday), or 6 with seconds first\n\
          4:12: unknown time zone \"Europe/Lodon\"\n  hint: did you mean `Europe/London`?\n\
-         5:1: `duration` is missing\n\
+         5:1: `duration` is missing\n  hint: write duration = …\n\
          6:8: cron expression \"0 0 30 2 *\" never fires\n  hint: write a day that its months have\n\
          8:8: cron expression \"0 25 * * *\": number out of bounds\n  \
            hint: write such as \"0 22 * * Mon-Thu\" (minute hour day month weekday)",
@@ -243,11 +243,11 @@ fn names_keep_their_rule() {
 
 #[test]
 fn what_is_missing_is_named_all_at_once_and_what_is_wrong_beside_it() {
-    check(&[], "[providers.p]\nkind = 'infobip'", "1:1: `password` is missing\n1:1: `username` is missing");
+    check(&[], "[providers.p]\nkind = 'infobip'", "1:1: `password` is missing\n  hint: write password = …\n1:1: `username` is missing\n  hint: write username = …");
     check(
         &[],
         "[keys.k]\nmax_age = 3",
-        "1:1: `owners` is missing\n1:1: `provider` is missing\n2:11: expected a string, found an integer"
+        "1:1: `owners` is missing\n  hint: write owners = …\n1:1: `provider` is missing\n  hint: write provider = …\n2:11: expected a string, found an integer"
             .replace("a string", "a duration in quotes, such as \"90s\" or \"14d\"")
             .as_str(),
     );
@@ -256,9 +256,9 @@ fn what_is_missing_is_named_all_at_once_and_what_is_wrong_beside_it() {
         "[keys.k]\nprovider = 'sms'\nowners = []\ncreate = {}\n[[keys.k.deliver]]\n[[keys.k.deliver]]\nkind = 'file'\n\
          [[keys.k.deliver]]\nkind = 'file'\npath = '/a'\nsize = 3\nthen = { restrat = ['a'] }\nformat = 'yaml'",
         "3:10: a key needs an owner\n  hint: name who is told of it\n\
-         4:10: `create.name` is missing\n\
-         5:1: `deliver.kind` is missing\n\
-         6:1: `deliver.path` is missing\n\
+         4:10: `create.name` is missing\n  hint: write name = …\n\
+         5:1: `deliver.kind` is missing\n  hint: write kind = …\n\
+         6:1: `deliver.path` is missing\n  hint: write path = …\n\
          11:1: unknown field `deliver.size`\n  \
            hint: known here: confirm, format, group, kind, mode, owner, path, template, then, variable\n\
          12:10: unknown field `deliver.restrat`\n  hint: did you mean `restart`?\n\

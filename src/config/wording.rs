@@ -33,7 +33,7 @@ pub(super) fn missing(message: &str) -> Option<&str> {
 /// A parser's message as a sentence and a hint. `prefix` stands before names of fields, `also` are names known besides.
 pub(super) fn plain(message: &str, prefix: &str, also: &[&str]) -> (String, Hint) {
     if let Some(field) = missing(message) {
-        return (format!("`{prefix}{field}` is missing"), Hint::default());
+        return (format!("`{prefix}{field}` is missing"), Hint::from(format!("write {field} = …")));
     }
     if message.starts_with(LITERAL_SECRET) || message.starts_with("a secret must not ") {
         return (

@@ -93,9 +93,9 @@ fn a_profile_that_nobody_has_is_named_with_the_one_that_was_meant() {
     check(
         &[SMS, LAYERS],
         "[keys.k]\nprofile = 'ue'\n[keys.l]\nprofile = ['eu']\n[keys.m]\nprofil = 'eu'\ncreate.name = 'm'",
-        "1:1: `create.name` is missing\n\
+        "1:1: `create.name` is missing\n  hint: write name = …\n\
          2:11: there is no profile `ue`\n  hint: did you mean `eu`?\n\
-         3:1: `create.name` is missing\n\
+         3:1: `create.name` is missing\n  hint: write name = …\n\
          4:11: `profile` is an array, where the name of a profile is expected\n\
          6:1: unknown field `profil`\n  hint: did you mean `profile`?",
     );
@@ -122,7 +122,7 @@ fn a_fault_in_what_keys_share_is_told_once_where_it_stands_with_the_keys_that_it
         format!("6:11: \"1M\": months and years have no fixed length{all}\n  hint: write days instead, such as 30d"),
         format!("7:12: there is no window `nights`{all}\n  hint: write a section [windows.nights]"),
         format!("8:1: unknown field `stuck_aftr`{all}\n  hint: did you mean `stuck_after`?"),
-        format!("9:10: `create.name` is missing{all}"),
+        format!("9:10: `create.name` is missing{all}\n  hint: write name = …"),
         format!("9:12: unknown field `create.nam`{all}\n  hint: did you mean `name`?"),
         format!("10:36: \"srv/a\" is not the absolute path of a file, without `..`{all}"),
     ];
