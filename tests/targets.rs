@@ -6,7 +6,7 @@ use rekeyd::core::names::Fingerprint;
 use rekeyd::core::policy::Reach;
 use rekeyd::core::time::Timestamp;
 use rekeyd::secret::Secret;
-use rekeyd::targets::{KINDS, Parcel, Parsed, Target};
+use rekeyd::targets::{Emptied, KINDS, Parcel, Parsed, Target, empty};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -170,7 +170,7 @@ mod files {
             let errors = [
                 failure(&*target, &parcel(1, NEW)).await,
                 target.preflight().await.unwrap_err().to_string(),
-                target.clear().await.unwrap_err().to_string(),
+                empty(&target.id(), vec![Secret::new(NEW.into())]).await.unwrap_err().to_string(),
             ];
             for error in errors {
                 assert!(error.contains(want) && !error.contains(NEW), "{error}");
@@ -243,14 +243,31 @@ mod files {
     }
 
     #[tokio::test]
-    async fn a_cleared_file_is_gone_and_clearing_again_is_no_error() {
-        let (dir, path) = folder();
+    async fn a_file_with_our_key_in_any_form_is_emptied_and_emptying_again_is_no_error() {
+        for form in ["", "format = \"json\"", "format = \"env\"\nvariable = \"KEY\""] {
+            let (dir, path) = folder();
+            let target = file(&path, form);
+            target.deliver(&parcel(1, OLD)).await.unwrap();
+            for _ in 0..2 {
+                let ours = vec![Secret::new(NEW.into()), Secret::new(OLD.into())];
+                assert_eq!(empty(&target.id(), ours).await, Ok(Emptied::Yes), "{form}");
+            }
+            assert_eq!(names(&dir), [""; 0]);
+            assert_eq!(target.observe(&[parcel(1, OLD)]).await, Content::Absent);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_none_of_ours_is_not_emptied_nor_what_can_only_be_brought() {
+        let (_dir, path) = folder();
         let target = file(&path, "");
         target.deliver(&parcel(1, OLD)).await.unwrap();
-        target.clear().await.unwrap();
-        target.clear().await.unwrap();
-        assert_eq!(names(&dir), [""; 0]);
-        assert_eq!(target.observe(&[parcel(1, OLD)]).await, Content::Absent);
+        for ours in [vec![], vec![Secret::new(NEW.into())], vec![Secret::new(Vec::new())]] {
+            assert!(matches!(empty(&target.id(), ours).await, Ok(Emptied::No(_))));
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), OLD);
+        let vault = rekeyd::core::names::TargetId::new("exec", "/bin/put billing");
+        assert!(matches!(empty(&vault, vec![Secret::new(OLD.into())]).await, Ok(Emptied::No(_))));
     }
 
     #[tokio::test]

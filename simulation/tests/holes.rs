@@ -19,12 +19,18 @@ mod accounts;
 mod belief;
 #[path = "holes/bench.rs"]
 mod bench;
+#[path = "holes/calendar.rs"]
+mod calendar;
 #[path = "holes/cutover.rs"]
 mod cutover;
 #[path = "holes/drift.rs"]
 mod drift;
+#[path = "holes/freezes.rs"]
+mod freezes;
 #[path = "holes/healing.rs"]
 mod healing;
+#[path = "holes/incidents.rs"]
+mod incidents;
 #[path = "holes/issuing.rs"]
 mod issuing;
 #[path = "holes/retiring.rs"]

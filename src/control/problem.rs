@@ -180,10 +180,13 @@ impl Problem {
                 let remedy = format!("wait for its end, or give it up: rekeyd abandon {name}");
                 Self::new(Kind::Phase, detail).remedy(remedy)
             }
-            CommandRefused::NoPrevious | CommandRefused::OldKeysEnd | CommandRefused::PreviousEnding => {
+            CommandRefused::NoPrevious
+            | CommandRefused::OldKeysEnd
+            | CommandRefused::PreviousEnding
+            | CommandRefused::PreviousUnknown => {
                 Self::new(Kind::NoPrevious, detail).remedy(format!("create a new key: rekeyd rotate --now {name}"))
             }
-            CommandRefused::NothingFiring | CommandRefused::NothingToRevoke => {
+            CommandRefused::NothingPending | CommandRefused::NothingFiring | CommandRefused::NothingToRevoke => {
                 Self::new(Kind::Phase, detail).remedy(status)
             }
             CommandRefused::Managed => {

@@ -33,15 +33,17 @@ impl Pass<'_> {
 
     fn step(&mut self, facts: &Facts) {
         match self.record.phase.clone() {
+            Phase::Unadopted | Phase::Announce { .. } if self.is_held() => {}
             Phase::Unadopted => self.begin_initial(facts),
             Phase::Reobserve { since } => self.reobserve(facts, since),
             Phase::Steady => {
                 self.note_drift(facts);
-                if self.record.phase == Phase::Steady {
+                if self.record.phase == Phase::Steady && !self.is_held() {
                     self.begin_when_due();
                 }
             }
             Phase::Announce { until } => self.begin_when_announced(until),
+            Phase::Create(creating) if self.is_held() && !self.has_cut(&creating) => {}
             Phase::Create(_) if self.login_is_lost(facts) => {
                 self.halt(Reason::LoginLost, "the key that authorises the calls is refused, and so is every other");
             }
@@ -53,6 +55,13 @@ impl Pass<'_> {
             Phase::Cutover { since, delivered_at, again } => self.cut_over(facts, since, delivered_at, again),
             Phase::Halted { .. } => {}
         }
+    }
+
+    /// Whether a create of this rotation has, or may have, ended the old key already, or its outcome is still looked for:
+    /// that is brought to its end even while the key is paused.
+    fn has_cut(&self, creating: &Creating) -> bool {
+        let lost = creating.lost > 0 && self.on_create() != OnCreate::Keeps;
+        creating.token.is_some() || creating.again > 0 || lost
     }
 
     /// The new version exists: how to go on depends on what its create did to the old one.
@@ -101,7 +110,14 @@ impl Pass<'_> {
     }
 
     fn verify(&mut self, facts: &Facts, pending: Version, since: Timestamp) {
+        if self.is_rollback() {
+            return self.verify_previous(facts, pending, since);
+        }
         if self.cut_over_if_old_is_dead(&pending) {
+            return;
+        }
+        if self.is_held() && pending.dead_since.is_none() {
+            // A new key reaches no consumer while an operator holds it back.
             return;
         }
         let answer = facts.probes.get(&pending.number).copied();
@@ -122,6 +138,33 @@ impl Pass<'_> {
             self.wake(self.now.plus(backoff::poll(self.now.since(since))).min(patience_ends.max(self.now)));
             self.poll(since);
         }
+    }
+
+    /// A version that was current before becomes so again only where the provider is seen to accept it.
+    fn verify_previous(&mut self, facts: &Facts, pending: Version, since: Timestamp) {
+        let answer = facts.probes.get(&pending.number).copied();
+        let accepted = !self.policy.provider.probes || answer == Some(Probe::Alive);
+        let patience_ends = since.plus(self.policy.accept_within);
+        if accepted || !self.holds(Rule::RollbackAlive) {
+            self.enter(Phase::Deliver { pending, since: self.now });
+        } else if pending.dead_since.is_some() || patience_ends <= self.now {
+            self.give_up_rollback(pending);
+        } else {
+            self.wake(patience_ends);
+            self.poll(since);
+        }
+    }
+
+    /// The current version stays, and the previous one goes on to its end.
+    fn give_up_rollback(&mut self, pending: Version) {
+        let why = "the provider was not seen to accept the previous version, so that the current one stays";
+        let after = if pending.dead_since.is_some() { self.now } else { self.now.plus(self.overlap()) };
+        self.note_error("rollback_failed", why);
+        self.tell_rollback_failed(&pending, why);
+        self.retire_version(pending, after);
+        self.enter(Phase::Steady);
+        self.finish_rotation(RotationResult::Failed);
+        self.wait_for_the_next_window();
     }
 
     /// The provider refuses the key that it issued: it goes, and another is created after a while.
@@ -152,6 +195,9 @@ impl Pass<'_> {
     }
 
     fn promote_when_delivered(&mut self, pending: Version) {
+        if self.is_rollback() && pending.dead_since.is_some() && self.holds(Rule::RollbackAlive) {
+            return self.give_up_rollback(pending);
+        }
         if self.cut_over_if_old_is_dead(&pending) {
             return;
         }

@@ -31,6 +31,7 @@ pub fn apply(
         Action::Deliver { target, version } => pass.delivered(target, *version, outcome),
         Action::Confirm { target, version } => pass.confirmed(target, *version, outcome),
         Action::Revoke(it) => pass.revoked(&it.what, outcome),
+        Action::Empty { target } => pass.emptied(target, outcome),
     }
     pass.change(record)
 }
@@ -54,7 +55,8 @@ impl Pass<'_> {
             Outcome::AnsweredAll(after) => self.keep_difference(token, after, sent_at, awaited),
             Outcome::Unreadable(why) => self.lose(token, awaited, "answer_unreadable", why),
             Outcome::Unknown(why) => self.lose(token, awaited, "answer_lost", why),
-            Outcome::Delivered { .. } | Outcome::Confirmed | Outcome::Revoked => {}
+            Outcome::Delivered { .. } | Outcome::Confirmed | Outcome::Revoked | Outcome::Emptied | Outcome::Left(_) => {
+            }
             Outcome::Failed(why) => self.lose(token, awaited, "answer_lost", why),
         }
     }

@@ -99,6 +99,7 @@ pub fn decide(
     if !facts.clock_suspect {
         pass.clamp_moments();
     }
+    pass.end_pause(facts);
     pass.note_probes(facts);
     pass.watch_open_tokens(facts);
     pass.advance(facts);
@@ -109,6 +110,16 @@ pub fn decide(
 }
 
 impl Pass<'_> {
+    /// A pause ends by itself at its moment, if the clock can be believed that it has come.
+    fn end_pause(&mut self, facts: &Facts) {
+        let Some(until) = self.record.paused.as_ref().and_then(|it| it.until) else { return };
+        if until <= self.now && !facts.clock_suspect {
+            self.record.paused = None;
+        } else {
+            self.wake(until);
+        }
+    }
+
     /// Notes what the provider said to our versions. An answer only counts where it proves something.
     fn note_probes(&mut self, facts: &Facts) {
         for (number, probe) in &facts.probes {

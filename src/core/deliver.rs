@@ -17,6 +17,9 @@ enum Need {
 impl Pass<'_> {
     /// Asks for a delivery to every target that needs one, and for the confirmations that are due then.
     pub(super) fn deliver(&mut self, facts: &Facts) {
+        if self.record.decommissioned.is_some() {
+            return self.empty_targets();
+        }
         self.let_go_of_removed_targets();
         let Some(wanted) = self.wanted_at_targets() else { return };
         let targets: Vec<TargetId> = self.push_targets().cloned().collect();

@@ -28,6 +28,9 @@ impl Pass<'_> {
         }
         let what = "somebody else changed the key at the provider";
         self.tell_drifted(found.fingerprint.as_ref(), what);
+        if self.is_held() {
+            return;
+        }
         match self.policy.on_drift {
             OnDrift::Adopt => self.take_over(found),
             OnDrift::Rotate => self.rotate_after_drift(),
@@ -47,7 +50,7 @@ impl Pass<'_> {
         if lasts_from > self.now {
             return self.wake(lasts_from);
         }
-        if !refused_now || self.record.wish.is_some() {
+        if !refused_now || self.record.wish.is_some() || self.is_held() {
             return;
         }
         match self.policy.on_drift {

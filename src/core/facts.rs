@@ -159,6 +159,11 @@ pub enum Action {
     },
     /// Make the provider refuse this key.
     Revoke(Revoke),
+    /// Remove what this target holds of a key that is out of service.
+    Empty {
+        /// Where.
+        target: TargetId,
+    },
 }
 
 /// A key to be revoked.
@@ -205,6 +210,10 @@ pub enum Outcome {
     Confirmed,
     /// The provider refuses the key from now on, or does not have it.
     Revoked,
+    /// The target holds nothing any more.
+    Emptied,
+    /// The target can't be emptied from here, and why. Trying again would not help.
+    Left(String),
     /// The action failed, and may be tried again.
     Failed(String),
 }

@@ -7,9 +7,10 @@ use super::facts::{Action, Blocked, Content, Facts, Found, Preflight};
 use super::names::Token;
 use super::pass::{Pass, on_create};
 use super::policy::{Initial, OnCreate, OutsideWindow, Policy, Reach, Recover};
-use super::record::{Creating, Ended, Phase, Reason, Record, RotationResult, Trigger, Wish};
+use super::record::{Creating, Ended, Pause, Phase, Reason, Record, RotationResult, Trigger, Wish};
 use super::rules::Rule;
 use super::time::Timestamp;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Whether this pass may come to a create, so that it must look at what a create needs.
@@ -19,6 +20,7 @@ pub(super) fn may_create_soon(record: &Record, policy: &Policy, now: Timestamp) 
     }
     match &record.phase {
         Phase::Create(_) => true,
+        _ if record.is_paused(now) => false,
         Phase::Unadopted => policy.initial == Initial::Create,
         Phase::Announce { until } => *until <= now || record.wish.as_ref().is_some_and(|it| it.now),
         Phase::Steady => record.wish.is_some() || is_due(record, policy, now) && opening(record, policy, now) <= now,
@@ -48,7 +50,11 @@ pub struct Beginning {
 
 /// When a rotation that is due may begin: a moment that is not after `now` means that it may.
 pub fn opening(record: &Record, policy: &Policy, now: Timestamp) -> Timestamp {
-    begins(record, policy, policy.calendar(), now, None)
+    match record.paused {
+        Some(Pause { until: None, .. }) => Timestamp::NEVER,
+        Some(Pause { until: Some(until), .. }) => begins(record, policy, policy.calendar(), now.max(until), None),
+        None => begins(record, policy, policy.calendar(), now, None),
+    }
 }
 
 /// When a rotation that is due at `now` or later will begin, if it is announced this long before.
@@ -345,17 +351,11 @@ impl Pass<'_> {
     }
 
     fn halts_before_create(&mut self, facts: &Facts) -> bool {
-        let listed = facts.listed.iter().flat_map(|it| &it.keys);
-        let ours = listed.filter_map(|it| it.token.as_ref()).filter(|it| it.name == self.record.name);
-        let (mut foreign, mut unissued) = (false, false);
-        for token in ours {
-            foreign |= token.by.install != self.by.install;
-            unissued |= token.by == *self.by && token.n > self.record.last_token;
-        }
-        if foreign && self.holds(Rule::AnotherDaemon) {
-            self.halt(Reason::AnotherDaemon, "another installation of rekeyd issues keys under this name");
+        if self.halts_for_another_daemon(facts) {
             return true;
         }
+        let mut tokens = self.unbooked_tokens(facts).into_iter();
+        let unissued = tokens.any(|token| token.by == *self.by && token.n > self.record.last_token);
         if unissued && self.holds(Rule::Reobserve) {
             self.rolled_back = true;
             self.finish_rotation(RotationResult::Failed);
@@ -363,6 +363,29 @@ impl Pass<'_> {
             return true;
         }
         false
+    }
+
+    /// Two daemons that issue one key end each other's, and neither knows.
+    pub(super) fn halts_for_another_daemon(&mut self, facts: &Facts) -> bool {
+        let foreign = self.unbooked_tokens(facts).iter().any(|token| token.by.install != self.by.install);
+        if foreign && self.holds(Rule::AnotherDaemon) {
+            self.halt(Reason::AnotherDaemon, "another installation of rekeyd issues keys under this name");
+        }
+        foreign && self.holds(Rule::AnotherDaemon)
+    }
+
+    /// The tokens of this key that the provider shows, but for those of keys that are on the books: a key that another
+    /// installation issued once may have been adopted here.
+    fn unbooked_tokens<'f>(&self, facts: &'f Facts) -> Vec<&'f Token> {
+        let record = &self.record;
+        let ids: BTreeSet<&str> = record.live_versions().filter_map(|it| it.id.as_deref()).collect();
+        let booked = move |it: &Found| {
+            let known = it.fingerprint.as_ref().is_some_and(|it| record.seen.contains_key(it));
+            known || it.id.as_deref().is_some_and(|it| ids.contains(it))
+        };
+        let keys = facts.listed.iter().flat_map(|it| &it.keys);
+        let unbooked = keys.filter(move |it| !booked(it)).filter_map(|it| it.token.as_ref());
+        unbooked.filter(|it| it.name == record.name).collect()
     }
 
     fn learn_baseline(&mut self, facts: &Facts) {

@@ -2,11 +2,12 @@
 //!
 //! Read in this order: the words ([`names`], [`time`]), the state ([`record`], [`account`]), what binds a decision
 //! ([`policy`], [`facts`]), what it comes to ([`plan`]), and then the decision itself: [`decide`](mod@decide) is the list
-//! of its steps, `pass` the state they share, `gate` what stands before a create, `advance` the transitions, `recover` the
-//! lost answers, `drift` somebody else's changes, `reobserve` a restored state, `deliver` the targets, `retire` the old keys, [`notices`] what is told. [`apply`](mod@apply) folds in what
+//! of its steps, `pass` the state they share, `gate` what stands before a create, [`calendar`] when something may begin, `advance` the transitions, `recover` the
+//! lost answers, `drift` somebody else's changes, `reobserve` a restored state, `deliver` the targets, `empty` those of a key out of service, `retire` the old keys, [`notices`] what is told. [`apply`](mod@apply) folds in what
 //! came of an action, [`command`](mod@command) what an operator says.
 pub mod account;
 pub mod advance;
+mod announce;
 pub mod apply;
 pub mod backoff;
 pub mod calendar;
@@ -16,6 +17,7 @@ pub mod decide;
 mod deliver;
 mod drift;
 pub mod due;
+mod empty;
 pub mod facts;
 pub mod freeze;
 pub mod gate;

@@ -3,7 +3,7 @@
 use super::due;
 use super::facts::Facts;
 use super::gate;
-use super::names::{Fingerprint, NoticeId, TargetId, Token};
+use super::names::{AccountId, Fingerprint, NoticeId, TargetId, Token};
 use super::pass::Pass;
 use super::plan::{Notice, NoticeKind, NoticeStatus, Severity};
 use super::record::{Incident, Phase, Reason, Rotation, Version};
@@ -18,20 +18,20 @@ const CRITICAL_BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
 const THRESHOLD_SHARE: u32 = 3;
 
 /// What varies from notice to notice.
-struct Tell<'a> {
-    kind: NoticeKind,
-    severity: Severity,
+pub(super) struct Tell<'a> {
+    pub(super) kind: NoticeKind,
+    pub(super) severity: Severity,
     /// What the incident is called within the key: `rotation`, `delivery:…`. Events that don't last have none.
-    incident: Option<String>,
+    pub(super) incident: Option<String>,
     /// Tells this notice from others of its kind and version.
-    cause: &'a str,
-    summary: String,
-    actions: Vec<String>,
-    about: Option<&'a Version>,
+    pub(super) cause: &'a str,
+    pub(super) summary: String,
+    pub(super) actions: Vec<String>,
+    pub(super) about: Option<&'a Version>,
 }
 
 impl Pass<'_> {
-    fn tell(&mut self, it: Tell<'_>) {
+    pub(super) fn tell(&mut self, it: Tell<'_>) {
         let about = it.about.cloned().or_else(|| self.record.current.clone());
         let version = about.as_ref().map(|it| it.number);
         let number = version.unwrap_or_default().to_string();
@@ -79,6 +79,17 @@ impl Pass<'_> {
 
     /// Ends an incident: whoever heard that it began hears that it is over.
     pub(super) fn resolve(&mut self, incident: &str) {
+        self.resolve_as(incident, &words_of(incident));
+    }
+
+    /// Ends all incidents of a key that is taken out of service.
+    pub(super) fn resolve_all(&mut self) {
+        for incident in self.record.incidents.keys().cloned().collect::<Vec<_>>() {
+            self.resolve_as(&incident, "the key was taken out of service");
+        }
+    }
+
+    fn resolve_as(&mut self, incident: &str, how: &str) {
         let Some(Incident { since: begun, .. }) = self.record.incidents.remove(incident) else { return };
         let kind = match incident.split(':').next() {
             Some("rotation") => NoticeKind::RotationFailed,
@@ -100,7 +111,7 @@ impl Pass<'_> {
             incident: NoticeId::of(&[&name, incident, &begun]).to_string(),
             status: NoticeStatus::Resolved,
             at: self.now,
-            summary: format!("{name}: over, {}", words_of(incident)),
+            summary: format!("{name}: over, {how}"),
             actions: Vec::new(),
             version: current.as_ref().map(|it| it.number),
             fingerprint: current.as_ref().map(|it| it.fingerprint.clone()),
@@ -109,58 +120,23 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_scheduled(&mut self, until: Timestamp) {
-        let name = self.record.name.clone();
-        let cause = format!("scheduled {until}");
-        let why = self.why_outside(until).map(|it| format!(", {it}")).unwrap_or_default();
-        self.tell(Tell {
-            kind: NoticeKind::RotationScheduled,
-            severity: Severity::Info,
-            incident: None,
-            cause: &cause,
-            summary: format!(
-                "{name} will be replaced at {}{why}; the old key stops working in that moment",
-                until.whole_second()
-            ),
-            actions: vec![format!("rekeyd status {name}")],
-            about: None,
-        });
-    }
-
-    /// A rotation begins where its owners don't expect one: they hear of it, and why, as it does.
-    pub(super) fn tell_outside(&mut self, at: Timestamp) {
-        let Some(why) = self.why_outside(at) else { return };
-        let name = self.record.name.clone();
-        self.tell(Tell {
-            kind: NoticeKind::RotationScheduled,
-            severity: Severity::Warning,
-            incident: None,
-            cause: "outside",
-            summary: format!("{name} is replaced now, {why}"),
-            actions: vec![format!("rekeyd status {name}")],
-            about: None,
-        });
-    }
-
-    /// Why a moment outside all windows, or in a freeze, is taken; `None` where it is neither.
-    fn why_outside(&self, at: Timestamp) -> Option<String> {
-        let calendar = self.policy.calendar();
-        let wished = self.record.wish.as_ref().is_some_and(|it| it.now || it.compromised);
-        let end = self.record.current.as_ref().and_then(|it| it.valid_to).filter(|_| !wished)?;
-        let place = match calendar.frozen(at) {
-            Some(freeze) => format!("in freeze {}", freeze.name),
-            None if !calendar.is_open(at) => "outside its windows".to_owned(),
-            None => return None,
-        };
-        Some(format!("{place}, because it expires at {} and no window opens in time", end.whole_second()))
-    }
-
     pub(super) fn tell_succeeded(&mut self, rotation: &Rotation) {
         self.resolve("halted");
         self.resolve("expiring");
         let name = self.record.name.clone();
         let replaced = self.record.retired.iter().any(|it| it.version.delivered);
         let done = if replaced { "replaced" } else { "created" };
+        if let Some(current) = self.record.current.clone().filter(|_| rotation.rollback) {
+            return self.tell(Tell {
+                kind: NoticeKind::RotationSucceeded,
+                severity: Severity::Info,
+                incident: None,
+                cause: &format!("rolled back {}", rotation.attempt),
+                summary: format!("{name} went back to version {}, which is delivered again", current.number),
+                actions: vec![format!("rekeyd pause {name}")],
+                about: Some(&current),
+            });
+        }
         let gap = rotation.cutover_gap_ms.map(|it| format!("; for {it} ms consumers may have held a dead key"));
         self.tell(Tell {
             kind: NoticeKind::RotationSucceeded,
@@ -170,6 +146,20 @@ impl Pass<'_> {
             summary: format!("{name} was {done}, the new key is delivered{}", gap.unwrap_or_default()),
             actions: Vec::new(),
             about: None,
+        });
+    }
+
+    pub(super) fn tell_rollback_failed(&mut self, previous: &Version, why: &str) {
+        let name = self.record.name.clone();
+        let attempt = self.record.last_attempt;
+        self.tell(Tell {
+            kind: NoticeKind::RotationFailed,
+            severity: self.severity_of_delay(),
+            incident: None,
+            cause: &format!("rollback {attempt}"),
+            summary: format!("{name} did not go back to version {}: {why}", previous.number),
+            actions: vec![format!("rekeyd status {name}"), format!("rekeyd rotate --now {name}")],
+            about: Some(previous),
         });
     }
 
@@ -274,6 +264,37 @@ impl Pass<'_> {
             incident: None,
             cause: &cause,
             summary: format!("{name} is no longer delivered to {target}; what it holds will stop working"),
+            actions: Vec::new(),
+            about: None,
+        });
+    }
+
+    pub(super) fn tell_account_gone(&mut self, gone: &AccountId) {
+        let name = self.record.name.clone();
+        let home = self.policy.account.clone();
+        let severity = self.severity_of_delay();
+        self.tell(Tell {
+            kind: NoticeKind::RotationFailed,
+            severity,
+            incident: None,
+            cause: &format!("gone {gone} {}", self.record.last_attempt),
+            summary: format!(
+                "{name} was being replaced at account {gone}, for which the config names no provider any more; \
+                 it is begun anew at account {home}"
+            ),
+            actions: vec![format!("rekeyd status {name}")],
+            about: None,
+        });
+    }
+
+    pub(super) fn tell_not_emptied(&mut self, target: &TargetId, why: &str) {
+        let name = self.record.name.clone();
+        self.tell(Tell {
+            kind: NoticeKind::DeliveryFailed,
+            severity: Severity::Warning,
+            incident: None,
+            cause: &format!("not emptied {target}"),
+            summary: format!("{name} is out of service, but {target} may still hold it: {why}; empty it by hand"),
             actions: Vec::new(),
             about: None,
         });
@@ -406,6 +427,8 @@ impl Pass<'_> {
     fn is_late(&self, current: &Version) -> bool {
         let halted = matches!(self.record.phase, Phase::Halted { .. });
         let due = due::due_at(current, self.policy);
+        let held = self.record.paused.as_ref().map(|it| it.until.unwrap_or(Timestamp::NEVER));
+        let paused = held.is_some_and(|until| due.is_none_or(|due| due < until));
         let stuck = |since: Timestamp| since.plus(self.policy.stuck_after) <= self.now;
         let failing = due.is_some_and(stuck) && self.record.failures > 0;
         // What is held up fails nothing: a login that is refused, a disk that is full, a lock that is never released.
@@ -420,7 +443,7 @@ impl Pass<'_> {
             _ => self.now,
         };
         let waits_too_long = waits_for > self.now && last.is_some_and(|it| waits_for > it);
-        halted || failing || held_up || too_late || waits_too_long
+        halted || paused || failing || held_up || too_late || waits_too_long
     }
 
     /// Critical where a consumer is, or within a day will be, without a working key.

@@ -3,6 +3,7 @@ use super::account::Account;
 use super::backoff;
 use super::due;
 use super::facts::{Action, Blocked, Facts};
+use super::gate;
 use super::names::{AccountId, Fingerprint, Incarnation};
 use super::plan::{Change, Notice, Plan};
 use super::policy::{Capabilities, OnCreate, Policy};
@@ -160,11 +161,29 @@ impl<'a> Pass<'a> {
             self.record.failures = 0;
             self.record.retry_at = None;
             self.record.last_error = None;
+            if rotation.rollback {
+                // The old key may be due already.
+                self.wait_for_the_next_window();
+            }
             self.resolve("rotation");
             self.tell_succeeded(&rotation);
         }
         self.record.last_rotation = Some(rotation.clone());
         self.finished = Some(rotation);
+    }
+
+    /// What was given up is tried again in the next window, not at once.
+    pub(super) fn wait_for_the_next_window(&mut self) {
+        self.record.retry_at = Some(gate::next_attempt(self.policy, self.now));
+    }
+
+    /// Whether an operator holds the key back. A pause whose end has passed was ended at the beginning of the pass.
+    pub(super) fn is_held(&self) -> bool {
+        self.record.paused.is_some() && self.holds(Rule::Pause)
+    }
+
+    pub(super) fn is_rollback(&self) -> bool {
+        self.record.rotation.as_ref().is_some_and(|it| it.rollback)
     }
 
     /// Stops and waits for a human.
@@ -189,6 +208,12 @@ impl<'a> Pass<'a> {
         let now = self.now;
         let compromised = self.record.rotation.as_ref().is_some_and(|it| it.wish.compromised);
         let overlap = if compromised || !self.holds(Rule::Overlap) { Duration::ZERO } else { self.overlap() };
+        if compromised {
+            // Nobody says which version is in wrong hands: none of them outlives the new one.
+            for it in self.record.retired.iter_mut().filter(|it| it.ended.is_none()) {
+                it.after = it.since;
+            }
+        }
         let old = self.record.current.replace(version);
         self.record.sighting = None;
         if let Some(old) = old.filter(|_| self.holds(Rule::RetireOld)) {

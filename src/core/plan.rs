@@ -254,6 +254,12 @@ pub enum CommandRefused {
     /// The previous version is refused by the provider, near its end, or being revoked already.
     #[error("the previous version is refused by the provider, near its end, or being revoked already")]
     PreviousEnding,
+    /// Nobody can say whether the previous version still works.
+    #[error("the provider can't be asked whether the previous version is still accepted")]
+    PreviousUnknown,
+    /// There is no new version.
+    #[error("there is no new version to give up")]
+    NothingPending,
     /// Nothing is firing.
     #[error("nothing is firing that could be acknowledged")]
     NothingFiring,

@@ -74,7 +74,7 @@ impl Pass<'_> {
             return;
         }
         let id = found.id.clone().filter(|it| !it.is_empty() && self.policy.provider.revokes_by_id);
-        if self.is_booked(&token, found, id.as_ref()) || facts.clock_suspect {
+        if self.is_booked(&token, found, id.as_ref()) || facts.clock_suspect || self.is_held() {
             return;
         }
         if matches!(&self.record.phase, Phase::Create(it) if it.token.as_ref() == Some(&token)) {

@@ -15,6 +15,9 @@ impl Pass<'_> {
         if facts.clock_suspect {
             return;
         }
+        if self.halts_for_another_daemon(facts) {
+            return;
+        }
         self.poll(since);
         match self.policy.provider.recover {
             Recover::ReadCurrent => self.match_read(facts, &current, since),
@@ -30,7 +33,10 @@ impl Pass<'_> {
             return self.enter(Phase::Steady);
         }
         if let Some(found) = self.believable(facts.read.as_ref()) {
-            return self.take_over(&found);
+            if !self.is_held() {
+                self.take_over(&found);
+            }
+            return;
         }
         if since.plus(self.policy.accept_within) <= self.now {
             self.halt(Reason::Restored, "the provider's key is not the one in the restored state");

@@ -5,7 +5,7 @@ use super::facts::{Action, Facts, Probe, Revoke, Revokee};
 use super::notices::TELL_AFTER;
 use super::pass::Pass;
 use super::policy::{OnCreate, Recover};
-use super::record::{Ended, Expiry, Record, Retired};
+use super::record::{Ended, Expiry, Phase, Record, Retired};
 use super::rules::Rule;
 use super::time::Timestamp;
 
@@ -36,17 +36,28 @@ impl Pass<'_> {
             self.learn_from(&it, facts);
             match self.fate(&it, facts) {
                 Fate::Wait => {}
+                Fate::Revoke(_) | Fate::Report(_) if self.may_not_revoke() => {}
                 Fate::End(ended) => self.record.retired[n].ended = Some(ended),
                 Fate::Report(why) => {
                     self.record.retired[n].ended = Some(Ended::Reported);
                     self.tell_revoke_needed(&it.version, why);
                 }
                 Fate::Revoke(id) => {
+                    self.record.retired[n].ending = true;
                     let (account, what) = (it.version.account.clone(), Revokee::Version(it.version.number));
                     self.actions.push(Action::Revoke(Revoke { account, id, what }));
                 }
             }
         }
+    }
+
+    /// Nothing is revoked while an operator holds the key back, nor before a restored state was compared with the world.
+    fn may_not_revoke(&self) -> bool {
+        let phase = match &self.record.phase {
+            Phase::Halted { resume, .. } => &**resume,
+            phase => phase,
+        };
+        self.is_held() || matches!(phase, Phase::Reobserve { .. })
     }
 
     fn fate(&mut self, it: &Retired, facts: &Facts) -> Fate {
@@ -63,7 +74,7 @@ impl Pass<'_> {
         if self.record.held.values().any(|held| held.may_hold(number)) && self.holds(Rule::HeldNowhere) {
             return Fate::Wait;
         }
-        if it.version.delivered {
+        if it.version.delivered && self.record.decommissioned.is_none() {
             // The clock may have been wrong when the end of the overlap was stored.
             if it.after > now && self.holds(Rule::Overlap) {
                 self.wake(it.after);

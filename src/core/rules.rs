@@ -74,6 +74,12 @@ rules! {
     Truncated,
     /// A cutover is announced.
     Announce,
+    /// Nothing is begun or revoked while the key is paused.
+    Pause,
+    /// Only a previous version that is accepted becomes current again.
+    RollbackAlive,
+    /// No record is forgotten while a version of it may be live.
+    ForgetEnded,
 }
 
 #[cfg(not(feature = "mutations"))]

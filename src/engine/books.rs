@@ -5,11 +5,12 @@ use super::service::Service;
 use crate::config::settings::{Key, ProviderSection, Settings};
 use crate::core::account::Account;
 use crate::core::command::unmanaged;
-use crate::core::names::{AccountId, Incarnation, KeyName, TargetId, Token};
+use crate::core::names::{AccountId, Fingerprint, Incarnation, KeyName, TargetId, Token};
 use crate::core::plan::{Change, Notice};
 use crate::core::policy::{Capabilities, Policy};
 use crate::core::record::{Ended, Phase, Record, Version, VersionNo};
 use crate::core::time::Timestamp;
+use crate::providers::CreateOptions;
 use crate::secret::Secret;
 use crate::store::{Batch, HistoryRow, OutboxRow, OutboxState, Store, StoreError};
 use crate::targets::{Parcel, Target};
@@ -50,13 +51,40 @@ impl Books {
     pub(super) fn enter_new_keys(&mut self, now: Timestamp) {
         let settings = Arc::clone(&self.settings);
         for (name, key) in &settings.keys {
-            if !self.records.contains_key(name) {
-                let record = Record::new(name.clone(), now);
-                self.batch.records.push(record.clone());
-                self.records.insert(name.clone(), record);
-                self.dirty = true;
+            match self.records.get_mut(name) {
+                None => {
+                    let Some(last_token) = self.spent_tokens(name) else { continue };
+                    let record = Record { last_token, ..Record::new(name.clone(), now) };
+                    self.put(record);
+                }
+                // Its old versions go on to their ends, but its targets are no longer to be emptied.
+                Some(record) if record.decommissioned.is_some() => {
+                    let mut record = record.clone();
+                    record.decommissioned = None;
+                    record.revision += 1;
+                    self.put(record);
+                }
+                Some(_) => {}
             }
             self.account(&key.policy.account);
+        }
+    }
+
+    fn put(&mut self, record: Record) {
+        self.dirty = true;
+        self.batch.records.retain(|it| it.name != record.name);
+        self.batch.records.push(record.clone());
+        self.records.insert(record.name.clone(), record);
+    }
+
+    /// The number of the last create of a key of this name that was forgotten: no token is ever used twice.
+    fn spent_tokens(&self, name: &KeyName) -> Option<u32> {
+        match self.store.meta(&spent(name)) {
+            Ok(read) => Some(read.and_then(|it| it.try_into().ok()).map_or(0, u32::from_be_bytes)),
+            Err(error) => {
+                tracing::error!(key = %name, %error, "the number of its last create can't be read; it is not begun");
+                None
+            }
         }
     }
 
@@ -66,8 +94,8 @@ impl Books {
 
     /// The policy that a key is worked on by: with what all other accounts can do, and at the account of its rotation.
     pub(super) fn policy(&self, name: &KeyName) -> Option<Policy> {
-        let key = self.settings.keys.get(name)?;
         let record = self.records.get(name)?;
+        let Some(key) = self.settings.keys.get(name) else { return self.policy_at_the_end(record) };
         let mut policy = key.policy.clone();
         policy.former = self.capabilities();
         policy.former.remove(&policy.account);
@@ -77,6 +105,67 @@ impl Books {
             return None;
         }
         Some(policy.working(record).into_owned())
+    }
+
+    /// Of a key that is taken out of service: nothing is known but what its providers can do.
+    fn policy_at_the_end(&self, record: &Record) -> Option<Policy> {
+        record.decommissioned?;
+        Some(self.policy_unmanaged(record))
+    }
+
+    /// Of a key that the config does not name: at the account of a version that has not ended, if there is one.
+    pub(super) fn policy_unmanaged(&self, record: &Record) -> Policy {
+        let versions = record.live_versions().chain(record.retired.iter().map(|it| &it.version));
+        let account = versions.map(|it| it.account.clone()).next().unwrap_or_else(|| AccountId::from(""));
+        let mut policy = Policy::unmanaged(account);
+        policy.former = self.capabilities();
+        if let Some(provider) = policy.former.remove(&policy.account) {
+            policy.provider = provider;
+        }
+        policy
+    }
+
+    /// Keys that are on their way out of service.
+    pub(super) fn ending(&self) -> impl Iterator<Item = &KeyName> {
+        let under_way =
+            |it: &&Record| it.decommissioned.is_some() && (!it.held.is_empty() || it.live_versions().next().is_some());
+        self.records.values().filter(under_way).map(|it| &it.name)
+    }
+
+    /// Whether the config names the key. One whose rotation is brought to its end after it left is not named any more.
+    pub(super) fn is_named(&self, name: &KeyName) -> bool {
+        self.settings.keys.contains_key(name) && !self.leaving.contains(name)
+    }
+
+    /// The secrets that keys of the config may have in use, but for this key.
+    pub(super) fn in_use_elsewhere(&self, name: &KeyName) -> BTreeSet<Fingerprint> {
+        let others = self.records.values().filter(|it| it.name != *name && self.is_named(&it.name));
+        others.flat_map(Record::live_versions).map(|it| it.fingerprint.clone()).collect()
+    }
+
+    /// Whether a create of the key may still bring one, at whatever account.
+    pub(super) fn has_open_create(&self, name: &KeyName) -> bool {
+        let mut open = self.accounts.values().flat_map(|it| &it.open);
+        open.any(|(token, open)| token.name == *name && open.reported_at.is_none())
+    }
+
+    /// The key that is delivered to a target.
+    pub(super) fn delivered_to(&self, target: &TargetId) -> Option<KeyName> {
+        let mut keys = self.settings.keys.values();
+        keys.find(|it| it.targets.iter().any(|it| it.id() == *target)).map(|it| it.name.clone())
+    }
+
+    /// Drops the record of a key with its secrets. The number of its last create stays: none is ever used twice.
+    fn forget(&mut self, record: &Record) {
+        let name = &record.name;
+        self.records.remove(name);
+        self.batch.records.retain(|it| it.name != *name);
+        self.batch.secrets.retain(|(it, _, _)| it != name);
+        self.batch.due.retain(|(it, _)| it != name);
+        self.batch.drop_records.push(name.clone());
+        self.batch.drop_secrets.extend((1..=record.last_version).map(|number| (name.clone(), number)));
+        self.batch.meta.push((spent(name), Some(record.last_token.to_be_bytes().to_vec())));
+        tracing::info!(key = %name, "forgotten");
     }
 
     /// Takes a new config into use. A key that it no longer names, but whose rotation is under way, stays until that has
@@ -136,6 +225,9 @@ impl Books {
 
     /// Nothing is done for the key any more: what is still out there is reported.
     fn rest(&mut self, name: &KeyName, now: Timestamp) {
+        if self.records.get(name).is_some_and(|it| it.decommissioned.is_some()) {
+            return;
+        }
         for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
             let (Some(record), Some(account)) = (self.records.get(name), self.accounts.get(&account)) else { return };
             if let Some(change) = unmanaged(record, account, now) {
@@ -154,12 +246,14 @@ impl Books {
     }
 
     /// How to speak for a key with the provider of an account.
-    pub(super) fn service(&self, key: &Key, account: &AccountId) -> Option<Service> {
-        let home = self.settings.providers.get(&key.provider).filter(|it| it.account == *account);
+    pub(super) fn service(&self, name: &KeyName, account: &AccountId) -> Option<Service> {
+        let key = self.settings.keys.get(name);
+        let home = key.and_then(|it| self.settings.providers.get(&it.provider)).filter(|it| it.account == *account);
         let section: &ProviderSection = home.or_else(|| self.settings.account(account))?;
         let provider = Arc::clone(&section.provider);
         let logins = provider.authorised_by().map(|it| self.logins(it)).unwrap_or_default();
-        Some(Service { account: account.clone(), provider, create: Arc::clone(&key.create), logins })
+        let create = key.map_or_else(|| Arc::new(NoCreate) as Arc<dyn CreateOptions>, |it| Arc::clone(&it.create));
+        Some(Service { account: account.clone(), provider, create, logins })
     }
 
     /// The secrets of a key that authorises calls: the current one, then those that may still or already be accepted.
@@ -210,10 +304,13 @@ impl Books {
         let name = change.record.name.clone();
         let before = self.records.get(&name);
         let same = before == Some(&change.record) && self.accounts.get(&change.account.id) == Some(&change.account);
-        if same && change.notices.is_empty() {
+        if same && change.notices.is_empty() && !change.forgotten {
             return;
         }
         self.dirty = true;
+        if change.forgotten {
+            return self.forget(&change.record);
+        }
         for number in newly_ended(before, &change.record) {
             self.batch.drop_secrets.push((name.clone(), number));
         }
@@ -290,9 +387,26 @@ impl Books {
 /// Versions whose secret is of no use any more: the provider refuses them.
 fn newly_ended(before: Option<&Record>, after: &Record) -> Vec<VersionNo> {
     let Some(before) = before else { return Vec::new() };
-    let was_live: Vec<VersionNo> = before.live_versions().map(|it| it.number).collect();
-    let over = after.retired.iter().filter(|it| matches!(it.ended, Some(Ended::Revoked | Ended::Expired)));
-    over.map(|it| it.version.number).filter(|it| was_live.contains(it)).collect()
+    let over = |it: &Record| -> BTreeSet<VersionNo> {
+        let over = it.retired.iter().filter(|it| matches!(it.ended, Some(Ended::Revoked | Ended::Expired)));
+        over.map(|it| it.version.number).collect()
+    };
+    over(after).difference(&over(before)).copied().collect()
+}
+
+/// The name of the small row that holds the number of the last create of a key that was forgotten.
+fn spent(name: &KeyName) -> String {
+    format!("last-token/{name}")
+}
+
+/// Of a key that the config does not name: nothing is created for it.
+#[derive(Debug)]
+struct NoCreate;
+
+impl CreateOptions for NoCreate {
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
 }
 
 fn log(name: &KeyName, before: Option<&Record>, after: &Record) {

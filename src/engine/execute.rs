@@ -5,11 +5,11 @@ use super::service::{Service, blocked_by};
 use crate::core::account::Account;
 use crate::core::facts::{Action, Blocked, Found, Outcome, Probe, RefusalKind, Revoke};
 use crate::core::names::{AccountId, KeyName, TargetId, Token};
-use crate::core::record::Version;
+use crate::core::record::{Version, VersionNo};
 use crate::core::time::Timestamp;
 use crate::providers::{CreateError, Created, Raw};
 use crate::store::{Escrow, Store, StoreError};
-use crate::targets::{DeliveryError, Parcel, Target};
+use crate::targets::{self, DeliveryError, Emptied, Parcel, Target};
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -33,6 +33,10 @@ pub struct Task {
     pub target: Option<Arc<dyn Target>>,
     /// What to deliver; its secret is read when the action begins, which is after the commit that may have brought it.
     pub version: Option<Version>,
+    /// The key that is delivered to a target now that is to be emptied, if there is one.
+    pub heir: Option<KeyName>,
+    /// The number of the key's last version.
+    pub last_version: VersionNo,
     /// The section of the key's provider.
     pub provider: String,
     /// Where the secrets are, and where a create's raw answer is kept before anybody looks into it.
@@ -66,6 +70,7 @@ async fn perform(task: &Task, secrets: &mut FoundSecrets, trouble: &mut Trouble,
         Action::Deliver { target, .. } => deliver(task, target, clock).await,
         Action::Confirm { target, .. } => confirm(task, target).await,
         Action::Revoke(it) => revoke(task, it, trouble).await,
+        Action::Empty { target } => empty(task, target).await,
     }
 }
 
@@ -164,6 +169,22 @@ async fn confirm(task: &Task, target: &TargetId) -> Outcome {
     let confirmed = tokio::time::timeout(DELIVERY_WITHIN, at.confirm(&parcel)).await;
     match confirmed.unwrap_or_else(|_| Err(late())) {
         Ok(()) => Outcome::Confirmed,
+        Err(why) => Outcome::Failed(why.to_string()),
+    }
+}
+
+/// The config does not name the key any more, nor what its targets were like: only what visibly holds it is emptied.
+async fn empty(task: &Task, target: &TargetId) -> Outcome {
+    if let Some(heir) = &task.heir {
+        return Outcome::Left(format!("key {heir} is delivered there now"));
+    }
+    let (store, name, last) = (Arc::clone(&task.store), task.name.clone(), task.last_version);
+    let read = move || (1..=last).filter_map(|number| store.secret(&name, number).ok().flatten()).collect::<Vec<_>>();
+    let Ok(secrets) = tokio::task::spawn_blocking(read).await else { return gone(target) };
+    let emptied = tokio::time::timeout(DELIVERY_WITHIN, targets::empty(target, secrets)).await;
+    match emptied.unwrap_or_else(|_| Err(late())) {
+        Ok(Emptied::Yes) => Outcome::Emptied,
+        Ok(Emptied::No(why)) => Outcome::Left(why.to_owned()),
         Err(why) => Outcome::Failed(why.to_string()),
     }
 }

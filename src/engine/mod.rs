@@ -166,10 +166,11 @@ impl Engine {
         }
     }
 
-    /// Looks at every key of the config.
+    /// Looks at every key of the config, and at those that are on their way out of service.
     fn sweep(&mut self) {
         self.prune();
-        let names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
+        let mut names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
+        names.extend(self.books.ending().cloned());
         for name in names {
             self.begin_pass(&name);
         }
@@ -215,7 +216,9 @@ impl Engine {
             return;
         }
         let Some(question) = self.question(name) else {
-            self.blocked.insert(name.clone(), Blocked::Unmanaged);
+            if self.books.records.contains_key(name) {
+                self.blocked.insert(name.clone(), Blocked::Unmanaged);
+            }
             return;
         };
         self.working.insert(name.clone(), Work { acting: 0, failed: false, moved: false, again: false });
@@ -241,15 +244,14 @@ impl Engine {
     }
 
     fn question(&mut self, name: &KeyName) -> Option<Question> {
-        let key = self.books.key(name)?;
         let policy = self.books.policy(name)?;
         let record = self.books.records.get(name)?.clone();
         let account = self.books.account(&policy.account);
         let look = look(&record, &account, &policy, clock::now());
         Some(Question {
-            service: self.books.service(&key, &policy.account),
+            service: self.books.service(name, &policy.account),
             parcels: self.books.parcels(name),
-            targets: key.targets,
+            targets: self.books.key(name).map(|it| it.targets).unwrap_or_default(),
             clock_suspect: self.clock.is_suspect(),
             generation: self.books.generation,
             store: Arc::clone(&self.books.store),
@@ -318,7 +320,6 @@ impl Engine {
 
     /// Act: begins once the plan is durable. Says whether it will.
     fn act(&mut self, name: &KeyName, account: &AccountId, action: Action) -> bool {
-        let Some(key) = self.books.key(name) else { return false };
         let account = match &action {
             Action::Revoke(it) => it.account.clone(),
             _ => account.clone(),
@@ -327,18 +328,24 @@ impl Engine {
             Action::Deliver { target, version } | Action::Confirm { target, version } => (Some(target), Some(*version)),
             _ => (None, None),
         };
-        let service = self.books.service(&key, &account);
+        let service = self.books.service(name, &account);
+        let heir = match &action {
+            Action::Empty { target } => self.books.delivered_to(target),
+            _ => None,
+        };
         let task = Task {
             name: name.clone(),
             account: self.books.account(&account),
             service,
             target: target.and_then(|it| self.books.target(name, it)),
             version: version.and_then(|it| self.books.version(name, it)),
-            provider: key.provider,
+            heir,
+            last_version: self.books.records.get(name).map_or(0, |it| it.last_version),
+            provider: self.books.key(name).map(|it| it.provider).unwrap_or_default(),
             store: Arc::clone(&self.books.store),
             action,
         };
-        let delivering = matches!(task.action, Action::Deliver { .. } | Action::Confirm { .. });
+        let delivering = matches!(task.action, Action::Deliver { .. } | Action::Confirm { .. } | Action::Empty { .. });
         let (events, permits) = (self.events.clone(), self.permits(delivering));
         let (calls, stop) = (self.calls.clone(), self.stop.clone());
         self.after_commit.push(Box::new(move || {

@@ -5,11 +5,11 @@ use super::handle::{Done, History, NoticeRow, ReadRow, Refused, Request, Snapsho
 use super::observe::contents;
 use crate::clock;
 use crate::config::settings::Settings;
-use crate::core::command::command;
+use crate::core::command::{command, retire};
 use crate::core::facts::Probe;
 use crate::core::names::KeyName;
-use crate::core::plan::{Adopt, Command};
-use crate::core::record::{Actor, VersionNo};
+use crate::core::plan::{Adopt, Command, CommandRefused};
+use crate::core::record::{Actor, Phase, Record, VersionNo};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use crate::store::{HistoryRow, OutboxState, Store, StoreError};
@@ -116,41 +116,42 @@ impl Engine {
     }
 
     fn fold_command(&mut self, name: &KeyName, asked: &Command, secret: Option<Secret>) -> Result<Done, Refused> {
-        let missing = || Refused::NoSuchKey(name.clone());
-        let policy = self.books.policy(name).ok_or_else(missing)?;
-        let record = self.books.records.get(name).cloned().ok_or_else(missing)?;
-        let account = self.books.account(&policy.account);
-        let change = command(&record, &account, asked, &policy, clock::now())?;
+        let record = self.books.records.get(name).cloned().ok_or_else(|| Refused::NoSuchKey(name.clone()))?;
+        let named = self.books.is_named(name);
+        let at_end = matches!(asked, Command::Retire | Command::Forget);
+        if named && at_end {
+            return Err(CommandRefused::Managed.into());
+        }
+        let policy = match self.books.policy(name) {
+            Some(policy) => policy,
+            None if !named && (at_end || matches!(asked, Command::Ack { .. })) => self.books.policy_unmanaged(&record),
+            None => return Err(CommandRefused::Unmanaged.into()),
+        };
+        let (account, now) = (self.books.account(&policy.account), clock::now());
+        let change = match asked {
+            Command::Retire => retire(&record, &account, &self.books.in_use_elsewhere(name), &policy, now),
+            Command::Forget if self.books.has_open_create(name) => return Err(CommandRefused::OpenCreate.into()),
+            asked => command(&record, &account, asked, &policy, now)?,
+        };
         let attempt = change.record.rotation.as_ref().map(|it| it.attempt);
+        let still_halted = matches!(change.record.phase, Phase::Halted { .. });
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
         self.books.enter(change, &secrets);
-        self.begin_pass(name);
-        let message = match asked {
-            Command::Rotate(_) if attempt.is_some() => "a rotation is under way".to_owned(),
-            Command::Rotate(wish) if wish.now => "the rotation begins now".to_owned(),
-            Command::Rotate(_) => "the rotation begins in the next window".to_owned(),
-            Command::Resume => "it goes on".to_owned(),
-            Command::Abandon => "the new key is given up; the old one stays in use".to_owned(),
-            Command::Adopt(_) => "adopted".to_owned(),
-            Command::Pause(it) => match it.until {
-                Some(until) => format!("nothing is begun or revoked until {}", until.whole_second()),
-                None => "nothing is begun or revoked until it is resumed".to_owned(),
-            },
-            Command::Rollback => "the previous version is checked, then delivered again".to_owned(),
-            Command::Ack { revoked: true } => "the old versions are booked as revoked".to_owned(),
-            Command::Ack { revoked: false } => {
-                "what is firing is told again only when it changes or gets worse".to_owned()
+        match asked {
+            Command::Forget => self.due_never(name),
+            Command::Retire => {
+                self.books.let_go(name, now);
+                self.begin_pass(name);
             }
-            Command::Retire => "its versions are revoked and its targets emptied".to_owned(),
-            Command::Forget => "forgotten; what happened stays in the history".to_owned(),
-        };
+            _ => self.begin_pass(name),
+        }
         let attempt = attempt.or(matches!(asked, Command::Rotate(_)).then_some(record.last_attempt + 1));
-        Ok(Done { message, attempt })
+        Ok(Done { message: said(asked, &record, still_halted), attempt })
     }
 
     fn probe(&mut self, name: &KeyName, secret: Secret, reply: oneshot::Sender<Result<Probe, Refused>>) {
-        let service = self.books.key(name).zip(self.books.policy(name));
-        let service = service.and_then(|(key, policy)| self.books.service(&key, &policy.account));
+        let policy = self.books.policy(name);
+        let service = policy.and_then(|policy| self.books.service(name, &policy.account));
         let Some(service) = service else {
             let refused = Err(Refused::NoSuchKey(name.clone()));
             return self.reply(reply, refused);
@@ -186,6 +187,30 @@ impl Engine {
         tracing::info!(keys = self.books.settings.keys.len(), "the new config is in use");
         self.sweep();
         Ok(())
+    }
+}
+
+/// What comes of a verb, in a sentence.
+fn said(asked: &Command, before: &Record, still_halted: bool) -> String {
+    match asked {
+        Command::Rotate(_) if before.rotation.is_some() => "a rotation is under way".to_owned(),
+        Command::Rotate(wish) if wish.now || wish.compromised => "the rotation begins now".to_owned(),
+        Command::Rotate(_) => "the rotation begins in the next window".to_owned(),
+        Command::Resume if still_halted => "the pause has ended; it is still halted: resume it once more".to_owned(),
+        Command::Resume => "it goes on".to_owned(),
+        Command::Abandon => "the new key is given up; the old one stays in use".to_owned(),
+        Command::Adopt(_) => "adopted".to_owned(),
+        Command::Pause(it) => match it.until {
+            Some(until) => format!("nothing is begun or revoked until {}", until.whole_second()),
+            None => "nothing is begun or revoked until it is resumed".to_owned(),
+        },
+        Command::Rollback => "the previous version is checked, then delivered again".to_owned(),
+        Command::Ack { revoked: true } => "the old versions are booked as revoked".to_owned(),
+        Command::Ack { revoked: false } => {
+            "what is firing is told again only when it becomes something else, or worse".to_owned()
+        }
+        Command::Retire => "its versions are revoked, or reported to its owners, and its targets emptied".to_owned(),
+        Command::Forget => "forgotten; what happened stays in the history".to_owned(),
     }
 }
 

@@ -143,7 +143,7 @@ impl Engine {
                 self.end_unknown_answer(token, distrusted, now);
                 continue;
             };
-            let service = self.books.key(&token.name).and_then(|it| self.books.service(&it, &account.id));
+            let service = self.books.service(&token.name, &account.id);
             let Some(service) = service else { continue };
             let mut secrets = FoundSecrets::new();
             let outcome = read_answer(&service, &account, &Raw { status, body }, &mut secrets).await;

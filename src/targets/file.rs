@@ -14,7 +14,7 @@ use super::format::{Form, Read};
 use super::hook::{Confirm, Then};
 use super::identity::{Database, Identity};
 use super::place::{Access, Place, PlaceError};
-use super::{DeliveryError, Needs, Parcel, Target, env};
+use super::{DeliveryError, Emptied, Needs, Parcel, Target, env};
 use crate::core::facts::Content;
 use crate::core::names::TargetId;
 use crate::core::policy::Reach;
@@ -120,10 +120,6 @@ impl Target for KeyFile {
             None => Ok(()),
         }
     }
-
-    async fn clear(&self) -> Result<(), DeliveryError> {
-        self.at_place(|place| place.clear()).await
-    }
 }
 
 impl KeyFile {
@@ -174,20 +170,44 @@ impl KeyFile {
         Ok(Access { mode: self.mode, owner, group })
     }
 
-    /// Does something with the place on a thread that may wait for a disk, one thing at a time. What was begun is finished
-    /// even if nobody waits for it any more; so without the turn, an older key that hung could land on a newer one.
     async fn at_place<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Place<'_>) -> Result<T, PlaceError> + Send + 'static,
     ) -> Result<T, DeliveryError> {
-        let turn = turn(&self.path).lock_owned().await;
-        let path = self.path.clone();
-        blocking(move || {
-            let _turn = turn;
-            Place::open(&path).and_then(|place| work(&place)).map_err(|error| DeliveryError(error.to_string()))
-        })
-        .await
+        at_place(self.path.clone(), work).await
     }
+}
+
+/// Removes the file, if one of these secrets stands in it as it is.
+pub(super) async fn empty(path: &str, ours: Vec<Secret>) -> Result<Emptied, DeliveryError> {
+    let Ok(AbsolutePath(path)) = AbsolutePath::try_from(path.to_owned()) else {
+        return Ok(Emptied::No("its path is not absolute"));
+    };
+    let holds = move |content: &[u8]| ours.iter().filter(|it| !it.is_empty()).any(|it| contains(content, it.expose()));
+    at_place(path, move |place| match place.look()? {
+        Some(held) if held.is_blank() => Ok(Emptied::Yes),
+        Some(held) if !holds(held.content.expose()) => Ok(Emptied::No("what it holds is not recognised as this key")),
+        _ => place.clear().map(|()| Emptied::Yes),
+    })
+    .await
+}
+
+fn contains(content: &[u8], part: &[u8]) -> bool {
+    content.windows(part.len()).any(|it| it == part)
+}
+
+/// Does something with the place on a thread that may wait for a disk, one thing at a time. What was begun is finished
+/// even if nobody waits for it any more; so without the turn, an older key that hung could land on a newer one.
+async fn at_place<T: Send + 'static>(
+    path: PathBuf,
+    work: impl FnOnce(&Place<'_>) -> Result<T, PlaceError> + Send + 'static,
+) -> Result<T, DeliveryError> {
+    let turn = turn(&path).lock_owned().await;
+    blocking(move || {
+        let _turn = turn;
+        Place::open(&path).and_then(|place| work(&place)).map_err(|error| DeliveryError(error.to_string()))
+    })
+    .await
 }
 
 /// Whose turn it is at a path: one lock for each path that was ever configured.

@@ -77,6 +77,27 @@ pub struct Needs {
     pub units: Vec<String>,
 }
 
+/// What came of emptying a place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Emptied {
+    /// Nothing is there any more.
+    Yes,
+    /// Something may be there, which can't be taken away from here: why.
+    No(&'static str),
+}
+
+/// Takes a key that is out of service away from a place. The config names that place no more, so that nothing is known of
+/// it but its identity, and the secrets that it may hold: what visibly holds none of `ours` is left alone.
+///
+/// # Errors
+/// Where it failed, and may be tried again.
+pub async fn empty(place: &TargetId, ours: Vec<Secret>) -> Result<Emptied, DeliveryError> {
+    match place.as_str().split_once(':') {
+        Some(("file", path)) => file::empty(path, ours).await,
+        _ => Ok(Emptied::No("rekeyd can only bring a key there, not take it away")),
+    }
+}
+
 /// One `[[keys.NAME.deliver]]`.
 #[async_trait]
 pub trait Target: fmt::Debug + Send + Sync {
@@ -125,11 +146,6 @@ pub trait Target: fmt::Debug + Send + Sync {
 
     /// Asks the consumer whether it works with the key.
     async fn confirm(&self, _parcel: &Parcel) -> Result<(), DeliveryError> {
-        Ok(())
-    }
-
-    /// Removes the key from there, for a retired key. Does nothing where it can't be removed.
-    async fn clear(&self) -> Result<(), DeliveryError> {
         Ok(())
     }
 

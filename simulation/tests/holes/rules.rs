@@ -1,5 +1,5 @@
 //! Each rule of the core is held by a test: with the rule switched off, its scene fails.
-use crate::{accounts, belief, cutover, drift, healing, issuing, retiring, timing, tokens, verbs};
+use crate::{accounts, belief, cutover, drift, freezes, healing, incidents, issuing, retiring, timing, tokens, verbs};
 use rekeyd_simulation::core::rules::{Rule, switch_off};
 use std::panic::catch_unwind;
 
@@ -31,10 +31,13 @@ fn scene(rule: Rule) -> fn() {
         Rule::Stray => issuing::a_key_that_nobody_waits_for_any_more_is_kept_and_retired,
         Rule::Clock => timing::a_suspect_clock_holds_the_create_of_a_rotation_under_way_and_a_revoke,
         Rule::Window => timing::a_rotation_begins_in_a_window,
-        Rule::Freeze => timing::nothing_begins_in_a_freeze,
+        Rule::Freeze => freezes::nothing_begins_in_a_freeze,
         Rule::AbandonSafe => verbs::abandon_is_refused_where_the_old_key_does_not_live_on,
         Rule::RetireOld => retiring::a_promoted_keys_predecessor_retires_for_its_overlap,
         Rule::Truncated => tokens::a_truncated_list_proves_no_absence,
+        Rule::Pause => incidents::a_paused_key_begins_and_revokes_nothing_until_its_time,
+        Rule::RollbackAlive => incidents::only_a_previous_version_that_is_accepted_comes_back,
+        Rule::ForgetEnded => incidents::no_record_is_forgotten_while_a_version_may_be_live,
         Rule::Announce => cutover::a_cutover_is_announced_then_promoted_before_it_is_delivered_and_verified_last,
     }
 }

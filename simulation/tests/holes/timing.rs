@@ -353,24 +353,3 @@ pub fn a_steady_key_wakes_for_its_probe_and_when_it_is_due() {
     assert_eq!(it.wake_at, NOON.plus(days(60)));
     it.is_at_rest();
 }
-
-/// Nothing begins in a freeze: no create, no revocation; what was held back follows when it ends.
-#[test]
-pub fn nothing_begins_in_a_freeze() {
-    let mut it = Bench::keeps().due();
-    it.policy.freezes = frozen(it.now, it.now.plus(days(3)));
-    it.rests();
-    let thaws = it.now.plus(days(3));
-    assert_eq!((it.phase(), it.blocked.clone()), ("steady", Some(Blocked::Freeze("year-end".into(), thaws))));
-    assert!(it.wake_at <= thaws);
-    it.is_at_rest();
-    it.wait(days(3)).creates();
-
-    let mut it = Bench::keeps().rotated();
-    it.lists(vec![]).wait(days(2));
-    it.policy.freezes = frozen(it.now.minus(hours(1)), it.now.plus(days(1)));
-    it.rests();
-    it.is_at_rest();
-    it.wait(days(1)).facts.probes.insert(2, Probe::Alive);
-    assert!(it.pass().iter().any(|it| is_revoke_of(it, 1)));
-}

@@ -1,4 +1,5 @@
 //! Hole 16. What an operator says, in every phase: allowed with its effect, or refused with a reason and without any.
+use super::incidents::pause;
 use super::retiring::adoption;
 use crate::bench::*;
 use rekeyd_simulation::core::command::restored;
@@ -7,7 +8,7 @@ use rekeyd_simulation::core::plan::{Command, CommandRefused, NoticeKind};
 use rekeyd_simulation::core::record::{Phase, Reason, Wish};
 
 /// One key in each phase.
-fn phases() -> Vec<(&'static str, Bench)> {
+pub fn phases() -> Vec<(&'static str, Bench)> {
     let mut reobserving = Bench::keeps();
     reobserving.record = restored(&reobserving.record, &reobserving.policy, reobserving.now);
 
@@ -41,6 +42,12 @@ fn phases() -> Vec<(&'static str, Bench)> {
     theirs.token = Some("ffffffff-000001-billing-1".parse().unwrap());
     halted.lists(vec![theirs]).rests();
 
+    let mut paused = Bench::keeps();
+    paused.say(Command::Pause(pause(&paused, None))).unwrap();
+
+    let mut going_back = Bench::keeps().rotated();
+    going_back.say(Command::Rollback).unwrap();
+
     vec![
         ("unadopted", Bench::keeps().unadopted()),
         ("reobserve", reobserving),
@@ -53,11 +60,14 @@ fn phases() -> Vec<(&'static str, Bench)> {
         ("deliver", delivering),
         ("cutover", cut),
         ("halted", halted),
+        ("overlap", Bench::keeps().rotated()),
+        ("paused", paused),
+        ("going back", going_back),
     ]
 }
 
 /// Says a verb in every phase, and compares what is answered and which phase follows with what `rule` says.
-fn check(verb: &Command, rule: impl Fn(&str) -> Result<&'static str, CommandRefused>) {
+pub fn check(verb: &Command, rule: impl Fn(&str) -> Result<&'static str, CommandRefused>) {
     for (name, mut it) in phases() {
         let said = it.say(verb.clone()).map(|()| it.phase());
         assert_eq!(said, rule(name), "{verb:?} in {name}");
@@ -65,14 +75,14 @@ fn check(verb: &Command, rule: impl Fn(&str) -> Result<&'static str, CommandRefu
 }
 
 /// The phase as `status` spells it.
-fn unchanged(name: &str) -> &'static str {
+pub fn unchanged(name: &str) -> &'static str {
     match name {
         "unadopted" => "unadopted",
         "reobserve" => "reobserve",
-        "steady" => "steady",
+        "steady" | "overlap" | "paused" => "steady",
         "announce" => "announce",
         "create, owed" | "create, in flight" => "create",
-        "judge" | "verify" => "verify",
+        "judge" | "verify" | "going back" => "verify",
         "deliver" | "cutover" => "deliver",
         _ => "halted",
     }
@@ -84,11 +94,15 @@ pub fn rotate_in_every_phase() {
     check(&Command::Rotate(wish()), |name| match name {
         "unadopted" => Err(CommandRefused::Unadopted),
         "halted" => Err(CommandRefused::Halted),
+        "paused" => Err(CommandRefused::Paused),
+        "going back" => Err(CommandRefused::RotationUnderWay),
         _ => Ok(unchanged(name)),
     });
     check(&Command::Rotate(Wish { now: true, ..wish() }), |name| match name {
         "unadopted" => Err(CommandRefused::Unadopted),
         "halted" => Err(CommandRefused::Halted),
+        "paused" => Err(CommandRefused::Paused),
+        "going back" => Err(CommandRefused::RotationUnderWay),
         "announce" => Ok("steady"),
         _ => Ok(unchanged(name)),
     });
@@ -130,8 +144,9 @@ pub fn resume_ends_the_wait_for_a_retry() {
 pub fn abandon_in_every_phase() {
     check(&Command::Abandon, |name| match name {
         "create, owed" | "create, in flight" | "verify" | "deliver" | "halted" => Ok("steady"),
-        "judge" => Err(CommandRefused::OldKeyEnding),
-        _ => Err(CommandRefused::Phase),
+        "judge" | "cutover" => Err(CommandRefused::OldKeyEnding),
+        "going back" => Ok("steady"),
+        _ => Err(CommandRefused::NothingPending),
     });
 }
 
@@ -198,8 +213,9 @@ pub fn abandon_while_judging_is_allowed_once_the_old_key_was_seen_alive() {
 #[test]
 pub fn adopt_in_every_phase() {
     check(&Command::Adopt(adoption("k9", Probe::Alive)), |name| match name {
-        "unadopted" | "steady" | "halted" => Ok("deliver"),
-        _ => Err(CommandRefused::Phase),
+        "unadopted" | "steady" | "halted" | "overlap" | "paused" => Ok("deliver"),
+        "reobserve" | "announce" => Err(CommandRefused::Phase),
+        _ => Err(CommandRefused::RotationUnderWay),
     });
 }
 

@@ -1,7 +1,7 @@
 //! What must hold, judged from outside by what is really true.
 use super::agent::{Agent, Flight, phase_words};
 use super::run::Sim;
-use super::scenario::{World as Disturbance, is_night};
+use super::scenario::{World as Disturbance, is_frozen, may_begin};
 use super::world::{DAY, HOUR, Key, Killer, MINUTE, Maker, Ms};
 use rekeyd_simulation::core::decide::decide;
 use rekeyd_simulation::core::facts::{Action, Facts, Revoke, Revokee};
@@ -92,9 +92,9 @@ impl Sim {
                 Action::Revoke(Revoke { what: Revokee::Version(number), .. }) => {
                     // One that nobody ever had (a create that was answered after all) disturbs nobody: it waits for no window.
                     let delivered = plan.change.record.version(*number).is_some_and(|it| it.delivered);
-                    let windows = !self.agents[agent].policies[key].windows.is_empty();
-                    if delivered && windows && !is_night(now.0) && self.row.world == Disturbance::Windows {
-                        self.broken(Rule::Window, || format!("version {number} is revoked by day"));
+                    let may = may_begin(&self.agents[agent].policies[key], now.0);
+                    if delivered && !may && self.row.world == Disturbance::Windows {
+                        self.broken(Rule::Window, || format!("version {number} is revoked by day, or in a freeze"));
                     }
                 }
                 _ => {}
@@ -104,6 +104,13 @@ impl Sim {
         if facts.clock_suspect && begins {
             self.broken(Rule::Window, || "something begins although the clock can't be believed".into());
         }
+        let frozen = is_frozen(&self.agents[agent].policies[key], now.0);
+        if frozen && matches!((&old.phase, &plan.change.record.phase), (Phase::Verify { .. }, Phase::Deliver { .. })) {
+            let left = old.current.as_ref().filter(|it| it.dead_since.is_none()).and_then(|it| it.valid_to);
+            if left.is_some_and(|it| it.0 - now.0 > DAY + HOUR) {
+                self.broken(Rule::Window, || "a planned delivery begins in a freeze".into());
+            }
+        }
         self.check_told(agent, key, &plan.change, now);
     }
 
@@ -112,10 +119,7 @@ impl Sim {
         if !plan.change.account.open.contains_key(token) {
             self.broken(Rule::Token, || format!("the intent of {token} is not in the same commit"));
         }
-        if self.row.world != Disturbance::Windows
-            || is_night(now.0)
-            || self.agents[agent].policies[key].windows.is_empty()
-        {
+        if self.row.world != Disturbance::Windows || may_begin(&self.agents[agent].policies[key], now.0) {
             return;
         }
         let scheduled = plan.change.record.rotation.as_ref().is_some_and(|it| it.wish.trigger == Trigger::Schedule);
@@ -124,7 +128,7 @@ impl Sim {
         let remaining = old.current.as_ref().and_then(|it| it.valid_to).map(|it| it.0 - now.0);
         if scheduled && first && remaining.is_some_and(|it| it > DAY + HOUR) {
             self.broken(Rule::Window, || {
-                format!("{token} is created by day, {} h before expiry", remaining.unwrap_or(0) / HOUR)
+                format!("{token} is created by day, or in a freeze, {} h before expiry", remaining.unwrap_or(0) / HOUR)
             });
         }
     }

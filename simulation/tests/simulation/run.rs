@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// When every run begins: a Tuesday.
-const START: Ms = 1_799_971_200_000;
+pub const START: Ms = 1_799_971_200_000;
 /// How long things go wrong, and how long all is quiet after that.
 const STORMY: Ms = 14 * DAY;
 const QUIET: Ms = 6 * DAY;

@@ -1,10 +1,13 @@
 //! What is simulated: every combination of what a provider can do, in every kind of bad weather.
 use super::rng::Rng;
+use super::run::START;
 use super::world::{DAY, HOUR, LIFE, MINUTE, Ms, SECOND, Service};
+use rekeyd_simulation::core::freeze::{Freeze, Span, When};
 use rekeyd_simulation::core::names::{KeyName, TargetId};
 use rekeyd_simulation::core::policy::{
     Initial, OnAmbiguous, OnCreate, OnDrift, OutsideWindow, Policy, Reach, Recover, RotateBefore, TargetPolicy,
 };
+use rekeyd_simulation::core::time::Timestamp;
 use rekeyd_simulation::core::window::Window as Opening;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -49,7 +52,7 @@ pub enum World {
     Clone,
     /// The wall clock jumps.
     Clock,
-    /// Rotations only at night.
+    /// Rotations only at night, and in no freeze.
     Windows,
     /// Three keys share one account.
     Shared,
@@ -147,9 +150,25 @@ pub fn night() -> Opening {
     }
 }
 
-/// Whether the nightly window is open.
-pub fn is_night(now: Ms) -> bool {
-    (2 * HOUR..6 * HOUR).contains(&(now % DAY))
+/// A freeze of up to five days while the weather is bad, in every other run of the `windows` world.
+fn freezes(row: &Row, rng: &mut Rng) -> Vec<Freeze> {
+    if row.world != World::Windows || rng.chance(500) {
+        return Vec::new();
+    }
+    let from = START + rng.span(8 * DAY);
+    let when = When::Once(Span { from: Timestamp(from), to: Timestamp(from + HOUR + rng.span(5 * DAY - HOUR)) });
+    vec![Freeze { name: "freeze".into(), when }]
+}
+
+/// Whether a freeze lasts.
+pub fn is_frozen(policy: &Policy, now: Ms) -> bool {
+    policy.freezes.iter().any(|it| matches!(&it.when, When::Once(span) if (span.from.0..span.to.0).contains(&now)))
+}
+
+/// Whether something may begin: the nightly window is open, and no freeze lasts.
+pub fn may_begin(policy: &Policy, now: Ms) -> bool {
+    let night = (2 * HOUR..6 * HOUR).contains(&(now % DAY));
+    (policy.windows.is_empty() || night) && !is_frozen(policy, now)
 }
 
 /// What the config says of the nth key.
@@ -172,7 +191,7 @@ pub fn policy(row: &Row, service: &Service, key: usize, rng: &mut Rng) -> Policy
         max_age: None,
         overlap: span(DAY),
         windows: if row.world == World::Windows { vec![night()] } else { Vec::new() },
-        freezes: Vec::new(),
+        freezes: freezes(row, rng),
         announce: span(HOUR),
         outside_window: OutsideWindow::IfExpiring,
         on_ambiguous: if rng.chance(500) { OnAmbiguous::Halt } else { OnAmbiguous::CreateAgain },

@@ -27,8 +27,11 @@ impl Pass<'_> {
     }
 
     fn check_adoptable(&self, it: &Adopt) -> Result<(), CommandRefused> {
-        if !matches!(self.record.phase, Phase::Unadopted | Phase::Steady | Phase::Halted { .. }) {
-            return Err(CommandRefused::Phase);
+        match self.record.phase {
+            Phase::Unadopted | Phase::Steady | Phase::Halted { .. } => {}
+            // What the world holds is not known yet; or the owners were told that the key is replaced from here.
+            Phase::Reobserve { .. } | Phase::Announce { .. } => return Err(CommandRefused::Phase),
+            _ => return Err(CommandRefused::RotationUnderWay),
         }
         match it.probe {
             Probe::Dead if !it.unverified => return Err(CommandRefused::Dead),
@@ -68,6 +71,7 @@ impl Pass<'_> {
         for (token, open) in &mut self.account.open {
             open.locks &= token.name != self.record.name;
         }
+        self.record.decommissioned = None;
         self.record.wish = None;
         self.record.failures = 0;
         self.record.retry_at = None;

@@ -1,8 +1,10 @@
 //! The verbs at the end of a thing: `ack` of an incident, `retire` and `forget` of a key.
-use crate::core::names::Token;
+use crate::core::names::{Fingerprint, Token};
 use crate::core::pass::Pass;
 use crate::core::plan::CommandRefused;
-use crate::core::record::{Ended, Expiry, Version};
+use crate::core::record::{Ended, Expiry, Phase, RotationResult, Version};
+use crate::core::rules::Rule;
+use std::collections::BTreeSet;
 
 impl Pass<'_> {
     /// A human has it. With `revoked`, he has also ended the old versions that could not be revoked from here.
@@ -34,8 +36,50 @@ impl Pass<'_> {
         if any { Ok(()) } else { Err(CommandRefused::NothingToRevoke) }
     }
 
-    pub(super) fn decommission(&mut self) -> Result<(), CommandRefused> {
-        Err(CommandRefused::Managed)
+    /// The key is out of service: whatever was ever issued for it ends, but for what other keys of the config use.
+    pub(super) fn decommission(&mut self, in_use: &BTreeSet<Fingerprint>) {
+        self.resolve_all();
+        let versions: Vec<Version> =
+            self.record.current.take().into_iter().chain(self.record.pending().cloned()).collect();
+        for version in versions {
+            self.retire_version(version, self.now);
+        }
+        for n in 0..self.record.retired.len() {
+            self.end_with_the_key(n, in_use);
+        }
+        for (token, open) in &mut self.account.open {
+            open.locks &= token.name != self.record.name;
+        }
+        for held in self.record.held.values_mut() {
+            held.failures = 0;
+            held.retry_at = None;
+        }
+        self.finish_rotation(RotationResult::Failed);
+        self.enter(Phase::Unadopted);
+        self.record.wish = None;
+        self.record.paused = None;
+        self.record.retry_at = None;
+        self.record.failures = 0;
+        self.record.decommissioned = self.record.decommissioned.or(Some(self.now));
+    }
+
+    /// An old version that was reported when the key left the config is revoked here after all, where that is possible.
+    fn end_with_the_key(&mut self, n: usize, in_use: &BTreeSet<Fingerprint>) {
+        let now = self.now;
+        let it = &self.record.retired[n];
+        let revokes = self.capabilities(&it.version.account).is_some_and(|it| it.revokes_by_id);
+        let again = it.ended == Some(Ended::Reported) && revokes && it.version.id.is_some();
+        let elsewhere = in_use.contains(&it.version.fingerprint);
+        let it = &mut self.record.retired[n];
+        if elsewhere {
+            it.ended = it.ended.or(Some(Ended::Reported));
+        } else if again {
+            it.ended = None;
+        }
+        if it.ended.is_none() {
+            it.after = it.after.min(now);
+            it.retry_at = None;
+        }
     }
 
     /// Nothing of it may be live, and nothing may turn up later.
@@ -44,7 +88,8 @@ impl Pass<'_> {
         if self.account.open.iter().any(|(token, open)| own(token) && open.reported_at.is_none()) {
             return Err(CommandRefused::OpenCreate);
         }
-        if let Some(version) = self.record.live_versions().find(|it| !self.has_expired(it)) {
+        let live = self.record.live_versions().find(|it| !self.has_expired(it));
+        if let Some(version) = live.filter(|_| self.holds(Rule::ForgetEnded)) {
             return Err(CommandRefused::MayLive(version.number));
         }
         self.forgotten = true;

@@ -1,10 +1,9 @@
 //! The verbs that go back to the old key: `abandon`, while the new one is not in use yet, and `rollback`, once it is.
 use crate::core::due;
-use crate::core::gate;
 use crate::core::pass::Pass;
 use crate::core::plan::CommandRefused;
 use crate::core::policy::OnCreate;
-use crate::core::record::{Phase, RotationResult};
+use crate::core::record::{Phase, Retired, RotationResult, Trigger};
 use crate::core::rules::Rule;
 
 impl Pass<'_> {
@@ -14,8 +13,12 @@ impl Pass<'_> {
             phase => phase.clone(),
         };
         let pending = self.record.pending().cloned();
-        if pending.is_none() && !matches!(phase, Phase::Create(_)) {
-            return Err(CommandRefused::Phase);
+        match phase {
+            // The new key is in use already, for the old one is dead.
+            Phase::Cutover { .. } => return Err(CommandRefused::OldKeyEnding),
+            Phase::Create(_) => {}
+            _ if pending.is_none() => return Err(CommandRefused::NothingPending),
+            _ => {}
         }
         if self.holds(Rule::AbandonSafe) {
             self.check_old_key_lives_on()?;
@@ -28,12 +31,62 @@ impl Pass<'_> {
         self.enter(Phase::Steady);
         self.record.wish = None;
         self.finish_rotation(RotationResult::Failed);
-        self.record.retry_at = Some(gate::next_attempt(self.policy, self.now));
+        self.wait_for_the_next_window();
         Ok(())
     }
 
+    /// In the overlap: the previous version is checked, delivered and made current as if it were a new one.
     pub(super) fn roll_back(&mut self) -> Result<(), CommandRefused> {
-        Err(CommandRefused::NoPrevious)
+        let phase = match &self.record.phase {
+            Phase::Halted { resume, .. } => &**resume,
+            phase => phase,
+        };
+        match phase {
+            Phase::Steady | Phase::Announce { .. } => {}
+            Phase::Unadopted => return Err(CommandRefused::Unadopted),
+            Phase::Reobserve { .. } => return Err(CommandRefused::Phase),
+            _ => return Err(CommandRefused::RotationUnderWay),
+        }
+        if self.on_create() == OnCreate::Revokes {
+            return Err(CommandRefused::OldKeysEnd);
+        }
+        let previous = self.previous().ok_or(CommandRefused::NoPrevious)?;
+        if self.holds(Rule::RollbackAlive) {
+            self.check_previous_lives(&previous)?;
+        }
+        self.record.retired.retain(|it| it.version.number != previous.version.number);
+        self.resolve("halted");
+        self.record.wish = None;
+        self.record.failures = 0;
+        self.record.retry_at = None;
+        self.begin_rotation(Trigger::Operator);
+        if let Some(rotation) = &mut self.record.rotation {
+            rotation.rollback = true;
+        }
+        self.enter(Phase::Verify { pending: previous.version, since: self.now });
+        Ok(())
+    }
+
+    /// The version that was current last, as long as it may still be valid. At an account that the key has left, nobody
+    /// could check it.
+    fn previous(&self) -> Option<Retired> {
+        let here = |it: &&Retired| it.version.account == self.policy.account;
+        let usable = self.record.retired.iter().filter(|it| it.ended.is_none() && it.version.delivered);
+        usable.filter(here).max_by_key(|it| (it.since, it.version.number)).cloned()
+    }
+
+    /// That the provider accepts it is seen before it is delivered; what speaks against that already is said at once.
+    fn check_previous_lives(&self, previous: &Retired) -> Result<(), CommandRefused> {
+        let version = &previous.version;
+        let expired = version.valid_to.is_some_and(|at| at <= self.now);
+        let near = due::is_near_end(version, self.policy, self.now);
+        if previous.ending || version.dead_since.is_some() || expired || near {
+            return Err(CommandRefused::PreviousEnding);
+        }
+        if !self.policy.provider.probes && self.on_create() != OnCreate::Keeps {
+            return Err(CommandRefused::PreviousUnknown);
+        }
+        Ok(())
     }
 
     /// Whoever gives up the new key goes on with the old one: it must be alive, and have some life left.

@@ -5,7 +5,7 @@ use crate::core::names::Token;
 use crate::core::pass::Pass;
 use crate::core::plan::Change;
 use crate::core::policy::Policy;
-use crate::core::record::{Ended, Record};
+use crate::core::record::{Ended, Phase, Record, RotationResult};
 use crate::core::time::Timestamp;
 
 /// The key has left this account, and no rotation works there any more: what was lost there is reported. `None` where
@@ -43,4 +43,30 @@ pub fn unmanaged(record: &Record, account: &Account, now: Timestamp) -> Option<C
         }
     }
     (pass.record != *record || pass.account != *account).then(|| pass.change(record))
+}
+
+/// A rotation works at this account, and the config names no provider for it any more: it can't go on, and is begun anew
+/// at the account that the key has now. What it left behind is reported. `policy` is that of the new account. `None`
+/// where no rotation of the key works at this account.
+pub fn account_gone(record: &Record, account: &Account, policy: &Policy, now: Timestamp) -> Option<Change> {
+    let rotation = record.rotation.as_ref().filter(|it| it.account == account.id && account.id != policy.account)?;
+    let nobody = nobody();
+    let mut pass = Pass::new(record, account, policy, &nobody, now);
+    for token in account.open.keys().filter(|it| it.name == record.name) {
+        pass.report_lost(token, "the config names no provider for its account any more");
+    }
+    if let Some(pending) = record.pending().cloned() {
+        // A target may hold it. It ends, as reported, once a new key is in use.
+        pass.retire_version(pending, now.plus(policy.overlap));
+    }
+    pass.resolve("halted");
+    pass.tell_account_gone(&account.id);
+    if !rotation.rollback {
+        pass.record.wish = Some(rotation.wish.clone());
+    }
+    pass.record.failures = 0;
+    pass.record.retry_at = None;
+    pass.finish_rotation(RotationResult::Failed);
+    pass.enter(if record.current.is_some() { Phase::Steady } else { Phase::Unadopted });
+    Some(pass.change(record))
 }

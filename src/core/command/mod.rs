@@ -6,16 +6,17 @@ mod leave;
 mod restore;
 mod steer;
 
-pub use leave::{leave_account, unmanaged};
+pub use leave::{account_gone, leave_account, unmanaged};
 pub use restore::{answer_without_books, restored};
 
 use super::account::Account;
-use super::names::Incarnation;
+use super::names::{Fingerprint, Incarnation};
 use super::pass::Pass;
 use super::plan::{Change, Command, CommandRefused};
 use super::policy::Policy;
 use super::record::Record;
 use super::time::Timestamp;
+use std::collections::BTreeSet;
 
 /// Folds an operator's verb into the record.
 ///
@@ -38,10 +39,28 @@ pub fn command(
         Command::Pause(it) => pass.pause(it.clone()),
         Command::Rollback => pass.roll_back(),
         Command::Ack { revoked } => pass.acknowledge(*revoked),
-        Command::Retire => pass.decommission(),
+        Command::Retire => {
+            pass.decommission(&BTreeSet::new());
+            Ok(())
+        }
         Command::Forget => pass.forget(),
     }?;
     Ok(pass.change(record))
+}
+
+/// `retire`, where other keys of the config may use a version of this one: a key that got another name, and was adopted
+/// under it. Such a version is neither revoked nor reported.
+pub fn retire(
+    record: &Record,
+    account: &Account,
+    in_use: &BTreeSet<Fingerprint>,
+    policy: &Policy,
+    now: Timestamp,
+) -> Change {
+    let nobody = nobody();
+    let mut pass = Pass::new(record, account, policy, &nobody, now);
+    pass.decommission(in_use);
+    pass.change(record)
 }
 
 /// No verb issues a token, so that it does not matter who would.

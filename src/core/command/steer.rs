@@ -5,18 +5,32 @@ use crate::core::policy::Initial;
 use crate::core::record::{Creating, Pause, Phase, Wish};
 
 impl Pass<'_> {
-    pub(super) fn rotate(&mut self, wish: Wish) -> Result<(), CommandRefused> {
+    pub(super) fn rotate(&mut self, mut wish: Wish) -> Result<(), CommandRefused> {
+        wish.now |= wish.compromised;
         match &self.record.phase {
             Phase::Unadopted if self.policy.initial == Initial::Adopt => return Err(CommandRefused::Unadopted),
             Phase::Halted { .. } => return Err(CommandRefused::Halted),
             _ if self.record.is_paused(self.now) => return Err(CommandRefused::Paused),
-            Phase::Announce { .. } if wish.now || wish.compromised => self.enter(Phase::Steady),
+            Phase::Announce { .. } if wish.now => self.enter(Phase::Steady),
             Phase::Unadopted | Phase::Steady | Phase::Announce { .. } | Phase::Reobserve { .. } => {}
-            // In flight: the answer is the rotation that is under way.
-            _ => return Ok(()),
+            _ => return self.hurry(&wish),
         }
         self.record.wish = Some(wish);
         self.record.retry_at = None;
+        Ok(())
+    }
+
+    /// In flight: the answer is the rotation that is under way, but it may wait for less from here on.
+    fn hurry(&mut self, wish: &Wish) -> Result<(), CommandRefused> {
+        let Some(rotation) = &mut self.record.rotation else { return Ok(()) };
+        if rotation.rollback {
+            return Err(CommandRefused::RotationUnderWay);
+        }
+        rotation.wish.compromised |= wish.compromised;
+        if wish.now {
+            rotation.wish.now = true;
+            self.record.retry_at = None;
+        }
         Ok(())
     }
 

@@ -1,0 +1,54 @@
+//! What the owners are told of a rotation before it begins: when, and why then.
+use super::notices::Tell;
+use super::pass::Pass;
+use super::plan::{NoticeKind, Severity};
+use super::time::Timestamp;
+
+impl Pass<'_> {
+    /// A cutover is announced.
+    pub(super) fn tell_scheduled(&mut self, until: Timestamp) {
+        let name = self.record.name.clone();
+        let cause = format!("scheduled {until}");
+        let why = self.why_outside(until).map(|it| format!(", {it}")).unwrap_or_default();
+        self.tell(Tell {
+            kind: NoticeKind::RotationScheduled,
+            severity: Severity::Info,
+            incident: None,
+            cause: &cause,
+            summary: format!(
+                "{name} will be replaced at {}{why}; the old key stops working in that moment",
+                until.whole_second()
+            ),
+            actions: vec![format!("rekeyd status {name}")],
+            about: None,
+        });
+    }
+
+    /// A rotation begins where its owners don't expect one: they hear of it, and why, as it does.
+    pub(super) fn tell_outside(&mut self, at: Timestamp) {
+        let Some(why) = self.why_outside(at) else { return };
+        let name = self.record.name.clone();
+        self.tell(Tell {
+            kind: NoticeKind::RotationScheduled,
+            severity: Severity::Warning,
+            incident: None,
+            cause: "outside",
+            summary: format!("{name} is replaced now, {why}"),
+            actions: vec![format!("rekeyd status {name}")],
+            about: None,
+        });
+    }
+
+    /// Why a moment outside all windows, or in a freeze, is taken; `None` where it is neither.
+    fn why_outside(&self, at: Timestamp) -> Option<String> {
+        let calendar = self.policy.calendar();
+        let wished = self.record.wish.as_ref().is_some_and(|it| it.now || it.compromised);
+        let end = self.record.current.as_ref().and_then(|it| it.valid_to).filter(|_| !wished)?;
+        let place = match calendar.frozen(at) {
+            Some(freeze) => format!("in freeze {}", freeze.name),
+            None if !calendar.is_open(at) => "outside its windows".to_owned(),
+            None => return None,
+        };
+        Some(format!("{place}, because it expires at {} and no window opens in time", end.whole_second()))
+    }
+}
