@@ -243,7 +243,11 @@ fn names_keep_their_rule() {
 
 #[test]
 fn what_is_missing_is_named_all_at_once_and_what_is_wrong_beside_it() {
-    check(&[], "[providers.p]\nkind = 'infobip'", "1:1: `password` is missing\n  hint: write password = …\n1:1: `username` is missing\n  hint: write username = …");
+    check(
+        &[],
+        "[providers.p]\nkind = 'infobip'",
+        "1:1: `password` is missing\n  hint: write password = …\n1:1: `username` is missing\n  hint: write username = …",
+    );
     check(
         &[],
         "[keys.k]\nmax_age = 3",

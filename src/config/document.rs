@@ -4,6 +4,7 @@ use super::section::Section;
 use super::source::Source;
 use super::{suggest, wording};
 use crate::core::names::{NAME_BYTES, is_name};
+use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::ops::Range;
 use toml::Spanned;
@@ -33,6 +34,8 @@ pub(super) struct Document<'i> {
     pub(super) profiles: Sections<'i>,
     /// `[keys.NAME]`.
     pub(super) keys: Sections<'i>,
+    /// Keys whose profile is not there: that they lack what it would give them is no second fault.
+    pub(super) without_profile: BTreeSet<String>,
 }
 
 /// What a file may have at its top.
@@ -192,7 +195,8 @@ pub(super) fn a(what: &str) -> String {
 pub(super) fn unknown_name(findings: &mut Findings, at: At, family: &str, name: &str, known: &Sections<'_>) {
     let hint = match known.len() {
         0 => Hint::from(format!("write a section [{family}s.{name}]")),
-        _ => suggest::hint(name, known.keys().map(String::as_str)),
+        words if findings.may_compare(words) => suggest::hint(name, known.keys().map(String::as_str)),
+        _ => Hint::from(format!("look at the sections [{family}s.…]")),
     };
     findings.fault(at, format!("there is no {family} `{name}`"), hint);
 }

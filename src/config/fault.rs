@@ -74,7 +74,13 @@ pub(super) struct Findings {
     subject: Subject,
     /// The places in what several keys share.
     shared: BTreeSet<usize>,
+    /// How many names were compared in search of those that were meant.
+    compared: usize,
 }
+
+/// The most names that are compared in search of those that were meant. Ten thousand keys may name ten thousand providers,
+/// all of them wrong.
+const COMPARED: usize = 200_000;
 
 /// What is being read when something is found.
 #[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
@@ -129,6 +135,12 @@ impl Findings {
     /// Whether several keys share a place.
     pub(super) fn is_shared(&self, at: At) -> bool {
         self.shared.contains(&at.0)
+    }
+
+    /// Whether so many names more may be compared with one that is not known.
+    pub(super) fn may_compare(&mut self, names: usize) -> bool {
+        self.compared = self.compared.saturating_add(names);
+        self.compared <= COMPARED
     }
 
     /// Whether there is no fault yet.

@@ -65,11 +65,15 @@ impl Parts<'_, '_> {
     pub(super) fn keys(&self, findings: &mut Findings) -> BTreeMap<KeyName, Read> {
         findings.read_on(Subject::Layer);
         for layer in layers::alone(self.document, findings) {
-            self.layer(&layer, findings);
+            self.partly(&layer, findings);
         }
         let mut keys = BTreeMap::new();
         for (name, section) in &self.document.keys {
             findings.read_on(Subject::Key(name.clone()));
+            if self.document.without_profile.contains(name) {
+                self.partly(section, findings);
+                continue;
+            }
             let key = self.key(section, findings);
             // A name that is none has been told of.
             if let (Ok(name), Some(key)) = (name.parse(), key) {
@@ -80,9 +84,9 @@ impl Parts<'_, '_> {
         keys
     }
 
-    /// Reads a layer without a key, as far as that is possible: what its `create` may say depends on the provider, and
+    /// Reads what is no whole key, as far as that is possible: what its `create` may say depends on the provider, and
     /// whether its times fit together on all the rest.
-    fn layer(&self, section: &Section<'_>, findings: &mut Findings) {
+    fn partly(&self, section: &Section<'_>, findings: &mut Findings) {
         let mut own = section.clone();
         let kinds = own.split(&KINDS_FIELDS);
         let reading = own.read_as::<written::Key>(&KINDS_FIELDS, findings);

@@ -16,7 +16,7 @@ const TEMPLATED: [&str; 2] = ["create", "deliver"];
 /// Puts into every key what it takes over: what is not written in the key itself comes from its profile, and what is
 /// not there either from `[defaults]`. A field is taken as a whole, be it a list or a table.
 pub(super) fn apply(document: &mut Document<'_>, findings: &mut Findings) {
-    let Document { defaults, profiles, keys, .. } = document;
+    let Document { defaults, profiles, keys, without_profile, .. } = document;
     for layer in defaults.iter_mut().chain(profiles.values_mut()) {
         drop_profile(layer, findings);
     }
@@ -24,10 +24,14 @@ pub(super) fn apply(document: &mut Document<'_>, findings: &mut Findings) {
     for (name, key) in keys {
         findings.read_on(Subject::Key(name.clone()));
         let profile = profile(key, profiles, findings);
-        for layer in profile.into_iter().chain(defaults.as_ref()) {
+        for layer in profile.iter().copied().flatten().chain(defaults.as_ref()) {
             take_over(key, layer);
         }
         fill(key, name, findings);
+        if profile.is_err() {
+            make_up(key);
+            without_profile.insert(name.clone());
+        }
     }
     findings.read_on(Subject::Section);
 }
@@ -38,16 +42,20 @@ pub(super) fn alone<'i>(document: &Document<'i>, findings: &mut Findings) -> Vec
     let mut layers: Vec<_> = document.defaults.iter().chain(document.profiles.values()).cloned().collect();
     for layer in &mut layers {
         fill(layer, "key", findings);
-        // What a key can't do without is made up where the layer leaves it to the key.
-        let mut owners = DeArray::new();
-        owners.push(Spanned::new(NOWHERE, DeValue::String("x".into())));
-        for (field, value) in [("provider", DeValue::String("x".into())), ("owners", DeValue::Array(owners))] {
-            if !layer.table.contains_key(field) {
-                layer.table.insert(Spanned::new(NOWHERE, field.into()), Spanned::new(NOWHERE, value));
-            }
-        }
+        make_up(layer);
     }
     layers
+}
+
+/// Puts in what a key can't do without, where it is to come from elsewhere.
+fn make_up(section: &mut Section<'_>) {
+    let mut owners = DeArray::new();
+    owners.push(Spanned::new(NOWHERE, DeValue::String("x".into())));
+    for (field, value) in [("provider", DeValue::String("x".into())), ("owners", DeValue::Array(owners))] {
+        if !section.table.contains_key(field) {
+            section.table.insert(Spanned::new(NOWHERE, field.into()), Spanned::new(NOWHERE, value));
+        }
+    }
 }
 
 fn drop_profile(layer: &mut Section<'_>, findings: &mut Findings) {
@@ -57,25 +65,28 @@ fn drop_profile(layer: &mut Section<'_>, findings: &mut Findings) {
     }
 }
 
-/// The profile that a key names; the field itself has then done its work.
+/// That the profile of a key is not there; its fault is told.
+struct NotThere;
+
+/// The profile that a key names, if it names one; the field itself has then done its work.
 fn profile<'p, 'i>(
     key: &mut Section<'i>,
     profiles: &'p Sections<'i>,
     findings: &mut Findings,
-) -> Option<&'p Section<'i>> {
-    let (_, written) = key.table.remove_entry(PROFILE)?;
+) -> Result<Option<&'p Section<'i>>, NotThere> {
+    let Some((_, written)) = key.table.remove_entry(PROFILE) else { return Ok(None) };
     let at = At(written.span().start);
     let Some(name) = written.get_ref().as_str() else {
-        let message =
-            format!("`{PROFILE}` is {}, where the name of a profile is expected", a(written.get_ref().type_str()));
+        let found = a(written.get_ref().type_str());
+        let message = format!("`{PROFILE}` is {found}, where the name of a profile is expected");
         findings.fault(at, message, Hint::default());
-        return None;
+        return Err(NotThere);
     };
     let found = profiles.get(name);
     if found.is_none() {
-        unknown_name(findings, at, "profile", name, profiles);
+        unknown_name(findings, at, PROFILE, name, profiles);
     }
-    found
+    found.map(Some).ok_or(NotThere)
 }
 
 fn take_over<'i>(key: &mut Section<'i>, layer: &Section<'i>) {

@@ -54,3 +54,14 @@ fn ten_thousand_keys_in_ten_thousand_files_take_about_ten_times_as_long_as_a_tho
     // A tick is 10 ms; what grew with the square would take a hundred times as long.
     assert!(many < 30.0 * few.max(0.05), "{few} s, then {many} s");
 }
+
+#[test]
+fn a_thousand_unknown_names_among_a_thousand_others_cost_no_comparison_of_each_with_each() {
+    let provider = |n| format!("[providers.p{n}]\nkind = 'mobivate'\nusername = 'u{n}'\npassword = {{ env = 'P' }}\n");
+    let key = |n| format!("[keys.k{n}]\nprovider = 'q{n}'\nowners = ['team']\nmax_age = '9d'\ndeliver = []\n");
+    let parts: String = (0..1_000).map(|n| provider(n) + &key(n)).collect();
+    let found = super::parse(&format!("{}{parts}", super::BASE)).unwrap_err();
+    let hints: Vec<_> = found.faults.iter().filter_map(|it| it.hint.as_deref()).collect();
+    assert_eq!(hints.len(), 1_000);
+    assert_eq!((hints[0], hints[999]), ("did you mean `p0`?", "look at the sections [providers.…]"));
+}

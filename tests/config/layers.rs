@@ -92,13 +92,14 @@ fn the_names_of_key_and_provider_stand_in_every_text_of_create_and_deliver() {
 fn a_profile_that_nobody_has_is_named_with_the_one_that_was_meant() {
     check(
         &[SMS, LAYERS],
-        "[keys.k]\nprofile = 'ue'\n[keys.l]\nprofile = ['eu']\n[keys.m]\nprofil = 'eu'\ncreate.name = 'm'",
-        "1:1: `create.name` is missing\n  hint: write name = …\n\
-         2:11: there is no profile `ue`\n  hint: did you mean `eu`?\n\
-         3:1: `create.name` is missing\n  hint: write name = …\n\
+        "[keys.k]\nprofile = 'ue'\n[keys.l]\nprofile = ['eu']\noverlap = '1y'\n[keys.m]\nprofil = 'eu'\ncreate.name = 'm'",
+        "2:11: there is no profile `ue`\n  hint: did you mean `eu`?\n\
          4:11: `profile` is an array, where the name of a profile is expected\n\
-         6:1: unknown field `profil`\n  hint: did you mean `profile`?",
+         5:11: \"1y\": months and years have no fixed length\n  hint: write days instead, such as 30d\n\
+         7:1: unknown field `profil`\n  hint: did you mean `profile`?",
     );
+    // What such a key lacks may well stand in the profile that it means.
+    check(&[], "[keys.k]\nprofile = 'eu'", "2:11: there is no profile `eu`\n  hint: write a section [profiles.eu]");
     let keys = "[keys.k]\nprovider = 'sms'\nowners = ['team']\ncreate.name = 'k'\nprofile = 'eu'";
     check(&[SMS], keys, "5:11: there is no profile `eu`\n  hint: write a section [profiles.eu]");
     let nested = "[defaults]\nprofile = 'a'\n[profiles.a]\nprofile = 'b'";
