@@ -4,6 +4,8 @@
 mod binary;
 #[path = "control/fixture.rs"]
 mod fixture;
+#[path = "control/freezes.rs"]
+mod freezes;
 #[path = "control/parsing.rs"]
 mod parsing;
 #[path = "control/socket.rs"]

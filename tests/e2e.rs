@@ -11,6 +11,8 @@ mod crashes;
 mod creation;
 #[path = "e2e/drift.rs"]
 mod drift;
+#[path = "e2e/freezes.rs"]
+mod freezes;
 #[path = "e2e/hooks.rs"]
 mod hooks;
 #[path = "e2e/invoices.rs"]

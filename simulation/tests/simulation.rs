@@ -11,6 +11,8 @@ mod agent;
 mod effects;
 #[path = "simulation/invariants.rs"]
 mod invariants;
+#[path = "simulation/operator.rs"]
+mod operator;
 #[path = "simulation/rng.rs"]
 mod rng;
 #[path = "simulation/run.rs"]

@@ -274,7 +274,7 @@ impl Pass<'_> {
         lost.into_iter().chain(begun).any(|at| at.plus(patience) <= self.now)
     }
 
-    fn is_settled(&self, target: &TargetId, version: VersionNo) -> bool {
+    pub(super) fn is_settled(&self, target: &TargetId, version: VersionNo) -> bool {
         self.record.held.get(target).is_some_and(|it| it.is_settled_at(version))
     }
 

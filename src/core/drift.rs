@@ -1,4 +1,5 @@
 //! Somebody else's changes at the provider: a key that is none of ours, or the end of ours.
+use super::backoff;
 use super::facts::{Facts, Found, Probe};
 use super::pass::Pass;
 use super::policy::{OnDrift, Recover};
@@ -44,13 +45,17 @@ impl Pass<'_> {
         let expired = current.valid_to.is_some_and(|it| it <= self.now);
         let refused_now = facts.probes.get(&current.number) == Some(&Probe::Dead);
         let Some(since) = current.dead_since.filter(|_| !expired) else { return };
-        self.poll(since);
         self.tell_refused();
+        if self.is_held() {
+            // Nothing is done about it for now: a look from time to time shows whether it still lasts.
+            return self.wake(self.now.plus(backoff::look(self.now.since(since))));
+        }
+        self.poll(since);
         let lasts_from = since.plus(self.policy.settle);
         if lasts_from > self.now {
             return self.wake(lasts_from);
         }
-        if !refused_now || self.record.wish.is_some() || self.is_held() {
+        if !refused_now || self.record.wish.is_some() {
             return;
         }
         match self.policy.on_drift {

@@ -137,13 +137,20 @@ impl Pass<'_> {
                 about: Some(&current),
             });
         }
+        let number = self.record.current.as_ref().map_or(0, |it| it.number);
+        let missing = self.push_targets().filter(|it| !self.is_settled(it, number)).count();
+        let delivered = match missing {
+            0 => "the new key is delivered".to_owned(),
+            1 => "the new key is on its way to 1 target, for the old one is about to expire".to_owned(),
+            n => format!("the new key is on its way to {n} targets, for the old one is about to expire"),
+        };
         let gap = rotation.cutover_gap_ms.map(|it| format!("; for {it} ms consumers may have held a dead key"));
         self.tell(Tell {
             kind: NoticeKind::RotationSucceeded,
             severity: Severity::Info,
             incident: None,
             cause: "succeeded",
-            summary: format!("{name} was {done}, the new key is delivered{}", gap.unwrap_or_default()),
+            summary: format!("{name} was {done}, {delivered}{}", gap.unwrap_or_default()),
             actions: Vec::new(),
             about: None,
         });

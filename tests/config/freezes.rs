@@ -1,4 +1,5 @@
 //! Freezes, and windows that open often enough.
+#![allow(clippy::unwrap_used)] // A helper of a test may fail it.
 use super::*;
 use rekeyd::core::freeze::{Day, Span, When};
 use rekeyd::core::time::Timestamp;

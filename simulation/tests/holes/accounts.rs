@@ -340,3 +340,23 @@ pub fn an_assumed_expiry_is_reckoned_from_the_first_create_that_may_have_made_th
     let pending = it.record.pending().expect("k2 was accepted");
     assert_eq!((pending.fingerprint.as_str(), pending.valid_to), ("k2", Some(sent_at.plus(days(90)))));
 }
+
+/// Where a list tells new keys from old ones, what it shows before the first create is known as not ours. While an answer is
+/// lost, a new element may be ours: it is learned only once nothing is in doubt.
+#[test]
+pub fn what_a_list_shows_before_the_first_create_is_not_ours() {
+    let strangers = || vec![found("k1", Probe::Alive), found("stranger", Probe::Alive)];
+    for baseline in [false, true] {
+        let mut it = Bench::new(OnCreate::Keeps, Recover::DiffList, true).due();
+        it.account.baseline = baseline;
+        it.lists(strangers()).creates();
+        assert!(it.account.baseline && it.account.known.contains(&"stranger".into()), "{baseline}");
+    }
+    let mut it = Bench::new(OnCreate::Keeps, Recover::DiffList, true).due();
+    let other = Token { by: it.by.clone(), name: "other".parse().unwrap(), n: 1 };
+    let (sent_at, lost_at) = (it.now, Some(it.now));
+    let lost = Open { sent_at, lost_at, before: None, package: None, locks: false, reported_at: None, ending: false };
+    it.account.open.insert(other, lost);
+    it.lists(strangers()).creates();
+    assert!(!it.account.known.contains(&"stranger".into()), "another key's lost create may have made it");
+}

@@ -2,7 +2,7 @@
 use crate::bench::*;
 use rekeyd_simulation::core::facts::{Blocked, Content, Outcome, Preflight, Probe};
 use rekeyd_simulation::core::plan::{Command, NoticeKind, Severity};
-use rekeyd_simulation::core::policy::{Initial, OutsideWindow};
+use rekeyd_simulation::core::policy::{Initial, OutsideWindow, RotateBefore};
 use rekeyd_simulation::core::record::{Ended, Expiry, Trigger, Wish};
 use rekeyd_simulation::core::time::Timestamp;
 
@@ -352,4 +352,103 @@ pub fn a_steady_key_wakes_for_its_probe_and_when_it_is_due() {
     it.rests();
     assert_eq!(it.wake_at, NOON.plus(days(60)));
     it.is_at_rest();
+}
+
+/// The last safe moment leaves time to be accepted and delivered: `accept_within`, or a tenth of a longer life, at most a day.
+#[test]
+pub fn the_last_safe_moment_fits_the_life_of_the_key() {
+    for (life, safety) in [(hours(1), minutes(10)), (days(5), hours(12)), (days(10), days(1)), (days(90), days(1))] {
+        let mut it = Bench::keeps();
+        let current = it.record.current.as_mut().unwrap();
+        current.valid_to = Some(NOON.plus(life));
+        it.policy.windows = nights();
+        it.policy.windows[0].open = cron("0 0 22 1 APR *");
+        it.wait(life.saturating_sub(safety).saturating_sub(seconds(1))).rests();
+        assert_eq!(it.blocked, Some(Blocked::Window(NOON.plus(life).minus(safety))), "{life:?}");
+        it.wait(seconds(1)).creates();
+    }
+}
+
+/// A documented trap: a `validFrom` that does not lie before `validTo` says nothing. The life began when the key came to us.
+#[test]
+pub fn a_valid_from_after_valid_to_is_not_believed() {
+    for from in [NOON.plus(days(90)), NOON.plus(days(91))] {
+        let mut it = Bench::keeps();
+        it.record.current.as_mut().unwrap().valid_from = Some(from);
+        it.policy.rotate_before = RotateBefore::Share(50.0);
+        it.policy.probe_every = days(400);
+        it.wait(days(44)).rests();
+        assert_eq!(it.wake_at, NOON.plus(days(45)));
+        it.wait(days(1)).creates();
+    }
+    let mut it = Bench::keeps();
+    it.record.current.as_mut().unwrap().valid_from = Some(NOON.plus(days(80)));
+    it.policy.rotate_before = RotateBefore::Share(50.0);
+    it.wait(days(84)).rests();
+    assert_eq!(it.phase(), "steady", "it lives for ten days, of which half have not passed");
+    it.wait(days(1)).creates();
+}
+
+/// `max_age` replaces a key before its expiry says so, and one whose expiry nobody knows.
+#[test]
+pub fn the_earlier_of_age_and_expiry_counts() {
+    for (valid_to, max_age, due) in
+        [(Some(90), Some(20), 20), (Some(90), Some(70), 60), (Some(90), None, 60), (None, Some(20), 20)]
+    {
+        let mut it = Bench::keeps();
+        it.record.current.as_mut().unwrap().valid_to = valid_to.map(|it| NOON.plus(days(it)));
+        it.policy.max_age = max_age.map(days);
+        it.wait(days(due).saturating_sub(seconds(1))).rests();
+        assert_eq!(it.phase(), "steady");
+        it.wait(seconds(1)).creates();
+    }
+}
+
+/// What a create needs is looked at only in a pass that may come to one.
+#[test]
+pub fn a_preflight_is_made_only_where_a_create_may_follow() {
+    let mut it = Bench::keeps();
+    assert!(!it.look().preflight, "not due");
+    it.wait(days(60));
+    assert!(it.look().preflight, "due");
+    it.policy.windows = nights();
+    assert!(!it.look().preflight, "no window is open");
+    it.wait(hours(10));
+    assert!(it.look().preflight, "one is");
+    it.record.retry_at = Some(it.now.plus(seconds(1)));
+    assert!(!it.look().preflight, "it waits for a retry");
+    it.wait(seconds(1));
+    assert!(it.look().preflight, "the retry may be made");
+
+    let mut it = Bench::revokes().due();
+    it.rests();
+    assert_eq!((it.phase(), it.look().preflight), ("announce", false));
+    it.wait(days(3));
+    assert!(it.look().preflight, "the announced moment has come");
+    let mut it = Bench::revokes().due();
+    it.rests();
+    it.record.wish = Some(Wish { now: true, ..wish() });
+    assert!(it.look().preflight, "an operator does not wait for it");
+
+    let mut it = Bench::keeps().unadopted();
+    assert!(!it.look().preflight);
+    it.policy.initial = Initial::Create;
+    assert!(it.look().preflight);
+}
+
+/// A wait whose end is known is slept through; what may end at any moment is looked at again and again.
+#[test]
+pub fn a_known_moment_is_slept_until() {
+    let mut it = Bench::keeps().due();
+    it.policy.provider.probes = false;
+    it.policy.creates_per_day = 1;
+    it.account.creates = vec![it.now.minus(hours(2))];
+    it.rests();
+    assert_eq!(
+        (it.blocked.clone(), it.wake_at),
+        (Some(Blocked::Budget(it.now.plus(hours(22)))), it.now.plus(hours(22)))
+    );
+    it.facts.preflight = Some(Preflight::Blocked(Blocked::Login));
+    it.rests();
+    assert!(it.wake_at <= it.now.plus(seconds(30)), "{}", it.wake_at);
 }

@@ -117,7 +117,8 @@ impl Sim {
 
     /// Begins a pass: asks the core what to look at, and looks.
     pub fn observe(&mut self, agent: usize, key: usize) {
-        if !self.leave_accounts(agent, key) {
+        self.agents[agent].wakes[key] = Ms::MAX;
+        if self.is_unmanaged(agent, key) || !self.leave_accounts(agent, key) {
             return;
         }
         let it = &self.agents[agent];
@@ -293,6 +294,11 @@ impl Sim {
 
     /// Folds an outcome into the live record and commits.
     pub fn fold(&mut self, agent: usize, key: usize, action: &Action, outcome: &Outcome) -> bool {
+        if let (Action::Deliver { target, .. }, Outcome::Delivered { .. }) = (action, outcome)
+            && let Some(place) = self.world.places[agent].get_mut(target)
+        {
+            place.unfinished = None;
+        }
         let it = &self.agents[agent];
         let now = it.clock(self.now);
         let id = match action {
@@ -344,7 +350,16 @@ impl Sim {
             it.by.epoch = format!("{:06x}", self.now % 0xff_ffff);
         }
         it.durable.accounts.insert(change.account.id.clone(), Rc::new(change.account));
-        it.durable.records[key] = Rc::new(change.record);
+        if change.forgotten {
+            it.durable.secrets.retain(|(of, _), _| *of != key);
+            // The numbers of what was issued go on, so that none is ever used twice.
+            let Record { name, last_version, last_token, last_attempt, .. } = change.record.clone();
+            let fresh = Record::new(name, it.clock(self.now));
+            it.durable.records[key] = Rc::new(Record { last_version, last_token, last_attempt, ..fresh });
+            self.check_forgotten(agent, &change.record);
+        } else {
+            it.durable.records[key] = Rc::new(change.record);
+        }
         if let Some(notice) = twice {
             self.broken(Rule::Notice, || format!("a notice is sent twice: {} {}", notice.kind.code(), notice.incident));
         }
@@ -408,7 +423,7 @@ impl Sim {
 /// What an action writes to, where it writes.
 fn target_of(action: &Action) -> Option<&TargetId> {
     match action {
-        Action::Deliver { target, .. } | Action::Confirm { target, .. } => Some(target),
+        Action::Deliver { target, .. } | Action::Confirm { target, .. } | Action::Empty { target } => Some(target),
         _ => None,
     }
 }

@@ -20,6 +20,7 @@ impl Sim {
             Action::Deliver { target, version } => self.deliver(agent, flight, target, *version),
             Action::Confirm { target, version } => self.confirm(agent, flight.key, target, *version),
             Action::Revoke(revoke) => self.revoke(agent, flight, revoke),
+            Action::Empty { target } => self.empty(agent, flight.key, target),
         }
     }
 
@@ -157,7 +158,7 @@ impl Sim {
         }
         self.check_delivery(agent, flight, target, version, &fingerprint);
         self.trace(|| format!("world: agent {agent} {target} holds {fingerprint} (version {version})"));
-        let place = Place { holds: Some(fingerprint), damaged: false, edited_at: None };
+        let place = Place { holds: Some(fingerprint), damaged: false, edited_at: None, unfinished: Some(version) };
         self.world.places[agent].insert(target.clone(), place);
         if failed { Outcome::Failed("then: exit code 1".into()) } else { Outcome::Delivered { ms: 3 } }
     }

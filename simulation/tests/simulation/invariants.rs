@@ -1,7 +1,7 @@
 //! What must hold, judged from outside by what is really true.
 use super::agent::{Agent, Flight, phase_words};
 use super::run::Sim;
-use super::scenario::{World as Disturbance, is_frozen, may_begin};
+use super::scenario::{World as Disturbance, delivers_in_freeze, may_begin};
 use super::world::{DAY, HOUR, Key, Killer, MINUTE, Maker, Ms};
 use rekeyd_simulation::core::decide::decide;
 use rekeyd_simulation::core::facts::{Action, Facts, Revoke, Revokee};
@@ -56,6 +56,10 @@ pub enum Rule {
     Window,
     /// A change that the revision does not show, or a number used twice.
     Revision,
+    /// Something began although the key was paused.
+    Paused,
+    /// A rollback ended with a dead key.
+    DeadRollback,
 }
 
 /// With faults over, a create an hour is a storm; over a whole run, this many.
@@ -104,13 +108,10 @@ impl Sim {
         if facts.clock_suspect && begins {
             self.broken(Rule::Window, || "something begins although the clock can't be believed".into());
         }
-        let frozen = is_frozen(&self.agents[agent].policies[key], now.0);
-        if frozen && matches!((&old.phase, &plan.change.record.phase), (Phase::Verify { .. }, Phase::Deliver { .. })) {
-            let left = old.current.as_ref().filter(|it| it.dead_since.is_none()).and_then(|it| it.valid_to);
-            if left.is_some_and(|it| it.0 - now.0 > DAY + HOUR) {
-                self.broken(Rule::Window, || "a planned delivery begins in a freeze".into());
-            }
+        if delivers_in_freeze(&self.agents[agent].policies[key], old, &plan.change.record, now) {
+            self.broken(Rule::Window, || "a planned delivery begins in a freeze".into());
         }
+        self.check_pause(key, old, plan, now);
         self.check_told(agent, key, &plan.change, now);
     }
 
@@ -176,6 +177,7 @@ impl Sim {
             }
         }
         self.check_endings(agent, &ended, change);
+        self.check_rollback(agent, change);
         if let (Phase::Halted { reason, .. }, false) = (&new.phase, was_halted) {
             self.check_halt(agent, key, *reason);
         }
@@ -288,8 +290,10 @@ impl Sim {
             .target(target)
             .is_some_and(|it| it.reach == Reach::Push { readable: true });
         if let Some(edited_at) = place.edited_at.filter(|it| readable && !ours && *it < flight.seen_at) {
-            // The look before the decision showed it: only a key that is being issued may replace it.
-            let issuing = matches!(record.phase, Phase::Deliver { .. } | Phase::Cutover { .. });
+            // The look before the decision showed it: only a key that is being issued may replace it. A delivery that
+            // was begun is ended: whether the edit came before its write or after it, nobody can tell.
+            let begun = place.unfinished == Some(version);
+            let issuing = begun || matches!(record.phase, Phase::Deliver { .. } | Phase::Cutover { .. });
             if obtained < edited_at && !issuing {
                 self.broken(Rule::Foreign, || {
                     format!("{target} held a key that is not ours; version {version} is older")

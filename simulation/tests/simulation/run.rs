@@ -67,6 +67,7 @@ pub fn run(row: &Row, seed: u64, tracing: bool) -> Result {
         let Some(next) = sim.next_event() else { break };
         sim.now = next.max(sim.now);
         sim.calm();
+        sim.settle();
         if sim.now >= START + STORMY + QUIET && (sim.is_well() || sim.now >= START + STORMY + QUIET + GRACE) {
             break;
         }

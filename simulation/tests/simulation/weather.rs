@@ -4,18 +4,17 @@ use super::rng::Rng;
 use super::run::Sim;
 use super::scenario::{World as Disturbance, night, target};
 use super::world::{DAY, MINUTE, Maker, Ms, Order};
-use rekeyd_simulation::core::facts::Probe;
 use rekeyd_simulation::core::names::{Fingerprint, TargetId};
-use rekeyd_simulation::core::plan::Command;
-use rekeyd_simulation::core::policy::Reach;
-use rekeyd_simulation::core::record::{Trigger, Wish};
-use std::collections::BTreeSet;
+use rekeyd_simulation::core::policy::{Policy, Reach};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// When the next disturbance comes, and what it may need.
 #[derive(Clone, Debug, Default)]
 pub struct Weather {
     pub next: Option<Ms>,
+    /// What the config said of keys that it does not name now: by daemon and key.
+    pub left: BTreeMap<(usize, usize), Rc<Policy>>,
     backup: Option<Durable>,
     restored: bool,
 }
@@ -58,7 +57,7 @@ impl Sim {
     }
 
     /// A target loses what it held.
-    fn lose_content(&mut self, agent: usize, key: usize) {
+    pub fn lose_content(&mut self, agent: usize, key: usize) {
         let targets = &self.agents[agent].policies[key].targets;
         let readable = |reach| reach == Reach::Push { readable: true };
         let Some(id) = targets.iter().find(|it| readable(it.reach)).map(|it| it.id.clone()) else { return };
@@ -69,33 +68,8 @@ impl Sim {
         place.damaged = damaged;
     }
 
-    fn operate(&mut self, agent: usize, key: usize) {
-        match self.rng.below(8) {
-            0..=2 => {
-                let now = self.rng.chance(300);
-                let compromised = now && self.rng.chance(300);
-                let wish = Wish { trigger: Trigger::Operator, actor: None, reason: None, now, compromised };
-                self.command(agent, key, &Command::Rotate(wish), &BTreeSet::new());
-                // Half of the time something else follows while that is under way.
-                if self.rng.chance(500) {
-                    self.weather.next = Some(self.now + self.rng.span(3 * MINUTE));
-                }
-            }
-            3 => self.command(agent, key, &Command::Resume, &BTreeSet::new()),
-            4 | 5 => self.command(agent, key, &Command::Abandon, &BTreeSet::new()),
-            6 => self.lose_content(agent, key),
-            _ => {
-                let service = self.world.service(&self.agents[agent].account_id(key));
-                let fingerprint = self.portal(service, agent, key);
-                let probes = self.world.services[service].stated.probes;
-                let probe = if probes { Probe::Alive } else { Probe::Inconclusive };
-                self.adopt(agent, key, fingerprint, probe);
-            }
-        }
-    }
-
     /// A key made by hand, in the group of this managed key.
-    fn portal(&mut self, service: usize, agent: usize, key: usize) -> Fingerprint {
+    pub fn portal(&mut self, service: usize, agent: usize, key: usize) -> Fingerprint {
         let package = self.agents[agent].policies[key].package.clone();
         let order = Order { maker: Maker::Person, token: None, package, valid_to: None };
         let fingerprint = self.world.issue(service, order, self.now).fingerprint.clone();

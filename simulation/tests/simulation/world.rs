@@ -4,6 +4,7 @@ use super::scenario::{Kind, World as Disturbance};
 use rekeyd_simulation::core::facts::{Content, Found, Listed, Probe};
 use rekeyd_simulation::core::names::{AccountId, Fingerprint, TargetId, Token};
 use rekeyd_simulation::core::policy::{Capabilities, Recover};
+use rekeyd_simulation::core::record::VersionNo;
 use rekeyd_simulation::core::time::Timestamp;
 use std::collections::BTreeMap;
 
@@ -99,6 +100,8 @@ pub struct Place {
     pub damaged: bool,
     /// When somebody else wrote to it.
     pub edited_at: Option<Ms>,
+    /// The version that an agent wrote there without having heard yet that it was done.
+    pub unfinished: Option<VersionNo>,
 }
 
 #[derive(Clone, Debug, Default)]

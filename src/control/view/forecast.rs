@@ -35,7 +35,7 @@ pub(super) struct Start {
 pub(super) fn first(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<Start> {
     let policy = &subject.config?.policy;
     if let Phase::Announce { until } = record.phase {
-        let begin = placed(current, policy, until.max(subject.now), None, None)?;
+        let begin = placed(current, policy, until.max(subject.now), record.wish.as_ref(), None)?;
         let message = format!("the cutover was announced for {until}");
         return Some(Start { announced_at: None, message, ..begin.or_reason("announced") });
     }
