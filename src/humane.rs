@@ -28,8 +28,11 @@ pub enum DurationError {
 impl FromStr for HumanDuration {
     type Err = DurationError;
     fn from_str(text: &str) -> Result<Self, DurationError> {
-        let malformed =
-            |why: humantime::DurationError| DurationError::Malformed { text: text.into(), why: why.to_string() };
+        let malformed = |why: humantime::DurationError| {
+            // Among the units that it lists behind that are the two that are refused here.
+            let why = why.to_string().split(", supported units").next().unwrap_or_default().to_owned();
+            DurationError::Malformed { text: text.into(), why }
+        };
         let duration = humantime::parse_duration(text).map_err(malformed)?;
         if units(text).any(is_calendar) { Err(DurationError::Calendar(text.into())) } else { Ok(Self(duration)) }
     }

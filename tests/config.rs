@@ -1,9 +1,18 @@
 //! The config: what is written, what it means, and what is said of its faults.
+#![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
+#[path = "config/effective.rs"]
+mod effective;
+#[path = "config/faults.rs"]
+mod faults;
+#[path = "config/layers.rs"]
+mod layers;
+
 use rekeyd::config::{self, Fault, Faults, Loaded, Source};
 use rekeyd::core::names::KeyName;
 use rekeyd::core::policy::{Initial, OnAmbiguous, OnCreate, OnDrift, OutsideWindow, Reach, RotateBefore};
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[path = "config/freezes.rs"]
@@ -63,10 +72,22 @@ fn key(lines: &str) -> String {
     format!("[keys.k]\nprovider = 'sms'\nowners = ['team']\ncreate.name = 'k'\ndeliver = []\n{lines}")
 }
 
+/// The configs that are shipped, but for the parts of one that lie in its `conf.d`.
+fn shipped() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let folders = [root.clone(), root.join("generated")];
+    let files = folders.iter().flat_map(|it| std::fs::read_dir(it).unwrap()).map(|it| it.unwrap().path());
+    files.filter(|it| it.extension().is_some_and(|it| it == "toml")).collect()
+}
+
 #[test]
 fn every_shipped_config_passes() {
-    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/config")).unwrap() {
-        match config::load(&entry.unwrap().path()) {
+    let shipped = shipped();
+    for name in ["init.toml", "minimal.toml", "rekeyd.toml", "company.toml", "generated/rekeyd.toml"] {
+        assert!(shipped.iter().any(|it| it.ends_with(name)), "{name}");
+    }
+    for path in shipped {
+        match config::load(&path) {
             Ok(loaded) => {
                 for warning in &loaded.warnings {
                     assert!(warning.message.contains("can't be seen from here"), "{warning}");
@@ -75,6 +96,29 @@ fn every_shipped_config_passes() {
             Err(faults) => panic!("{faults}"),
         }
     }
+}
+
+#[test]
+fn the_examples_show_what_they_say_that_they_show() {
+    let load = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+        config::load(&path).unwrap_or_else(|faults| panic!("{faults}")).settings
+    };
+    let company = load("company.toml");
+    let teams = company.owners.len();
+    let zones: BTreeSet<_> =
+        company.keys.values().flat_map(|it| &it.policy.windows).map(|it| it.timezone.name()).collect();
+    assert_eq!((teams, zones.len(), company.keys.len()), (5, 3, 10));
+    let of = |name: &str| &company.keys[&name.parse::<KeyName>().unwrap()];
+    assert_eq!(of("receipts-us").targets[0].id().as_str(), "file:/srv/us/receipts-us/infobip.key");
+    assert_eq!(of("sign-in").targets[0].id().as_str(), "file:/etc/login-codes/sign-in.env");
+    assert_eq!((of("alerts-eu").policy.freezes.len(), of("newsletter").policy.freezes.len()), (1, 2));
+
+    let generated = load("generated/rekeyd.toml");
+    let names: Vec<_> = generated.keys.keys().map(KeyName::as_str).collect();
+    assert_eq!(names, ["checkout", "payroll", "search", "shipping"]);
+    let all_by_the_inventory = generated.keys.values().all(|it| it.policy.windows.len() == 1 && it.targets.len() == 1);
+    assert!(all_by_the_inventory);
 }
 
 #[test]
@@ -122,17 +166,14 @@ fn the_listener_has_an_address_with_a_port_and_should_be_on_loopback() {
 
 #[test]
 fn what_is_not_acted_on_yet_is_refused() {
-    for field in ["profile", "together", "ack_timeout"] {
+    for field in ["together", "ack_timeout"] {
         check(
             &[SMS],
             &key(&format!("{field} = 'x'")),
             &format!("6:1: field `{field}` is not supported yet\n  hint: remove it"),
         );
     }
-    for section in ["profiles.x", "defaults", "backup"] {
-        let name = section.split('.').next().unwrap();
-        check(&[], &format!("[{section}]"), &format!("1:2: section `{name}` is not supported yet\n  hint: remove it"));
-    }
+    check(&[], "[backup]", "1:2: section `backup` is not supported yet\n  hint: remove it");
     for kind in ["http", "exec"] {
         let hint = "known here: infobip, infobip-2fa, manual, mobivate, single-invoice";
         let want = format!("2:8: kind `{kind}` is not supported yet\n  hint: {hint}");
@@ -186,9 +227,10 @@ fn windows_open_at_times_that_come() {
         "2:8: cron expression \"* * *\" has 3 fields\n  \
            hint: write 5 (minute hour day month weekday), or 6 with seconds first\n\
          4:12: unknown time zone \"Europe/Lodon\"\n  hint: did you mean `Europe/London`?\n\
-         5:1: `duration` is missing\n\
+         5:1: `duration` is missing\n  hint: write duration = …\n\
          6:8: cron expression \"0 0 30 2 *\" never fires\n  hint: write a day that its months have\n\
-         8:8: cron expression \"0 25 * * *\": number out of bounds",
+         8:8: cron expression \"0 25 * * *\": number out of bounds\n  \
+           hint: write such as \"0 22 * * Mon-Thu\" (minute hour day month weekday)",
     );
     let loaded = parse(&format!("{BASE}[windows.w]\nopen = '0 22 * * 1-4'\nduration = '4h'")).unwrap();
     let said = "rekeyd.toml:5:8: weekdays by number are counted from Sunday = 0\n  hint: write names, such as Mon-Fri";
@@ -222,11 +264,15 @@ fn names_keep_their_rule() {
 
 #[test]
 fn what_is_missing_is_named_all_at_once_and_what_is_wrong_beside_it() {
-    check(&[], "[providers.p]\nkind = 'infobip'", "1:1: `password` is missing\n1:1: `username` is missing");
+    check(
+        &[],
+        "[providers.p]\nkind = 'infobip'",
+        "1:1: `password` is missing\n  hint: write password = …\n1:1: `username` is missing\n  hint: write username = …",
+    );
     check(
         &[],
         "[keys.k]\nmax_age = 3",
-        "1:1: `owners` is missing\n1:1: `provider` is missing\n2:11: expected a string, found an integer"
+        "1:1: `owners` is missing\n  hint: write owners = …\n1:1: `provider` is missing\n  hint: write provider = …\n2:11: expected a string, found an integer"
             .replace("a string", "a duration in quotes, such as \"90s\" or \"14d\"")
             .as_str(),
     );
@@ -235,9 +281,9 @@ fn what_is_missing_is_named_all_at_once_and_what_is_wrong_beside_it() {
         "[keys.k]\nprovider = 'sms'\nowners = []\ncreate = {}\n[[keys.k.deliver]]\n[[keys.k.deliver]]\nkind = 'file'\n\
          [[keys.k.deliver]]\nkind = 'file'\npath = '/a'\nsize = 3\nthen = { restrat = ['a'] }\nformat = 'yaml'",
         "3:10: a key needs an owner\n  hint: name who is told of it\n\
-         4:10: `create.name` is missing\n\
-         5:1: `deliver.kind` is missing\n\
-         6:1: `deliver.path` is missing\n\
+         4:10: `create.name` is missing\n  hint: write name = …\n\
+         5:1: `deliver.kind` is missing\n  hint: write kind = …\n\
+         6:1: `deliver.path` is missing\n  hint: write path = …\n\
          11:1: unknown field `deliver.size`\n  \
            hint: known here: confirm, format, group, kind, mode, owner, path, template, then, variable\n\
          12:10: unknown field `deliver.restrat`\n  hint: did you mean `restart`?\n\
@@ -318,7 +364,8 @@ fn sections_that_share_an_account_agree_on_it() {
     }
     let plain =
         "[providers.p]\nkind = 'infobip'\nusername = 'p'\npassword = { env = 'X' }\nbase_url = 'http://a.example'";
-    let want = "5:12: must begin with https://; http:// is only for this machine (127.0.0.1, [::1], localhost)";
+    let want = "5:12: http:// can be read on the way\n  \
+                hint: use https://, or http:// to this machine alone (127.0.0.1, [::1], localhost)";
     check(&[], plain, want);
 }
 
@@ -333,7 +380,8 @@ fn keys_keep_out_of_each_others_way() {
         "5:44: key `a` is delivered to file:/a twice\n  hint: remove one of the two\n\
          7:12: account `bulk` has one key at a time, but both `a` and `b` are to be it\n  \
            hint: keep one of them, and deliver it to both places\n\
-         10:44: keys `a` and `b` are both delivered to file:/a\n  hint: give each key its own place",
+         10:44: keys `a` and `b` are both delivered to file:/a\n  \
+           hint: give each key its own place; {{key}} in it stands for the key's name",
     );
 }
 
@@ -413,7 +461,7 @@ fn broken_syntax_is_told_of_every_line_and_shows_no_value() {
         faults.to_string(),
         "rekeyd.toml:1:5: string values must be quoted, expected literal string\n\
          rekeyd.toml:2:7: invalid literal string, expected `'`\n\
-         rekeyd.toml:4:7: `a` is here a second time"
+         rekeyd.toml:4:7: `a` is here a second time\n  hint: keep one of the two"
     );
 }
 
@@ -482,7 +530,7 @@ fn check_says_everything_and_ends_with_the_code_of_a_config() {
     let path = dir.path().join("rekeyd.toml");
     let run = |json: bool| {
         let mut out = Vec::new();
-        let code = rekeyd::cli::check::run(&rekeyd::cli::check::Args {}, &path, json, &mut out).unwrap();
+        let code = rekeyd::cli::check::run(&rekeyd::cli::check::Args::default(), &path, json, &mut out).unwrap();
         (code.code(), String::from_utf8(out).unwrap())
     };
     let (code, said) = run(false);
@@ -519,4 +567,81 @@ fn a_key_that_is_replaced_by_hand_can_not_be_created_and_its_age_must_be_known()
     // Nobody logs in to them, so that two of them are no one account.
     let two = "[providers.q]\nkind = 'manual'\ninstructions = 'ask Berta'";
     check(&[portal], two, "");
+}
+
+#[test]
+fn a_path_by_another_name_is_the_same_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::create_dir(place("real")).unwrap();
+    std::os::unix::fs::symlink(place("real"), place("link")).unwrap();
+    let key = |name: &str, folder: &str| {
+        format!(
+            "[keys.{name}]\nprovider = 'sms'\nowners = ['team']\ncreate.name = 'k'\nvalid_for = '90d'\n\
+             deliver = [{{ kind = 'file', path = '{}/sub/k' }}]\n",
+            place(folder)
+        )
+    };
+    let want = format!(
+        "12:12: keys `a` and `b` are both delivered to file:{}, which is also file:{}\n  \
+         hint: give each key its own place; {{{{key}}}} in it stands for the key's name",
+        place("link/sub/k"),
+        place("real/sub/k")
+    );
+    check(&[SMS], &[key("a", "real"), key("b", "link")].concat(), &want);
+    check(
+        &[SMS],
+        &key("a", "real/../real"),
+        &format!("6:36: \"{}/sub/k\" is not the absolute path of a file, without `..`", place("real/../real")),
+    );
+}
+
+#[test]
+fn a_budget_that_the_schedule_of_the_keys_exceeds_is_told_with_the_reckoning() {
+    let keys = |n: usize, prefix: &str, lines: &str| -> String {
+        let key = |n| {
+            format!(
+                "[keys.{prefix}{n}]\nprovider = 'sms'\nowners = ['team']\ncreate.name = 'k'\n{lines}\n\
+                 deliver = [{{ kind = 'file', path = '/srv/{{{{key}}}}' }}]\n"
+            )
+        };
+        (0..n).map(key).collect()
+    };
+    let windows = "[windows.sunday]\nopen = '0 4 * * Sun'\nduration = '3h'\n";
+    let provider = "[providers.sms]\nkind = 'infobip'\nusername = 'acme'\npassword = { credential = 'infobip' }\n";
+    let hint = "rotate them less often, or raise creates_per_day if the provider allows it";
+    for (budget, keys, want) in [
+        ("", keys(40, "a", "max_age = '2d'"), String::new()),
+        (
+            "",
+            keys(41, "a", "max_age = '2d'"),
+            format!(
+                "1:1: the keys of account `sms` need 20.5 creates a day, but creates_per_day is 20, by default\n  \
+                 hint: reckoned: 41 keys every 2d (20.5 a day); {hint}"
+            ),
+        ),
+        (
+            "creates_per_day = 3",
+            keys(20, "a", "max_age = '10d'")
+                + &keys(15, "b", "valid_for = '20d'\nrotate_before = '5d'\noverlap = '1d'")
+                + &keys(1, "c", "valid_for = '30d'\nmax_age = '60d'\noverlap = '1d'"),
+            format!(
+                "5:19: the keys of account `sms` need 3.05 creates a day, but creates_per_day is 3\n  \
+                 hint: reckoned: 20 keys every 10d (2 a day), 15 keys every 15d (1 a day), \
+                 1 key every 20d 2h 24m (0.05 a day); {hint}"
+            ),
+        ),
+        // A key that waits for its Sunday is replaced once in a week, whatever its age.
+        ("creates_per_day = 2", keys(14, "a", "max_age = '4d'\nwindows = ['sunday']"), String::new()),
+        (
+            "creates_per_day = 2",
+            keys(15, "a", "max_age = '4d'\nwindows = ['sunday']"),
+            format!(
+                "5:19: the keys of account `sms` need 2.14 creates a day, but creates_per_day is 2\n  \
+                 hint: reckoned: 15 keys every 7d (2.14 a day); {hint}"
+            ),
+        ),
+    ] {
+        check(&[windows], &format!("{provider}{budget}\n{keys}"), &want);
+    }
 }

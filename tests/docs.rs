@@ -1,11 +1,13 @@
 //! What is written for users is true: every field that the parser accepts is in `docs/config.md`, and nothing else is.
 // A helper of a test may fail it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+#[path = "support/files.rs"]
+mod files;
+
 use rekeyd::config::{self, Source};
 use rekeyd::{control, notifiers, providers, targets};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 const ARCHITECTURE: &str = include_str!("../docs/architecture.md");
 const CONFIG: &str = include_str!("../docs/config.md");
@@ -29,6 +31,128 @@ fn every_section_is_documented_field_by_field() {
     check("## `[windows.NAME]`", &format!("{}[windows.w]\n{PROBE}\n", daemon()));
     check("## `[freezes.NAME]`", &format!("{}[freezes.f]\n{PROBE}\n", daemon()));
     check("## `[keys.NAME]`", &format!("{BASE}{PROVIDER}{PROBE}\n"));
+}
+
+#[test]
+fn defaults_and_profiles_take_what_is_documented_for_keys_but_the_profile() {
+    let mut fields = documented("## `[keys.NAME]`");
+    assert!(fields.remove("profile"));
+    for layer in ["defaults", "profiles.p"] {
+        assert_eq!(fields, accepted(&format!("{BASE}[{layer}]\n{PROBE}\n")), "{layer}");
+    }
+}
+
+/// Every kind of section, with no field that isn't required.
+const WHOLE: &str = r#"
+[daemon]
+master_key = { credential = "m" }
+[smtp]
+host = "localhost"
+from = "a@b.example"
+[owners.o]
+email = ["a@b.example"]
+webhook = [{ url = "https://a.example", secret = { credential = "w" } }]
+[windows.w]
+open = "0 22 * * *"
+duration = "4h"
+[freezes.f]
+from = "12-18"
+to = "01-04"
+[providers.infobip]
+kind = "infobip"
+username = "u"
+password = { credential = "p" }
+[providers.infobip-2fa]
+kind = "infobip-2fa"
+username = "v"
+password = { credential = "p" }
+[providers.mobivate]
+kind = "mobivate"
+username = "u"
+password = { credential = "p" }
+[providers.single-invoice]
+kind = "single-invoice"
+apikey = { credential = "p" }
+[keys.k]
+provider = "infobip"
+owners = ["o"]
+valid_for = "90d"
+create.name = "k"
+[[keys.k.deliver]]
+kind = "file"
+path = "/k"
+then.restart = ["k.service"]
+confirm.command = ["/bin/true"]
+[keys.l]
+provider = "infobip"
+owners = ["o"]
+valid_for = "90d"
+create.name = "l"
+[[keys.l.deliver]]
+kind = "exec"
+command = ["/bin/true"]
+"#;
+
+#[test]
+fn every_default_that_is_documented_is_what_an_effective_config_says() {
+    let source = Source { path: "rekeyd.toml".into(), text: WHOLE.to_owned() };
+    let effective = config::parse(vec![source]).unwrap().effective();
+    let mut seen = 0;
+    for (heading, section, prefix) in [
+        ("## `[daemon]`", "[daemon]", ""),
+        ("## `[smtp]`", "[smtp]", ""),
+        ("## `[owners.NAME]`", "[owners.o]", ""),
+        ("### `webhook`", "[[owners.o.webhook]]", ""),
+        ("## `[windows.NAME]`", "[windows.w]", ""),
+        ("## `[freezes.NAME]`", "[freezes.f]", ""),
+        ("## `[providers.NAME]`", "[providers.infobip]", ""),
+        ("### kind = `infobip`", "[providers.infobip]", ""),
+        ("### kind = `infobip-2fa`", "[providers.infobip-2fa]", ""),
+        ("### kind = `mobivate`", "[providers.mobivate]", ""),
+        ("### kind = `single-invoice`", "[providers.single-invoice]", ""),
+        ("## `[keys.NAME]`", "[keys.k]", ""),
+        ("### kind = `file`", "[[keys.k.deliver]]", ""),
+        ("### kind = `exec`", "[[keys.l.deliver]]", ""),
+        ("### `then`", "[[keys.k.deliver]]", "then."),
+        ("### `confirm`", "[[keys.k.deliver]]", "confirm."),
+    ] {
+        let said = effective.split("\n\n").find(|it| it.starts_with(section)).unwrap_or_else(|| panic!("no {section}"));
+        // To write `attempts_in_window` is to insist on it.
+        for (field, default) in documented_defaults(heading).into_iter().filter(|it| it.0 != "attempts_in_window") {
+            // A number that begins with a zero is a mode.
+            let number = default.parse::<u32>().is_ok() && !default.starts_with('0');
+            let plain = number || default.starts_with('[') || default == "false";
+            let quoted = if plain { default } else { format!("\"{default}\"") };
+            let line = said.lines().find(|it| it.starts_with(&format!("{prefix}{field} = {quoted} ")));
+            assert!(line.is_some_and(|it| it.ends_with("# default")), "{heading}: {field} is {quoted}, not\n{said}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "{seen}");
+}
+
+/// The fields in the tables under a heading that have a plain default, with it.
+fn documented_defaults(heading: &str) -> Vec<(String, String)> {
+    let (_, rest) = CONFIG.split_once(&format!("\n{heading}\n")).unwrap();
+    let part = rest.split("\n#").next().unwrap_or(rest);
+    let row = |line: &str| {
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        let (field, default) = (cells.next()?.trim_end_matches('`'), cells.next()?);
+        let default = default.strip_prefix('`')?.strip_suffix('`').filter(|it| !it.contains('`'))?;
+        Some((field.to_owned(), default.to_owned()))
+    };
+    part.lines().filter_map(row).collect()
+}
+
+#[test]
+fn the_example_of_layers_is_a_config_without_faults() {
+    let (_, example) = CONFIG.split_once("```toml\n[defaults]\n").unwrap();
+    let example = example.split("```").next().unwrap();
+    let text = format!(
+        "{BASE}owners.platform = {{ email = ['a@b.example'] }}\nowners.payments = {{ email = ['a@b.example'] }}\n\
+         [providers.sms]\nkind = 'infobip'\nusername = 'u'\npassword = {{ credential = 'p' }}\n[defaults]\n{example}"
+    );
+    config::parse(vec![Source { path: "docs/config.md".into(), text }]).unwrap();
 }
 
 #[test]
@@ -84,11 +208,7 @@ fn every_problem_type_of_the_control_socket_is_documented() {
 
 #[test]
 fn every_test_and_every_limit_that_the_architecture_names_is_there() {
-    let mut files = Vec::new();
-    ["src", "tests", "simulation"]
-        .iter()
-        .for_each(|it| rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(it), &mut files));
-    let code: String = files.iter().map(|it| fs::read_to_string(it).unwrap()).collect();
+    let code: String = files::rust_files().iter().map(|it| fs::read_to_string(it).unwrap()).collect();
     let words = ARCHITECTURE.split('`').skip(1).step_by(2).flat_map(|it| it.split(['{', '}', ',', ' ', ':', '\n']));
     let mut seen = (0, 0);
     for word in words {
@@ -139,15 +259,4 @@ fn accepted(text: &str) -> BTreeSet<String> {
 /// The least that another section can stand on.
 fn daemon() -> &'static str {
     "daemon = { master_key = { credential = 'm' } }\n"
-}
-
-fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|it| it == "rs") {
-            found.push(path);
-        }
-    }
 }

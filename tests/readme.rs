@@ -2,13 +2,16 @@
 //! and ignored tests are those that there are.
 // A helper of a test may fail it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+#[path = "support/files.rs"]
+mod files;
+
 use clap::Parser;
 use rekeyd::cli::Cli;
 use rekeyd::config::{self, Source};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -87,11 +90,7 @@ fn words(line: &str) -> Vec<String> {
 
 #[test]
 fn every_ignored_test_is_listed() {
-    let mut files = Vec::new();
-    ["src", "tests", "simulation"]
-        .iter()
-        .for_each(|it| rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(it), &mut files));
-    for file in files {
+    for file in files::rust_files() {
         let text = fs::read_to_string(&file).unwrap();
         let mut lines = text.lines();
         while let Some(line) = lines.next() {
@@ -167,16 +166,5 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
-    }
-}
-
-fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|it| it == "rs") {
-            found.push(path);
-        }
     }
 }

@@ -7,7 +7,11 @@ use std::path::Path;
 
 /// Find every fault in the config, without touching the daemon or a provider
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Print the config after defaults and profiles, with the place that each value is from
+    #[arg(long)]
+    pub effective: bool,
+}
 
 /// The shape of `check --json`.
 #[derive(Serialize)]
@@ -15,22 +19,29 @@ struct Report<'a> {
     ok: bool,
     faults: &'a [Fault],
     warnings: &'a [Fault],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective: Option<String>,
 }
 
 /// Checks the config at a path, and says how the process ends: 0, or 78 where there are faults.
 ///
 /// # Errors
 /// Where nothing can be printed.
-pub fn run(_args: &Args, config: &Path, json: bool, out: &mut dyn Write) -> io::Result<Exit> {
+pub fn run(args: &Args, config: &Path, json: bool, out: &mut dyn Write) -> io::Result<Exit> {
     let result = config::load(config);
     let (faults, warnings) = match &result {
         Ok(Loaded { warnings, .. }) => (&[][..], warnings),
         Err(Faults { faults, warnings }) => (&faults[..], warnings),
     };
     let ok = result.is_ok();
+    let effective = result.as_ref().ok().filter(|_| args.effective).map(Loaded::effective);
     if json {
-        let report = Report { ok, faults, warnings };
+        let report = Report { ok, faults, warnings, effective };
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    } else if let Some(effective) = effective {
+        // All of it can be read as a config again.
+        warnings.iter().try_for_each(|it| writeln!(out, "# {}", as_warning(it).replace('\n', "\n# ")))?;
+        write!(out, "{effective}")?;
     } else {
         warnings.iter().try_for_each(|it| writeln!(out, "{}", as_warning(it)))?;
         faults.iter().try_for_each(|it| writeln!(out, "{it}"))?;

@@ -2,7 +2,9 @@
 use super::output::{Paint, Tone};
 use crate::control::client::ClientError;
 use crate::control::problem::{Kind, Problem};
+use std::fmt::Write;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The exit codes. Scripts and systemd units compare them.
@@ -85,6 +87,14 @@ impl Failure {
     /// Both of them, with the exit code of the first.
     pub(super) fn and(mut self, other: Self) -> Self {
         self.more.push(other);
+        self
+    }
+
+    /// With the config that this command line named: a command to try next needs it as well.
+    pub(super) fn named_config(mut self, config: Option<&Path>) -> Self {
+        if let (Some(remedy), Some(config)) = (self.remedy.as_mut().filter(|it| it.starts_with("rekeyd ")), config) {
+            let _ = write!(remedy, " --config {}", config.display());
+        }
         self
     }
 
@@ -194,6 +204,20 @@ mod tests {
             "error: the daemon does not run: nobody answers on /run/x.sock\n\
              try: systemctl start rekeyd, or in a terminal: rekeyd run\n"
         );
+    }
+
+    #[test]
+    fn the_next_command_names_the_config_that_this_one_named() {
+        let text = |remedy: &str, config: Option<&str>| {
+            let failure = Failure::new(Exit::Config, "it has faults").remedy(remedy);
+            failure.named_config(config.map(Path::new)).text(Paint::default())
+        };
+        assert_eq!(
+            text("rekeyd check", Some("./my.toml")),
+            "error: it has faults\ntry: rekeyd check --config ./my.toml\n"
+        );
+        assert_eq!(text("rekeyd check", None), "error: it has faults\ntry: rekeyd check\n");
+        assert!(text("systemctl status rekeyd", Some("./my.toml")).ends_with("status rekeyd\n"));
     }
 
     #[test]

@@ -139,7 +139,7 @@ mod tests {
         assert!(!said.contains(key.trim()));
 
         let mut out = Vec::new();
-        let code = check::run(&check::Args {}, &dir.join("rekeyd.toml"), false, &mut out).unwrap();
+        let code = check::run(&check::Args::default(), &dir.join("rekeyd.toml"), false, &mut out).unwrap();
         assert_eq!((code.code(), String::from_utf8(out).unwrap().as_str()), (0, "ok: 0 keys, 0 providers, 0 owners\n"));
     }
 

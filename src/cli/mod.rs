@@ -34,15 +34,18 @@ use exit::Failure;
 use output::{Color, Output};
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Where the config lies, if nobody says otherwise.
+const DEFAULT_CONFIG: &str = "/etc/rekeyd/rekeyd.toml";
 
 /// Replaces API keys before they expire, and never leaves a consumer with a dead one.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "rekeyd", version, propagate_version = true, arg_required_else_help = true)]
 pub struct Cli {
     /// The config; conf.d/*.toml beside it is read too
-    #[arg(long, global = true, value_name = "FILE", env = "REKEYD_CONFIG", default_value = "/etc/rekeyd/rekeyd.toml")]
+    #[arg(long, global = true, value_name = "FILE", env = "REKEYD_CONFIG", default_value = DEFAULT_CONFIG)]
     pub config: PathBuf,
     /// The daemon's control socket, if not the one that the config names
     #[arg(long, global = true, value_name = "PATH")]
@@ -106,6 +109,14 @@ pub enum Command {
     Man,
 }
 
+impl Cli {
+    /// The config, if it is neither the usual one nor that of the environment: other commands don't know of it.
+    fn named_config(&self) -> Option<&Path> {
+        let usual = std::env::var_os("REKEYD_CONFIG").unwrap_or_else(|| DEFAULT_CONFIG.into());
+        (self.config.as_os_str() != usual).then_some(self.config.as_path())
+    }
+}
+
 /// Runs one command line, and says how the process ends.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
@@ -121,6 +132,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match dispatch(&cli) {
         Ok(exit) => exit.into(),
         Err(failure) => {
+            let failure = failure.named_config(cli.named_config());
             let _ = write!(std::io::stderr().lock(), "{}", failure.text(Output::for_errors(cli.color)));
             failure.exit.into()
         }

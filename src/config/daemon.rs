@@ -22,7 +22,7 @@ use toml::de::DeTable;
 pub(super) fn daemon(document: &Document<'_>, findings: &mut Findings) -> Option<Daemon> {
     let Some(section) = &document.daemon else {
         let hint = "write [daemon] with master_key = { credential = \"master-key\" }; rekeyd init writes one";
-        findings.fault(At { file: 0, start: 0 }, "`[daemon]` is missing", hint);
+        findings.fault(At(0), "`[daemon]` is missing", hint);
         return None;
     };
     let written: written::Daemon = section.read_as(&[], findings).value?;

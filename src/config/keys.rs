@@ -1,8 +1,9 @@
 //! `[keys.NAME]`: each for itself. What keys are to one another is in `relations`.
 use super::daemon::{names, owners};
 use super::document::{Document, a, unknown_name};
-use super::fault::{Findings, Hint};
+use super::fault::{Findings, Hint, Subject};
 use super::freezes::{self, Named};
+use super::layers;
 use super::providers::{Provider, kind};
 use super::section::{Section, deserializer};
 use super::settings::{Key, Owner};
@@ -41,6 +42,8 @@ pub(super) struct Read {
     pub(super) create: Option<Arc<dyn CreateOptions>>,
     /// Missing where the provider could not be read.
     pub(super) policy: Option<Policy>,
+    /// Whether it is as written, and its provider too: there were no faults.
+    pub(super) clean: bool,
     pub(super) initial: Initial,
     /// How many openings it wants before expiry, where that is written.
     pub(super) attempts_in_window: Option<u32>,
@@ -60,31 +63,56 @@ const KINDS_FIELDS: [&str; 2] = ["create", "deliver"];
 impl Parts<'_, '_> {
     /// Reads every `[keys.NAME]`. One that can't be read is missing here.
     pub(super) fn keys(&self, findings: &mut Findings) -> BTreeMap<KeyName, Read> {
+        findings.read_on(Subject::Layer);
+        for layer in layers::alone(self.document, findings) {
+            self.partly(&layer, findings);
+        }
         let mut keys = BTreeMap::new();
         for (name, section) in &self.document.keys {
+            findings.read_on(Subject::Key(name.clone()));
+            if self.document.without_profile.contains(name) {
+                self.partly(section, findings);
+                continue;
+            }
             let key = self.key(section, findings);
             // A name that is none has been told of.
             if let (Ok(name), Some(key)) = (name.parse(), key) {
                 keys.insert(name, key);
             }
         }
+        findings.read_on(Subject::Section);
         keys
+    }
+
+    /// Reads what is no whole key, as far as that is possible: what its `create` may say depends on the provider, and
+    /// whether its times fit together on all the rest.
+    fn partly(&self, section: &Section<'_>, findings: &mut Findings) {
+        let mut own = section.clone();
+        let kinds = own.split(&KINDS_FIELDS);
+        let reading = own.read_as::<written::Key>(&KINDS_FIELDS, findings);
+        deliver(&kinds, findings);
+        if let Some(written) = reading.value {
+            self.look_up(&written, section, findings);
+        }
     }
 
     fn key(&self, section: &Section<'_>, findings: &mut Findings) -> Option<Read> {
         let mut own = section.clone();
         let kinds = own.split(&KINDS_FIELDS);
-        let reading = own.read_as::<written::Key>(&KINDS_FIELDS, findings);
+        let also = [&[layers::PROFILE], &KINDS_FIELDS[..]].concat();
+        let reading = own.read_as::<written::Key>(&also, findings);
         let targets = deliver(&kinds, findings);
         let written = reading.value?;
         self.look_up(&written, section, findings);
         let provider = self.providers.get(written.provider.get_ref());
         let create = provider.and_then(|it| create(&kinds, it, findings));
         let policy = provider.map(|it| self.policy(&written, it, create.as_deref(), &targets));
-        if let (true, Some(provider), Some(policy)) = (reading.clean, provider.filter(|it| it.clean), &policy) {
+        let clean = reading.clean && provider.is_some_and(|it| it.clean);
+        if let (true, Some(provider), Some(policy)) = (clean, provider, &policy) {
             check_times(section, &written, policy, provider, findings);
         }
         Some(Read {
+            clean,
             initial: written.initial,
             attempts_in_window: written.attempts_in_window.map(Into::into).filter(|_| reading.clean),
             provider: written.provider.into_inner(),
@@ -179,7 +207,7 @@ fn create(kinds: &Section<'_>, provider: &Provider, findings: &mut Findings) -> 
             return None;
         }
     };
-    let section = Section { file: kinds.file, prefix: "create.", span, table };
+    let section = Section { prefix: "create.", span, table };
     let create = section.read(&[], findings, |table| (provider.kind.parse_create)(deserializer(table)));
     let fault = create.value.as_ref().filter(|_| create.clean).and_then(|it| it.fault());
     if let Some(fault) = fault {
@@ -192,7 +220,7 @@ fn create(kinds: &Section<'_>, provider: &Provider, findings: &mut Findings) -> 
 fn deliver(kinds: &Section<'_>, findings: &mut Findings) -> Vec<Arc<dyn Target>> {
     let Some(list) = kinds.table.get("deliver") else { return Vec::new() };
     let DeValue::Array(list) = list.get_ref() else {
-        let hint = "write its header in two brackets: [[keys.NAME.deliver]]";
+        let hint = "write its header in two brackets, such as [[keys.NAME.deliver]]";
         findings.fault(kinds.place(&list.span()), "`deliver` is a list of tables", hint);
         return Vec::new();
     };
@@ -206,7 +234,7 @@ fn target(kinds: &Section<'_>, item: &Spanned<DeValue<'_>>, findings: &mut Findi
         findings.fault(kinds.place(&span), message, Hint::default());
         return None;
     };
-    let mut section = Section { file: kinds.file, prefix: "deliver.", span, table: table.clone() };
+    let mut section = Section { prefix: "deliver.", span, table: table.clone() };
     let word = section.split(&["kind"]);
     let kind = kind(&word, targets::KINDS, |it| it.name, findings)?;
     section.read(&["kind"], findings, |table| (kind.parse)(deserializer(table))).value
@@ -242,14 +270,16 @@ fn check_times(
         (RotateBefore::Share(share), valid_for) => valid_for.map(|it| it.mul_f64(share / 100.0)),
     };
     let revokes = policy.provider.on_create == OnCreate::Revokes;
-    if revokes && written.overlap.is_some() {
+    let at_overlap = section.at_field("overlap");
+    // What holds for several keys need not be of use to each of them.
+    if revokes && written.overlap.is_some() && !findings.is_shared(at_overlap) {
         let message = format!("overlap does nothing: {} ends the old key at once", provider.section.kind);
-        return findings.warning(section.at_field("overlap"), message, "remove it");
+        return findings.warning(at_overlap, message, "remove it");
     }
     if let Some(lead) = lead.filter(|it| !revokes && policy.overlap >= *it) {
         let default = if written.overlap.is_none() { ", by default" } else { "" };
         let overlap = human(policy.overlap);
         let message = format!("overlap ({overlap}{default}) is not less than rotate_before ({})", human(lead));
-        findings.fault(section.at_field("overlap"), message, "the old key would expire before its overlap ends");
+        findings.fault(at_overlap, message, "the old key would expire before its overlap ends");
     }
 }

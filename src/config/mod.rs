@@ -1,10 +1,14 @@
 //! The config: `source` are the files, `document` their sections, `written` what serde reads from these, and `settings`
 //! what it all means. Every fault is found before any is told.
+mod budget;
 mod daemon;
 mod document;
+mod effective;
 mod fault;
+mod fields;
 mod freezes;
 mod keys;
+mod layers;
 mod openings;
 mod owners;
 mod providers;
@@ -14,6 +18,7 @@ mod section;
 pub mod settings;
 mod source;
 mod suggest;
+mod template;
 mod wording;
 mod words;
 mod written;
@@ -42,6 +47,11 @@ impl Loaded {
     /// All files as one text, which [`load_text`] reads again.
     pub fn text(&self) -> String {
         serde_json::to_string(&self.sources).unwrap_or_default()
+    }
+
+    /// The config after defaults and profiles, as one file that means the same; each line says where its value is from.
+    pub fn effective(&self) -> String {
+        effective::text(self)
     }
 }
 
@@ -72,7 +82,10 @@ pub fn load_text(text: &str) -> Result<Loaded, Faults> {
 /// All its faults.
 pub fn parse(sources: Vec<Source>) -> Result<Loaded, Faults> {
     let mut findings = Findings::default();
-    let settings = Document::parse(&sources, &mut findings).and_then(|it| settings(&it, &mut findings));
+    let settings = Document::parse(&sources, &mut findings).and_then(|mut document| {
+        layers::apply(&mut document, &mut findings);
+        settings(&document, &mut findings)
+    });
     let found = findings.finish(&sources);
     match settings {
         Some(settings) if found.faults.is_empty() => Ok(Loaded { settings, warnings: found.warnings, sources }),

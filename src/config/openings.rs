@@ -1,6 +1,6 @@
 //! `attempts_in_window`: whether the windows of a key open often enough between the moment in which it is due and its
 //! expiry. When in the year a key falls due is not known here, so that the worst moment counts.
-use super::fault::Findings;
+use super::fault::{Findings, Subject};
 use super::keys::{Parts, Read};
 use super::section::Section;
 use super::written::defaults;
@@ -42,9 +42,11 @@ pub(super) fn check(parts: &Parts<'_, '_>, keys: &BTreeMap<KeyName, Read>, findi
         let shortage = known.entry((windows, freezes, time, attempts));
         let shortage = shortage.or_insert_with(|| Search { policy, time, attempts }.shortage());
         if let Some(shortage) = shortage {
+            findings.read_on(Subject::Key(name.to_string()));
             shortage.tell(name, key, section, policy, findings);
         }
     }
+    findings.read_on(Subject::Section);
 }
 
 /// From the moment in which a key is due to its expiry.

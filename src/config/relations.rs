@@ -1,16 +1,19 @@
 //! What keys are to one another: no two at one place, no two where there is but one, and no circle of authorisations.
+use super::budget;
 use super::fault::Findings;
 use super::keys::{Parts, Read};
 use super::secrets;
 use crate::core::names::{AccountId, KeyName, TargetId};
 use crate::core::policy::{Initial, OnCreate, Reach, TargetPolicy};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
 /// Looks at the keys side by side, and lets each one know the providers whose calls it authorises.
 pub(super) fn relate(parts: &Parts<'_, '_>, keys: &mut BTreeMap<KeyName, Read>, findings: &mut Findings) {
     one_place_one_key(parts, keys, findings);
     one_key_where_a_create_revokes(parts, keys, findings);
+    budget::fits(parts, keys, findings);
     let logins = logins(parts, findings);
     no_circle(parts, keys, &logins, findings);
     for (provider, name) in logins {
@@ -35,24 +38,52 @@ fn goes_somewhere(parts: &Parts<'_, '_>, keys: &BTreeMap<KeyName, Read>, finding
 }
 
 fn one_place_one_key(parts: &Parts<'_, '_>, keys: &BTreeMap<KeyName, Read>, findings: &mut Findings) {
-    let mut taken: BTreeMap<TargetId, &KeyName> = BTreeMap::new();
+    let mut taken: BTreeMap<TargetId, (&KeyName, TargetId)> = BTreeMap::new();
+    let mut folders = Folders::default();
     for (name, key) in keys {
         for (n, target) in key.targets.iter().enumerate() {
             let id = target.id();
-            let Some(first) = taken.insert(id.clone(), name) else { continue };
+            let place = target.path().map_or_else(|| id.clone(), |it| TargetId::new("file", &folders.real(it)));
+            let Some((first, other)) = taken.insert(place, (name, id.clone())) else { continue };
             let Some(section) = parts.document.keys.get(name.as_str()) else { continue };
             let at = section.table.get("deliver").map_or(section.at(), |it| match it.get_ref() {
                 // Where a target could not be read, the places don't count alike; then the list itself is named.
                 DeValue::Array(list) if list.len() == key.targets.len() => section.place(&list[n].span()),
                 _ => section.place(&it.span()),
             });
-            if first == name {
-                findings.fault(at, format!("key `{name}` is delivered to {id} twice"), "remove one of the two");
+            let same = if other == id { String::new() } else { format!(", which is also {other}") };
+            let (message, hint) = if first == name {
+                (format!("key `{name}` is delivered to {id} twice{same}"), "remove one of the two")
             } else {
-                let message = format!("keys `{first}` and `{name}` are both delivered to {id}");
-                findings.fault(at, message, "give each key its own place");
-            }
+                let message = format!("keys `{first}` and `{name}` are both delivered to {id}{same}");
+                (message, "give each key its own place; {{key}} in it stands for the key's name")
+            };
+            findings.fault_of(name.as_str(), at, message, hint);
         }
+    }
+}
+
+/// Folders by their names as they are written, and where they really are: a symlink makes one place of two paths.
+#[derive(Default)]
+struct Folders(BTreeMap<PathBuf, PathBuf>);
+
+impl Folders {
+    /// The path with its folder resolved, as far as that is there already. The file itself can be no symlink.
+    fn real(&mut self, path: &Path) -> String {
+        let (Some(folder), Some(file)) = (path.parent(), path.file_name()) else { return path.display().to_string() };
+        self.folder(folder).join(file).display().to_string()
+    }
+
+    fn folder(&mut self, folder: &Path) -> PathBuf {
+        if let Some(known) = self.0.get(folder) {
+            return known.clone();
+        }
+        let real = std::fs::canonicalize(folder).unwrap_or_else(|_| match (folder.parent(), folder.file_name()) {
+            (Some(parent), Some(name)) => self.folder(parent).join(name),
+            _ => folder.to_owned(),
+        });
+        self.0.insert(folder.to_owned(), real.clone());
+        real
     }
 }
 
@@ -68,7 +99,8 @@ fn one_key_where_a_create_revokes(parts: &Parts<'_, '_>, keys: &BTreeMap<KeyName
         let Some(section) = parts.document.keys.get(name.as_str()) else { continue };
         let message =
             format!("account `{account}` has one key at a time, but both `{first}` and `{name}` are to be it");
-        findings.fault(section.at_field("provider"), message, "keep one of them, and deliver it to both places");
+        let hint = "keep one of them, and deliver it to both places";
+        findings.fault_of(name.as_str(), section.at_field("provider"), message, hint);
     }
 }
 
@@ -101,7 +133,7 @@ fn no_circle(
         if authoriser(name) == Some(name) && key.initial == Initial::Create {
             let Some(section) = parts.document.keys.get(name.as_str()) else { continue };
             let message = format!("key `{name}` can't be created: its own provider is authorised by it");
-            findings.fault(section.at_field("initial"), message, "write initial = \"adopt\"");
+            findings.fault_of(name.as_str(), section.at_field("initial"), message, "write initial = \"adopt\"");
         }
         let mut path: Vec<&KeyName> = Vec::new();
         let mut here = Some(name);
@@ -114,6 +146,7 @@ fn no_circle(
         let Some(section) = parts.document.keys.get(circle[0].as_str()).filter(|_| circle.len() > 1) else { continue };
         let words: Vec<_> = circle.iter().chain(&circle[..1]).map(|it| format!("`{it}`")).collect();
         let message = format!("keys authorise each other in a circle: {}", words.join(", then "));
-        findings.fault(section.at_field("provider"), message, "authorise one of them by a login of its own");
+        let hint = "authorise one of them by a login of its own";
+        findings.fault_of(circle[0].as_str(), section.at_field("provider"), message, hint);
     }
 }

@@ -76,7 +76,8 @@ fn search(section: &Section<'_>, value: &Spanned<DeValue<'_>>, found: &mut Vec<(
     }
 }
 
-fn reference(table: &DeTable<'_>) -> Option<SecretRef> {
+/// The secret that a table refers to, if it is such a reference.
+pub(super) fn reference(table: &DeTable<'_>) -> Option<SecretRef> {
     let (name, value) = table.iter().next().filter(|_| table.len() == 1)?;
     let text = value.get_ref().as_str()?.to_owned();
     match name.get_ref().as_ref() {

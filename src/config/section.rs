@@ -13,8 +13,6 @@ const FAULTS: usize = 256;
 /// One table of a file.
 #[derive(Clone, Debug)]
 pub(super) struct Section<'i> {
-    /// In which source.
-    pub(super) file: usize,
     /// What stands before its fields in messages, such as `create.`; empty for a section of its own.
     pub(super) prefix: &'static str,
     /// Its place: the header, or the whole of an inline table.
@@ -40,7 +38,7 @@ impl<'i> Section<'i> {
 
     /// A place in it.
     pub(super) fn place(&self, span: &Range<usize>) -> At {
-        At { file: self.file, start: span.start }
+        At(span.start)
     }
 
     /// The place of a field's value; of the section where it isn't written.
@@ -56,7 +54,7 @@ impl<'i> Section<'i> {
                 table.insert(name, value);
             }
         }
-        Section { file: self.file, prefix: self.prefix, span: self.span.clone(), table }
+        Section { prefix: self.prefix, span: self.span.clone(), table }
     }
 
     /// Reads it as a type of serde's.

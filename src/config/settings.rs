@@ -2,7 +2,6 @@
 use crate::core::names::{AccountId, KeyName};
 use crate::core::plan::Severity;
 use crate::core::policy::Policy;
-use crate::core::record::VersionNo;
 use crate::notifiers::Notifier;
 use crate::providers::{CreateOptions, Provider};
 use crate::secret::SecretRef;
@@ -189,6 +188,3 @@ impl Settings {
         self.providers.values().find(|it| it.account == *id)
     }
 }
-
-/// Which version of a key authorises a provider's calls, for `{ key = "…" }`.
-pub type LoginVersion = (KeyName, VersionNo);

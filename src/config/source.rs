@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub const FILE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The most files that are read from `conf.d`.
-pub const FILES: usize = 4096;
+pub const FILES: usize = 32_768;
 
 /// One file of the config. All of them together are the config as written, and can be kept to be read again.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ fn unreadable(sources: &mut Vec<Source>, findings: &mut Findings, path: &Path, e
         io::ErrorKind::PermissionDenied => Hint::from("run as root or as the user of the service"),
         _ => Hint::default(),
     };
-    findings.fault(At { file: sources.len(), start: 0 }, format!("can't be read: {error}"), hint);
+    findings.fault(At::after(sources), format!("can't be read: {error}"), hint);
     sources.push(Source { path: path.to_owned(), text: String::new() });
 }
 

@@ -5,13 +5,10 @@ use crate::secret::LITERAL_SECRET;
 
 /// What a config may say one day, but not yet: nothing is accepted that nobody acts on.
 const NOT_YET: [(&str, &[&str]); 4] = [
-    ("section", &["backup", "defaults", "profiles"]),
+    ("section", &["backup"]),
     ("kind", &["credential", "exec", "http", "webhook"]),
     ("value", &["slack", "teams"]),
-    (
-        "field",
-        &["ack_timeout", "credential_socket", "digest", "escalate_to", "exec", "group_within", "profile", "together"],
-    ),
+    ("field", &["ack_timeout", "credential_socket", "digest", "escalate_to", "exec", "group_within", "together"]),
 ];
 
 /// The field that an error says is missing.
@@ -22,7 +19,7 @@ pub(super) fn missing(message: &str) -> Option<&str> {
 /// A parser's message as a sentence and a hint. `prefix` stands before names of fields, `also` are names known besides.
 pub(super) fn plain(message: &str, prefix: &str, also: &[&str]) -> (String, Hint) {
     if let Some(field) = missing(message) {
-        return (format!("`{prefix}{field}` is missing"), Hint::default());
+        return (format!("`{prefix}{field}` is missing"), Hint::from(format!("write {field} = …")));
     }
     if message.starts_with(LITERAL_SECRET) || message.starts_with("a secret must not ") {
         return (

@@ -47,8 +47,12 @@ impl TryFrom<String> for Schedule {
             ));
         }
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
-        let cron =
-            parser.parse(&text).map_err(|why| format!("cron expression {text:?}: {}", plain(&why.to_string())))?;
+        let cron = parser.parse(&text).map_err(|why| {
+            let why = plain(&why.to_string());
+            format!(
+                "cron expression {text:?}: {why}; write such as \"0 22 * * Mon-Thu\" (minute hour day month weekday)"
+            )
+        })?;
         // No year is in the expression, so that any start tells as well as now whether it ever fires.
         let start = Utc.timestamp_opt(1_767_225_600, 0).single();
         if start.is_none_or(|it| cron.find_next_occurrence(&it, false).is_err()) {

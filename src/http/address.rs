@@ -16,16 +16,18 @@ pub enum AddressFault {
     #[error("not a URL; write it whole, as in \"https://api.example.com\"")]
     NotUrl,
     /// It is neither https nor this machine.
-    #[error("must begin with https://; http:// is only for this machine (127.0.0.1, [::1], localhost)")]
+    #[error(
+        "http:// can be read on the way; use https://, or http:// to this machine alone (127.0.0.1, [::1], localhost)"
+    )]
     Plain,
     /// It carries a login.
     #[error("must not carry a login (the part before '@'); name it in its own settings")]
     Login,
     /// It has a query or a fragment.
-    #[error("must end before any '?' or '#'")]
+    #[error("has a '?' or a '#'; write what stands before it")]
     Query,
     /// A path added to it does not survive as it is written.
-    #[error("the path does not stay as it is written; percent-encode it, without '.' or '..' as a part")]
+    #[error("the path does not stay as it is written; write it percent-encoded, without '.' or '..' as a part")]
     Path,
 }
 

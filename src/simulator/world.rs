@@ -62,7 +62,7 @@ impl Default for World {
             accept_within: Duration::from_secs(3),
             sweep: "* * * * * *".to_owned(),
             initial: "create".to_owned(),
-            creates_per_day: 1000,
+            creates_per_day: 100_000,
             format: "json".to_owned(),
             managed_login: false,
             more: Vec::new(),

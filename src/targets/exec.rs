@@ -24,8 +24,13 @@ const EXEC_LIMIT: Duration = Duration::from_secs(30);
 #[serde(deny_unknown_fields)]
 pub(super) struct Exec {
     command: Argv,
-    timeout: Option<HumanDuration>,
+    #[serde(default = "limit")]
+    timeout: HumanDuration,
     confirm: Option<Confirm>,
+}
+
+fn limit() -> HumanDuration {
+    HumanDuration(EXEC_LIMIT)
 }
 
 #[async_trait]
@@ -52,8 +57,7 @@ impl Target for Exec {
     }
 
     async fn deliver(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
-        let limit = self.timeout.map_or(EXEC_LIMIT, |it| it.0);
-        Run { argv: &self.command, limit, parcel, feed: true }.run().await.map_err(DeliveryError::from)
+        Run { argv: &self.command, limit: self.timeout.0, parcel, feed: true }.run().await.map_err(DeliveryError::from)
     }
 
     async fn confirm(&self, parcel: &Parcel) -> Result<(), DeliveryError> {

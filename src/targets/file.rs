@@ -56,6 +56,10 @@ impl Target for KeyFile {
         TargetId::new("file", &self.path.to_string_lossy())
     }
 
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
     fn reach(&self) -> Reach {
         Reach::Push { readable: true }
     }

@@ -117,14 +117,18 @@ impl TryFrom<String> for Unit {
 #[serde(deny_unknown_fields)]
 pub(super) struct Confirm {
     command: Argv,
-    timeout: Option<HumanDuration>,
+    #[serde(default = "limit")]
+    timeout: HumanDuration,
+}
+
+fn limit() -> HumanDuration {
+    HumanDuration(HOOK_LIMIT)
 }
 
 impl Confirm {
     /// Asks; exit code 0 means that the consumer works with the key.
     pub(super) async fn run(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
-        let limit = self.timeout.map_or(HOOK_LIMIT, |it| it.0);
-        Run { argv: &self.command, limit, parcel, feed: false }.run().await.map_err(DeliveryError::from)
+        Run { argv: &self.command, limit: self.timeout.0, parcel, feed: false }.run().await.map_err(DeliveryError::from)
     }
 
     /// Says whether it could be asked now.

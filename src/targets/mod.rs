@@ -19,7 +19,7 @@ use crate::secret::Secret;
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::de::ValueDeserializer;
 
@@ -103,6 +103,11 @@ pub async fn empty(place: &TargetId, ours: Vec<Secret>) -> Result<Emptied, Deliv
 pub trait Target: fmt::Debug + Send + Sync {
     /// Its identity: kind and address.
     fn id(&self) -> TargetId;
+
+    /// The file that it writes, where it writes one: two keys must never meet there, however the path is spelt.
+    fn path(&self) -> Option<&Path> {
+        None
+    }
 
     /// Who brings the key, and whether the content can be read back.
     fn reach(&self) -> Reach;

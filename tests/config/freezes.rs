@@ -103,8 +103,8 @@ fn a_freeze_that_can_not_be_is_a_fault_where_it_stands() {
     check(
         &[],
         "[freezes.f]\nkeys = 'some'\nform = 2026-12-18",
-        "1:1: `from` is missing\n\
-         1:1: `to` is missing\n\
+        "1:1: `from` is missing\n  hint: write from = …\n\
+         1:1: `to` is missing\n  hint: write to = …\n\
          2:8: unknown value `some`\n  hint: known here: all, named\n\
          3:1: unknown field `form`\n  hint: did you mean `from`?",
     );

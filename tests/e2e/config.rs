@@ -120,3 +120,20 @@ async fn a_start_on_a_broken_config_exits_78_and_names_the_place() {
     assert_eq!(said.code, Some(78), "{}", said.err);
     assert!(said.err.contains("rekeyd.toml:") && said.err.contains("nobody"), "{}", said.err);
 }
+
+#[tokio::test]
+async fn keys_of_one_profile_are_each_delivered_to_their_own_place() {
+    let rig = Rig::start_created(calm(&[Service::Infobip])).await;
+    let place = rig.key_file("second").display().to_string().replace("second", "{{key}}-of-{{provider}}");
+    let layers = format!(
+        "\n[defaults]\nowners = [\"payments\"]\ninitial = \"create\"\n\
+         [profiles.twins]\nprovider = \"infobip\"\nvalid_for = \"2h\"\nrotate_before = \"10m\"\noverlap = \"1s\"\n\
+         create = {{ name = \"{{{{key}}}}\" }}\n[[profiles.twins.deliver]]\nkind = \"file\"\npath = {place:?}\n\
+         [keys.second]\nprofile = \"twins\"\n[keys.third]\nprofile = \"twins\"\n"
+    );
+    rig.edit_config(|it| it + &layers);
+    rig.ok(&["reload"]).await;
+    let held = |key: &str| rig.held(&format!("{key}-of-infobip"));
+    rig.until_true("both are delivered", || held("second").is_some() && held("third").is_some()).await;
+    assert_ne!(held("second"), held("third"));
+}

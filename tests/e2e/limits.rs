@@ -4,9 +4,14 @@ use rekeyd::control::protocol::ProviderState;
 use rekeyd::simulator::{Call, Fault, Service, World};
 use std::time::Duration;
 
+/// A world whose keys live so long that their schedule fits into a small budget.
+fn slow() -> World {
+    World { lifetime: Duration::from_secs(30 * 86_400), ..calm(&[Service::Infobip]) }
+}
+
 #[tokio::test]
 async fn a_rotation_beyond_the_daily_budget_waits_and_says_so_after_a_restart_too() {
-    let mut rig = Rig::start_created(World { creates_per_day: 1, ..calm(&[Service::Infobip]) }).await;
+    let mut rig = Rig::start_created(World { creates_per_day: 1, ..slow() }).await;
     assert_eq!(rig.status().await.providers[0].creates_left, Some(0));
     rig.rotate("billing-sms").await;
     for _ in 0..2 {
@@ -57,7 +62,7 @@ async fn a_refused_login_is_told_and_heals_when_it_is_accepted_again() {
 
 #[tokio::test]
 async fn a_service_that_cannot_be_reached_is_tried_again_and_counts_no_create() {
-    let rig = Rig::start_created(World { creates_per_day: 2, ..calm(&[Service::Infobip]) }).await;
+    let rig = Rig::start_created(World { creates_per_day: 2, ..slow() }).await;
     rig.sim.set_open(Service::Infobip, false).await;
     rig.rotate("billing-sms").await;
     rig.until("billing-sms", "blocked", |it| it.blocked.as_ref().is_some_and(|it| it.reason == "provider_unreachable"))

@@ -97,7 +97,8 @@ async fn eavesdropper() -> (String, Arc<Mutex<Vec<String>>>) {
 
 fn other_section(name: &str, url: &str, password: &Path) -> String {
     format!(
-        "\n[providers.{name}]\nkind = \"infobip\"\nbase_url = \"{url}\"\nusername = \"u\"\npassword = {{ file = {password:?} }}\n"
+        "\n[providers.{name}]\nkind = \"infobip\"\nbase_url = \"{url}\"\nusername = \"u\"\npassword = {{ file = {password:?} }}\n\
+         creates_per_day = 100000\n"
     )
 }
 
