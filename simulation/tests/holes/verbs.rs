@@ -325,7 +325,7 @@ pub fn a_key_of_unknown_age_is_due_in_the_next_window() {
     assert_eq!(it.phase(), "steady", "no window is open");
     it.wait(days(1));
     let opens = it.policy.windows[0].clone();
-    let at = rekeyd_simulation::core::window::opening_from(&[opens], it.now).unwrap().opens;
+    let at = rekeyd_simulation::core::window::opens_from(&[opens], it.now).unwrap();
     it.now = at;
     it.created("k2");
 }
