@@ -244,7 +244,7 @@ mod files {
 
     #[tokio::test]
     async fn a_file_with_our_key_in_any_form_is_emptied_and_emptying_again_is_no_error() {
-        for form in ["", "format = \"json\"", "format = \"env\"\nvariable = \"KEY\""] {
+        for form in ["", ", format = \"json\"", ", format = \"env\", variable = \"KEY\""] {
             let (dir, path) = folder();
             let target = file(&path, form);
             target.deliver(&parcel(1, OLD)).await.unwrap();

@@ -8,7 +8,7 @@ use super::{EVENTS_WAITING, Engine, wake};
 use crate::clock;
 use crate::config::settings::Settings;
 use crate::core::apply::apply;
-use crate::core::command::{answer_without_books, restored};
+use crate::core::command::{account_gone, answer_without_books, restored};
 use crate::core::facts::{Action, Outcome};
 use crate::core::names::Token;
 use crate::core::time::Timestamp;
@@ -80,6 +80,7 @@ pub async fn start(
         engine.distrust(now);
     }
     engine.fold_in_escrow(opened.rolled_back || opened.new_machine, now).await?;
+    engine.leave_gone_accounts(now);
     engine.give_up_in_flight(now);
     engine.books.rest_unmanaged(now);
     engine.commit().await?;
@@ -167,6 +168,23 @@ impl Engine {
         tracing::error!(key = %token.name, %token, "the answer to a create is newer than the state; it is kept");
         let account = self.books.account(&account);
         self.books.enter(answer_without_books(&record, &account, &token, now), &FoundSecrets::new());
+    }
+
+    /// A section's account was renamed while the daemon was down: nobody speaks for the old one any more, and a rotation
+    /// that works there can't go on.
+    fn leave_gone_accounts(&mut self, now: Timestamp) {
+        let settings = Arc::clone(&self.books.settings);
+        for (name, key) in &settings.keys {
+            let Some(record) = self.books.records.get(name).cloned() else { continue };
+            let Some(rotation) = record.rotation.as_ref().filter(|it| settings.account(&it.account).is_none()) else {
+                continue;
+            };
+            let account = self.books.account(&rotation.account);
+            if let Some(change) = account_gone(&record, &account, &key.policy, now) {
+                tracing::error!(key = %name, account = %account.id, "the config names no provider for its account any more");
+                self.books.enter(change, &FoundSecrets::new());
+            }
+        }
     }
 
     /// A create without an answer: nobody knows what came of it.

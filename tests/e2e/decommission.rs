@@ -74,3 +74,18 @@ async fn a_renamed_key_keeps_what_it_has_when_its_old_name_is_retired() {
     assert_eq!(rig.held(KEY).as_deref(), Some(secret.as_str()), "the file is the other key's by now");
     assert!(rig.sim.truth().is_live(&secret), "the other key's consumers have it");
 }
+
+#[tokio::test]
+async fn a_create_under_way_at_an_account_that_was_renamed_is_told_and_begun_anew() {
+    let (mut rig, _) = in_service().await;
+    rig.sim.fault(Service::Infobip, Call::Create, Fault::Delay { ms: 60_000 });
+    rig.rotate(KEY).await;
+    rig.until_true("the create is sent", || rig.sim.truth().calls(Service::Infobip, Call::Create) == 2).await;
+    rig.kill().await;
+    rig.edit_config(|it| it.replacen("[providers.infobip]\n", "[providers.infobip]\naccount = \"renamed\"\n", 1));
+    rig.run().await;
+    rig.until(KEY, "replaced at the renamed account", |it| number(it) == 2).await;
+    rig.until_notice(KEY, "revoke.needed").await;
+    rig.until_notice(KEY, "rotation.failed").await;
+    rig.each_notice_came_once().await;
+}
