@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 const KEY: &str = "billing-sms";
@@ -48,15 +49,19 @@ impl Office {
     async fn ask_as_the_socket_is(&self, (uid, gid): (u32, u32), args: &[&str]) -> (Option<i32>, String) {
         let mut command = Command::new(&self.binary);
         command.args(args).arg("--socket").arg(self.socket()).current_dir("/").uid(uid).gid(gid);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let said = command.spawn().unwrap().wait_with_output().await.unwrap();
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Only `adopt` reads it; whatever does not may have ended already.
+        let _ = child.stdin.take().unwrap().write_all(b"a-key-of-somebody").await;
+        let said = child.wait_with_output().await.unwrap();
         (said.status.code(), String::from_utf8(said.stderr).unwrap())
     }
 
     /// What only root and the service's user may.
     async fn owns_nothing(&self, who: (u32, u32)) {
-        let owned: [&[&str]; 6] = [
+        let owned: [&[&str]; 7] = [
             &["reveal", KEY],
+            &["adopt", "--age-unknown", KEY],
             &["rollback", KEY],
             &["abandon", KEY],
             &["retire", "--yes", KEY],
