@@ -9,6 +9,8 @@ mod config;
 mod crashes;
 #[path = "e2e/creation.rs"]
 mod creation;
+#[path = "e2e/decommission.rs"]
+mod decommission;
 #[path = "e2e/drift.rs"]
 mod drift;
 #[path = "e2e/hooks.rs"]

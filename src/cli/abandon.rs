@@ -1,4 +1,4 @@
-//! `rekeyd abandon`: give up the new key of a halted rotation.
+//! `rekeyd abandon`: give up a new key that is not in use yet.
 use super::Cli;
 use super::connect::ask;
 use super::done::{Why, done_text};

@@ -85,7 +85,7 @@ pub enum Command {
     Resume(resume::Args),
     /// Back to the previous version of a key, while it is still valid
     Rollback(rollback::Args),
-    /// Give up the new key of a halted rotation, and keep the old one
+    /// Give up a new key that is not in use yet, and keep the old one
     Abandon(abandon::Args),
     /// A human has it: what is wrong is told again only when it gets worse
     Ack(ack::Args),

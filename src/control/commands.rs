@@ -10,7 +10,7 @@ use super::verbs::{Answer, Body, Caller, bad, body_of, command, read};
 use crate::clock;
 use crate::core::plan::Command;
 use crate::core::record::{Actor, Pause, Trigger, Wish};
-use crate::engine::handle::{By, Done, Request, Which};
+use crate::engine::handle::{By, Done, PerKey, Request, Which};
 use axum::Json;
 use axum::extract::{ConnectInfo, Path, State};
 use serde::de::DeserializeOwned;
@@ -139,7 +139,7 @@ fn asked<T: Default + DeserializeOwned>(body: Body, verb: &str) -> Result<T, Pro
 
 fn by(actor: Actor, reason: Option<String>) -> Result<By, Problem> {
     if reason.as_ref().is_some_and(|it| it.len() > REASON_BYTES) {
-        return Err(bad(format!("a reason has at most {REASON_BYTES} bytes")));
+        return Err(bad(format!("a reason has at most {REASON_BYTES} bytes")).remedy("say it in fewer words"));
     }
     Ok(By { actor, reason })
 }
@@ -149,7 +149,7 @@ async fn command_some(desk: &Desk, which: Which, verb: Command, by: By) -> Answe
     let command = Box::new(verb);
     let answer = server::ask(&desk.engine, |reply| Request::Commands { which, command, by, reply }).await?;
     let all = answer.map_err(|it| Problem::refused("", &it))?;
-    let one = |(key, done): (_, Result<Done, _>)| match done {
+    let one = |(key, done): PerKey| match done {
         Ok(it) => KeyDone { key, done: DoneReport::from(it), problem: None },
         Err(why) => {
             let problem = Some(Problem::refused(key.as_str(), &why));

@@ -57,7 +57,7 @@ pub enum Request {
         /// Who asks, and why.
         by: By,
         /// The answer for each key; an error where none is meant, or one of those named is not there.
-        reply: oneshot::Sender<Result<Vec<(KeyName, Result<Done, Refused>)>, Refused>>,
+        reply: oneshot::Sender<Result<Vec<PerKey>, Refused>>,
     },
     /// The config in use.
     Settings(oneshot::Sender<Arc<Settings>>),
@@ -125,6 +125,9 @@ pub enum Which {
     /// All that the config names.
     All,
 }
+
+/// What a verb for several keys came to for one of them.
+pub type PerKey = (KeyName, Result<Done, Refused>);
 
 /// A verb was carried out.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -1,7 +1,9 @@
 //! What the engine is asked: answered from the books, once what was changed is durable.
 use super::Engine;
 use super::event::{Event, FoundSecrets};
-use super::handle::{By, CommandRow, Done, History, NoticeRow, Pulse, ReadRow, Refused, Request, Snapshot, Which};
+use super::handle::{
+    By, CommandRow, Done, History, NoticeRow, PerKey, Pulse, ReadRow, Refused, Request, Snapshot, Which,
+};
 use super::meters::Meters;
 use super::observe::contents;
 use super::{answers, audit, selection};
@@ -17,9 +19,6 @@ use crate::secret::Secret;
 use crate::store::{HistoryRow, OutboxState, Store, StoreError};
 use std::sync::Arc;
 use tokio::sync::oneshot;
-
-/// What a verb for several keys came to for one of them.
-type PerKey = (KeyName, Result<Done, Refused>);
 
 impl Engine {
     pub(super) fn answer(&mut self, request: Request) {
@@ -181,7 +180,7 @@ impl Engine {
             asked => command(&record, &account, asked, &policy, now)?,
         };
         let attempt = change.record.rotation.as_ref().map(|it| it.attempt);
-        let message = answers::message(asked, &record, &change.record, &policy);
+        let message = answers::message(asked, &record, &change.record, &policy, self.blocked.get(name));
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
         self.books.enter(change, &secrets);
         let row = audit::row(name, asked, by, now);
