@@ -13,9 +13,10 @@
 //! 9. [`clock`]: the one place that reads the time. [`humane`]: durations as people write them.
 //! 10. [`config`]: from the files to settings in which nothing can be wrong any more.
 //! 11. [`control`]: the control socket, HTTP over a Unix socket, for the commands and for scripts.
-//! 12. [`service`]: what the daemon is to its system: signals, systemd, the log.
-//! 13. [`cli`]: the command line, one file a subcommand.
-//! 14. [`simulator`]: the four services, a mail server and a webhook receiver on loopback, for the demo and the tests.
+//! 12. [`standing`]: how each key stands, and what is wrong with it. [`web`]: metrics and health over TCP.
+//! 13. [`service`]: what the daemon is to its system: signals, systemd, the log.
+//! 14. [`cli`]: the command line, one file a subcommand.
+//! 15. [`simulator`]: the four services, a mail server and a webhook receiver on loopback, for the demo and the tests.
 //!
 //! Below they stand in layers: each uses only those above it, and those of one block don't see each other.
 
@@ -36,8 +37,11 @@ pub mod config;
 
 pub mod engine;
 
+pub mod standing;
+
 pub mod control;
 pub mod service;
 pub mod simulator;
+pub mod web;
 
 pub mod cli;

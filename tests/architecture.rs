@@ -10,14 +10,15 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// The layers, lowest first. Modules of one layer don't see each other.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["core"],
     &["secret", "clock", "humane"],
     &["http"],
     &["providers", "targets", "notifiers", "store"],
     &["config"],
     &["engine"],
-    &["control", "service", "simulator"],
+    &["standing"],
+    &["control", "web", "service", "simulator"],
     &["cli"],
 ];
 

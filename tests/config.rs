@@ -96,6 +96,28 @@ fn an_unknown_field_names_the_one_that_was_meant() {
 }
 
 #[test]
+fn the_listener_has_an_address_with_a_port_and_should_be_on_loopback() {
+    let daemon = |listen: &str| {
+        let text = format!("[daemon]\nmaster_key = {{ credential = 'm' }}\nlisten = '{listen}'\n");
+        parse(&text)
+    };
+    for wrong in ["8642", "localhost:8642", "127.0.0.1", ""] {
+        let hint = "write both as numbers, such as 127.0.0.1:8642 or [::1]:8642";
+        let said = render(daemon(wrong).unwrap_err().faults, 0);
+        assert_eq!(said, format!("3:10: {wrong:?} is no address with a port\n  hint: {hint}"));
+    }
+    for near in ["127.0.0.1:8642", "[::1]:8642", "127.8.8.8:0"] {
+        let loaded = daemon(near).unwrap();
+        assert_eq!(loaded.settings.daemon.listen, Some(near.parse().unwrap()));
+        assert!(!loaded.warnings.iter().any(|it| it.message.contains(near)), "{:?}", loaded.warnings);
+    }
+    for far in ["0.0.0.0:8642", "192.0.2.1:8642", "[::]:8642"] {
+        let said = format!("whoever reaches {far} can read the names and states of all keys");
+        assert!(daemon(far).unwrap().warnings.iter().any(|it| it.message == said), "{far}");
+    }
+}
+
+#[test]
 fn what_is_not_acted_on_yet_is_refused() {
     for field in ["profile", "freezes", "together", "ack_timeout", "attempts_in_window"] {
         check(
@@ -121,9 +143,9 @@ fn what_is_not_acted_on_yet_is_refused() {
     let deliver = "[[keys.k.deliver]]\nkind = 'credential'";
     let want = "7:8: kind `credential` is not supported yet\n  hint: known here: exec, file";
     check(&[SMS], &format!("{}{deliver}", key("").replace("deliver = []\n", "\n")), want);
-    let daemon = "[daemon]\nmaster_key = { env = 'X' }\nlisten = ''\ncredential_socket = ''";
+    let daemon = "[daemon]\nmaster_key = { env = 'X' }\ncredential_socket = ''";
     let faults = render(parse(daemon).unwrap_err().faults, 0);
-    let want = [(3, "listen"), (4, "credential_socket")].map(refused).join("\n");
+    let want = [(3, "credential_socket")].map(refused).join("\n");
     assert_eq!(faults, want);
 }
 

@@ -6,7 +6,11 @@ mod binary;
 mod fixture;
 #[path = "control/parsing.rs"]
 mod parsing;
+#[path = "control/scrape.rs"]
+mod scrape;
 #[path = "control/socket.rs"]
 mod socket;
+#[path = "control/truth.rs"]
+mod truth;
 #[path = "control/views.rs"]
 mod views;

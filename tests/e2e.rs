@@ -9,6 +9,8 @@ mod config;
 mod crashes;
 #[path = "e2e/creation.rs"]
 mod creation;
+#[path = "e2e/decommission.rs"]
+mod decommission;
 #[path = "e2e/drift.rs"]
 mod drift;
 #[path = "e2e/hooks.rs"]
@@ -19,6 +21,8 @@ mod incident;
 mod invoices;
 #[path = "e2e/limits.rs"]
 mod limits;
+#[path = "e2e/listener.rs"]
+mod listener;
 #[path = "e2e/lost.rs"]
 mod lost;
 #[path = "e2e/notices.rs"]

@@ -61,13 +61,17 @@ pub(super) struct Output {
     pub(super) json: bool,
     /// Whether people see colours.
     pub(super) paint: Paint,
+    /// How many columns a line may have: those of the terminal. Where there is none, lines stay whole.
+    pub(super) width: usize,
 }
 
 impl Output {
     pub(super) fn new(color: Color, json: bool) -> Self {
         let stdout = io::stdout();
         let paint = Paint(!json && is_painted(color, stdout.is_terminal()));
-        Self { to: Box::new(stdout), json, paint }
+        let size = rustix::termios::tcgetwinsize(&stdout).ok().map(|it| usize::from(it.ws_col));
+        let width = size.filter(|it| *it > 0).unwrap_or(usize::MAX);
+        Self { to: Box::new(stdout), json, paint, width }
     }
 
     /// Whether errors are painted.
@@ -138,6 +142,29 @@ pub(super) fn one_line(text: impl AsRef<str>) -> String {
     text.as_ref().chars().map(|it| if it.is_control() { ' ' } else { it }).collect()
 }
 
+/// A text that begins at this column, broken at spaces so that no line is longer than the width. Where too little room is
+/// left to read, it stays whole.
+pub(super) fn folded(text: &str, indent: usize, width: usize) -> String {
+    let room = width.saturating_sub(indent);
+    if room < READABLE {
+        return text.to_owned();
+    }
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join(&format!("\n{:indent$}", ""))
+}
+
+/// Fewer columns than these make no text.
+const READABLE: usize = 20;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +184,15 @@ mod tests {
     fn colours_change_nothing_but_colour() {
         let text = table(&["KEY", "HEALTH", "WHY"], rows(), Paint(true));
         assert!(text.contains("a-long-name  \x1b[31mexpired\x1b[0m  x y"), "{text:?}");
+    }
+
+    #[test]
+    fn a_text_is_folded_at_spaces_and_keeps_its_indent() {
+        let text = "the answer of a create was lost  or  not";
+        assert_eq!(folded(text, 4, 30), "the answer of a create was\n    lost  or  not");
+        assert_eq!(folded(text, 4, usize::MAX), text);
+        assert_eq!(folded(text, 17, 20), text);
+        assert_eq!(folded("/a/path/that/has/no/space/in/it x", 2, 22), "/a/path/that/has/no/space/in/it\n  x");
     }
 
     #[test]

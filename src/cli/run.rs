@@ -9,6 +9,7 @@ use crate::engine::handle::{Handle, Request};
 use crate::engine::{self, Begin, EngineTask, StartError};
 use crate::service::{self, Asked, STOP_WITHIN, Signals};
 use crate::store::{self, Site, Store, StoreError};
+use crate::web::{self, Listener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::JoinError;
@@ -56,8 +57,16 @@ async fn serve(begin: Begin, load: Load) -> Result<Exit, Failure> {
     let keys = begin.loaded.settings.keys.len();
     let stop = CancellationToken::new();
     let server = Server::bind(&socket).await?;
+    let listener = match begin.loaded.settings.daemon.listen {
+        Some(address) => Some(Listener::bind(address).await?),
+        None => None,
+    };
     let (engine, mut worker) = start(begin, stop.clone()).await?;
     let desk = tokio::spawn(server.serve(engine.clone(), load.clone(), stop.clone()));
+    if let Some(listener) = listener {
+        tracing::info!(address = %listener.address(), "metrics and health are served");
+        tokio::spawn(listener.serve(engine.clone(), stop.clone()));
+    }
     service::ready(&format!("{keys} keys"));
     tracing::info!(keys, socket = %socket.display(), "serving");
     let ended = attend(&mut signals, &engine, &load, &mut worker).await;
@@ -126,6 +135,12 @@ impl From<BindError> for Failure {
             BindError::NoSocket(_) | BindError::Io { .. } => Exit::CannotCreate,
         };
         Self::new(exit, error.to_string())
+    }
+}
+
+impl From<web::BindError> for Failure {
+    fn from(error: web::BindError) -> Self {
+        Self::new(Exit::CannotCreate, error.to_string())
     }
 }
 

@@ -5,13 +5,14 @@ use super::secrets::{self, Managed};
 use super::section::Section;
 use super::settings::Daemon;
 use super::source::Source;
-use super::words::Schedule;
+use super::words::{Address, Schedule};
 use super::written::{self, defaults};
 use crate::core::window::Window;
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Spanned;
@@ -42,6 +43,7 @@ pub(super) fn daemon(document: &Document<'_>, findings: &mut Findings) -> Option
     Some(Daemon {
         state_dir,
         control_socket,
+        listen: written.listen.map(|it| listen(section, it, findings)),
         master_key: written.master_key,
         owners: names(written.owners),
         operators: written.operators.into_iter().map(|it| it.0).collect(),
@@ -111,6 +113,17 @@ fn cron(section: &Section<'_>, schedule: Spanned<Schedule>, findings: &mut Findi
         findings.warning(section.place(&schedule.span()), message, "write names, such as Mon-Fri");
     }
     schedule.into_inner().cron
+}
+
+/// Whoever reaches the listener may read it.
+fn listen(section: &Section<'_>, written: Spanned<Address>, findings: &mut Findings) -> SocketAddr {
+    let address = written.get_ref().0;
+    if !address.ip().is_loopback() {
+        let message = format!("whoever reaches {address} can read the names and states of all keys");
+        let hint = "it asks for no login: listen on 127.0.0.1 or [::1], or see that only your monitoring gets there";
+        findings.warning(section.place(&written.span()), message, hint);
+    }
+    address
 }
 
 fn path(

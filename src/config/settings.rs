@@ -11,6 +11,7 @@ use chrono_tz::Tz;
 use croner::Cron;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub struct Daemon {
     pub state_dir: PathBuf,
     /// Where operators reach the daemon.
     pub control_socket: PathBuf,
+    /// Where metrics and health are served, if anywhere.
+    pub listen: Option<SocketAddr>,
     /// What seals every secret at rest.
     pub master_key: SecretRef,
     /// Who is told of the daemon's own trouble.
@@ -169,6 +172,7 @@ impl Daemon {
         [
             ("state_dir", self.state_dir != new.state_dir),
             ("control_socket", self.control_socket != new.control_socket),
+            ("listen", self.listen != new.listen),
             ("master_key", self.master_key != new.master_key),
             ("reserve", self.reserve != new.reserve),
             ("sweep", self.sweep.pattern.to_string() != new.sweep.pattern.to_string()),

@@ -19,7 +19,6 @@ const NOT_YET: [(&str, &[&str]); 4] = [
             "exec",
             "freezes",
             "group_within",
-            "listen",
             "profile",
             "together",
         ],

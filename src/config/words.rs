@@ -7,6 +7,7 @@ use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use serde::Deserialize;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A time zone by its name in the IANA database.
@@ -122,6 +123,19 @@ impl TryFrom<NumberOrText> for Most {
         share
             .map(|it| Self(Removals::Share(it)))
             .ok_or(format!("{text:?} is no share of the keys; write 0% to 100%, such as \"10%\", or a number of keys"))
+    }
+}
+
+/// An address and a port to listen at.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Address(pub(super) SocketAddr);
+
+impl TryFrom<String> for Address {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let hint = "write both as numbers, such as 127.0.0.1:8642 or [::1]:8642";
+        text.parse().map(Self).map_err(|_| format!("{text:?} is no address with a port; {hint}"))
     }
 }
 

@@ -1,5 +1,5 @@
 //! The sections as they are written: what serde reads, before names are looked up and defaults are put in.
-use super::words::{Lead, Most, Operator, Schedule, Size, Span, Zone};
+use super::words::{Address, Lead, Most, Operator, Schedule, Size, Span, Zone};
 use crate::core::policy::{Initial, OnAmbiguous, OnDrift, OutsideWindow};
 use crate::humane::HumanDuration;
 use crate::secret::SecretRef;
@@ -14,6 +14,7 @@ use toml::Spanned;
 pub(super) struct Daemon {
     pub(super) state_dir: Option<Spanned<PathBuf>>,
     pub(super) control_socket: Option<Spanned<PathBuf>>,
+    pub(super) listen: Option<Spanned<Address>>,
     pub(super) master_key: SecretRef,
     #[serde(default)]
     pub(super) owners: Vec<Spanned<String>>,

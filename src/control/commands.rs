@@ -139,7 +139,7 @@ fn asked<T: Default + DeserializeOwned>(body: Body, verb: &str) -> Result<T, Pro
 
 fn by(actor: Actor, reason: Option<String>) -> Result<By, Problem> {
     if reason.as_ref().is_some_and(|it| it.len() > REASON_BYTES) {
-        return Err(bad(format!("a reason has at most {REASON_BYTES} bytes")));
+        return Err(bad(format!("a reason has at most {REASON_BYTES} bytes")).remedy("say it in fewer words"));
     }
     Ok(By { actor, reason })
 }

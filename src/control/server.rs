@@ -92,8 +92,17 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// Says who acts, where they have the right to do `what`. Who the operators are is for the config in use to say.
+    /// Says who acts, where they have the right to do `what`. Who tried without it stands in the log.
     pub(super) async fn may(&self, peer: Peer, right: Right, what: &str) -> Result<Actor, Problem> {
+        let allowed = self.look_up(peer, right, what).await;
+        if let Err(problem) = &allowed {
+            tracing::warn!(uid = peer.uid, login_uid = peer.login_uid, why = problem.detail, "not permitted");
+        }
+        allowed
+    }
+
+    /// Who the operators are is for the config in use to say.
+    async fn look_up(&self, peer: Peer, right: Right, what: &str) -> Result<Actor, Problem> {
         let operators = match peer.owns(self.service) {
             true => Vec::new(),
             false => ask(&self.engine, handle::Request::Settings).await?.daemon.operators.clone(),
@@ -212,7 +221,7 @@ fn router(desk: Desk) -> Router {
 
 async fn bounded(State(desk): State<Desk>, ConnectInfo(peer): Caller, request: Request, next: Next) -> Response {
     let brings = !request.body().is_end_stream();
-    let may = brings && desk.may(peer, Right::Operate, "to send a body").await.is_ok();
+    let may = brings && desk.look_up(peer, Right::Operate, "to send a body").await.is_ok();
     let request = match whole(request, may).await {
         Ok(request) => request,
         Err(problem) => return problem.into_response(),

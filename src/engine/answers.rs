@@ -1,11 +1,27 @@
 //! What an operator is told once a verb was carried out: one sentence on what comes next, which must be true.
+use crate::core::facts::Blocked;
 use crate::core::pass::phase_name;
 use crate::core::plan::Command;
-use crate::core::policy::{OnCreate, Policy};
+use crate::core::policy::{OnCreate, Policy, Recover};
 use crate::core::record::{Phase, Record, Version, Wish};
 
-/// For a verb that turned one record into the other.
-pub(super) fn message(asked: &Command, before: &Record, after: &Record, policy: &Policy) -> String {
+/// For a verb that turned one record into the other, while this holds the key back.
+pub(super) fn message(
+    asked: &Command,
+    before: &Record,
+    after: &Record,
+    policy: &Policy,
+    blocked: Option<&Blocked>,
+) -> String {
+    let next = next(asked, before, after, policy);
+    let begins = matches!(asked, Command::Rotate(_) | Command::Resume);
+    match blocked.filter(|it| begins && !matches!(it, Blocked::Window(_))) {
+        Some(why) => format!("{next}; it is held back now ({}): rekeyd status {}", why.code(), after.name),
+        None => next,
+    }
+}
+
+fn next(asked: &Command, before: &Record, after: &Record, policy: &Policy) -> String {
     match asked {
         Command::Rotate(wish) => rotate(wish, before, after, policy),
         Command::Resume => resume(before, after),
@@ -39,7 +55,7 @@ fn rotate(wish: &Wish, before: &Record, after: &Record, policy: &Policy) -> Stri
     if at_once {
         format!("rotation {attempt} begins now")
     } else {
-        format!("rotation {attempt} begins in the next window")
+        format!("rotation {attempt} begins in the next window; when that is: rekeyd status {}", after.name)
     }
 }
 
@@ -65,6 +81,10 @@ fn abandon(before: &Record, after: &Record, policy: &Policy) -> String {
         Some(it) => {
             format!("version {} is given up; it can't be revoked from here, and its owners are told", it.number)
         }
+        None if policy.provider.recover == Recover::None => {
+            "the attempt is given up; what it may have created can't be found from here, and its owners are told"
+                .to_owned()
+        }
         None => "the attempt is given up; what it may have created is looked for, then revoked or reported".to_owned(),
     };
     format!("{given_up}{stays}{}", next.unwrap_or_default())
@@ -77,12 +97,11 @@ fn rollback(before: &Record, after: &Record) -> String {
 }
 
 fn retire(after: &Record, policy: &Policy) -> String {
-    let live: Vec<&Version> = after.live_versions().collect();
-    let name = &after.name;
-    let ends = match live.len() {
-        0 => "no version of it is live".to_owned(),
-        n if policy.provider.revokes_by_id => format!("{n} version(s) are revoked once no target holds them"),
-        n => format!("{n} version(s) can't be revoked from here, and its owners are told to"),
+    let ends = match (after.live_versions().count(), policy.provider.revokes_by_id) {
+        (0, _) => "none of its versions is live".to_owned(),
+        (1, true) => "its live version is revoked once no target holds it".to_owned(),
+        (n, true) => format!("its {n} live versions are revoked once no target holds them"),
+        (_, false) => "its owners are told which versions to revoke by hand".to_owned(),
     };
-    format!("its targets are emptied, and {ends}; when that is done: rekeyd forget {name}")
+    format!("its targets are emptied, and {ends}; when that is done: rekeyd forget {}", after.name)
 }

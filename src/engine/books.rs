@@ -1,6 +1,7 @@
 //! The books: every record and account in memory, and the batch that becomes durable next. Nothing acts on what stands here
 //! before the batch that changed it is committed.
 use super::event::FoundSecrets;
+use super::meters::{Calls, Meters};
 use super::post;
 use super::service::Service;
 use crate::config::settings::{Key, ProviderSection, Settings};
@@ -39,6 +40,10 @@ pub(super) struct Books {
     pub(super) generation: u64,
     /// What is wrong beside the keys, and was told.
     pub(super) incidents: Incidents,
+    /// What is counted for the metrics, but for the calls to providers.
+    pub(super) meters: Meters,
+    /// Counts the calls to providers.
+    pub(super) calls: Calls,
     /// Whether anything was entered since the last commit.
     pub(super) dirty: bool,
 }
@@ -49,9 +54,23 @@ impl Books {
         let accounts = store.accounts()?.into_iter().map(|it| (it.id.clone(), it)).collect();
         let (leaving, batch) = (BTreeSet::new(), Batch::default());
         let (ended, generation) = (Vec::new(), 0);
+        let (meters, calls) = (Meters::default(), Calls::default());
         let incidents = post::incidents(&store)?;
-        let dirty = false;
-        Ok(Self { store, settings, by, records, accounts, leaving, batch, ended, generation, incidents, dirty })
+        Ok(Self {
+            store,
+            settings,
+            by,
+            records,
+            accounts,
+            leaving,
+            batch,
+            ended,
+            generation,
+            incidents,
+            meters,
+            calls,
+            dirty: false,
+        })
     }
 
     /// Opens an account in the books for each key of the config that has none yet, and a record likewise.
@@ -305,7 +324,8 @@ impl Books {
         let provider = Arc::clone(&section.provider);
         let logins = provider.authorised_by().map(|it| self.logins(it)).unwrap_or_default();
         let create = key.map_or_else(|| Arc::new(NoCreate) as Arc<dyn CreateOptions>, |it| Arc::clone(&it.create));
-        Some(Service { account: account.clone(), provider, create, logins })
+        let (account, section, calls) = (account.clone(), section.name.clone(), self.calls.clone());
+        Some(Service { account, section, provider, create, logins, calls })
     }
 
     /// The secrets of a key that authorises calls: the current one, then those that may still or already be accepted.
@@ -373,6 +393,11 @@ impl Books {
             }
         }
         log(&name, before, &change.record);
+        let provider = self.settings.keys.get(&name).map_or("", |it| &it.provider);
+        self.meters.changed(provider, before, &change.record);
+        if let Some(rotation) = &change.finished {
+            self.meters.finished(provider, rotation);
+        }
         if let Some(account) = self.accounts.get(&change.account.id) {
             let ended = account.open.keys().filter(|it| !change.account.open.contains_key(*it));
             self.ended.extend(ended.cloned());

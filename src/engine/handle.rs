@@ -1,4 +1,5 @@
 //! What the rest of the program sees of the engine: a channel of requests, each answered once.
+use super::meters::Meters;
 use crate::config::Loaded;
 use crate::config::settings::Settings;
 use crate::core::account::Account;
@@ -31,6 +32,8 @@ pub struct Stopped;
 /// What the engine can be asked.
 #[derive(Debug)]
 pub enum Request {
+    /// Whether the engine answers, and what readiness depends on; cheap, however many keys there are.
+    Pulse(oneshot::Sender<Pulse>),
     /// What is true now of every key.
     Snapshot(oneshot::Sender<Snapshot>),
     /// An operator's verb for one key; `secret` comes with `adopt`.
@@ -166,6 +169,19 @@ pub enum Refused {
     Config(String),
 }
 
+/// Whether the engine does its work.
+#[derive(Clone, Debug)]
+pub struct Pulse {
+    /// When this is true.
+    pub now: Timestamp,
+    /// Whether the newest config is not in use.
+    pub config_rejected: bool,
+    /// When every key was last looked at.
+    pub swept_at: Timestamp,
+    /// The config in use.
+    pub settings: Arc<Settings>,
+}
+
 /// What is true at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -195,6 +211,12 @@ pub struct Snapshot {
     pub outbox_pending: u64,
     /// Notices that were given up.
     pub outbox_dead: u64,
+    /// When every key was last looked at.
+    pub swept_at: Timestamp,
+    /// Whether the wall clock can't be believed.
+    pub clock_suspect: bool,
+    /// What was counted since the start.
+    pub meters: Meters,
 }
 
 /// What happened.

@@ -2,6 +2,7 @@
 //! **observe** ([`observe`](mod@observe)) → **decide** (`core`) → **commit** (`books`, `store`) → **act**
 //! ([`execute`](mod@execute)) → **record** (`core::apply`, commit). Effects run beside it and come back as events, and so
 //! do commands and reloads. A crash anywhere means: begin again with observe.
+mod act;
 mod answers;
 mod audit;
 mod books;
@@ -10,6 +11,7 @@ mod doors;
 pub mod event;
 pub mod execute;
 pub mod handle;
+pub mod meters;
 pub mod observe;
 mod outbox;
 mod post;
@@ -40,7 +42,6 @@ use books::Books;
 use clockwatch::ClockWatch;
 use doors::{Asked, Doors};
 use event::{Acted, Event};
-use execute::{Task, execute};
 use futures_util::FutureExt;
 use observe::{Observed, Question, observe};
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,6 +103,8 @@ struct Engine {
     stop: CancellationToken,
     /// When old history is to be forgotten next.
     prune_at: Timestamp,
+    /// When every key was last looked at.
+    swept_at: Timestamp,
     started_at: Timestamp,
     config_loaded_at: Timestamp,
     config_rejected: Option<String>,
@@ -182,6 +185,7 @@ impl Engine {
 
     /// Looks at every key: of the config, on its way out of service, or left alone.
     fn sweep(&mut self) {
+        self.swept_at = clock::now();
         self.prune();
         self.look_at_reserve();
         let mut names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
@@ -333,46 +337,6 @@ impl Engine {
                 self.books.enter(change, &BTreeMap::new());
             }
         }
-    }
-
-    /// Act: begins once the plan is durable. Says whether it will.
-    fn act(&mut self, name: &KeyName, account: &AccountId, action: Action) -> bool {
-        let account = match &action {
-            Action::Revoke(it) => it.account.clone(),
-            _ => account.clone(),
-        };
-        let (target, version) = match &action {
-            Action::Deliver { target, version } | Action::Confirm { target, version } => (Some(target), Some(*version)),
-            _ => (None, None),
-        };
-        let service = self.books.service(name, &account);
-        let heir = match &action {
-            Action::Empty { target } => self.books.delivered_to(target),
-            _ => None,
-        };
-        let task = Task {
-            name: name.clone(),
-            account: self.books.account(&account),
-            service,
-            target: target.and_then(|it| self.books.target(name, it)),
-            version: version.and_then(|it| self.books.version(name, it)),
-            heir,
-            last_version: self.books.records.get(name).map_or(0, |it| it.last_version),
-            provider: self.books.key(name).map(|it| it.provider).unwrap_or_default(),
-            store: Arc::clone(&self.books.store),
-            action,
-        };
-        let delivering = matches!(task.action, Action::Deliver { .. } | Action::Confirm { .. } | Action::Empty { .. });
-        let (events, permits) = (self.events.clone(), self.permits(delivering));
-        let (calls, stop) = (self.calls.clone(), self.stop.clone());
-        self.after_commit.push(Box::new(move || {
-            calls.spawn(async move {
-                let _permit = permits.acquire_owned().await;
-                let acted = execute(task, &stop, clock::now).await;
-                let _ = events.send(Event::Acted(Box::new(acted))).await;
-            });
-        }));
-        true
     }
 
     fn permits(&self, delivering: bool) -> Arc<Semaphore> {

@@ -25,7 +25,8 @@ impl Engine {
     /// A notifier has answered: what becomes of the row is durable before the row is taken up again.
     pub(super) fn note_answer(&mut self, row: OutboxRow, answer: Sent) {
         self.sent.push(row.id());
-        let row = after(row, answer, clock::now(), self.clock.is_suspect());
+        let row = after(row, answer.clone(), clock::now(), self.clock.is_suspect());
+        self.books.meters.sent(&row.channel, &answer, row.state == OutboxState::Dead);
         self.note_letter(&row, clock::now());
         self.books.edit(|it| it.outbox_put.push(row));
     }

@@ -1,7 +1,8 @@
 //! What the engine is asked: answered from the books, once what was changed is durable.
 use super::Engine;
 use super::event::{Event, FoundSecrets};
-use super::handle::{By, CommandRow, Done, History, NoticeRow, ReadRow, Refused, Request, Snapshot, Which};
+use super::handle::{By, CommandRow, Done, History, NoticeRow, Pulse, ReadRow, Refused, Request, Snapshot, Which};
+use super::meters::Meters;
 use super::observe::contents;
 use super::{answers, audit, selection};
 use crate::clock;
@@ -25,6 +26,10 @@ impl Engine {
             Request::Snapshot(reply) => {
                 let snapshot = self.snapshot();
                 self.reply(reply, snapshot);
+            }
+            Request::Pulse(reply) => {
+                let pulse = self.pulse();
+                self.reply(reply, pulse);
             }
             Request::Command { name, command, secret, by, reply } => self.carry_out(name, *command, secret, by, reply),
             Request::Commands { which, command, by, reply } => {
@@ -67,6 +72,15 @@ impl Engine {
         }));
     }
 
+    fn pulse(&self) -> Pulse {
+        Pulse {
+            now: clock::now(),
+            config_rejected: self.config_rejected.is_some(),
+            swept_at: self.swept_at,
+            settings: Arc::clone(&self.books.settings),
+        }
+    }
+
     fn snapshot(&self) -> Snapshot {
         let counts = self.books.store.outbox_counts().unwrap_or_default();
         Snapshot {
@@ -83,6 +97,9 @@ impl Engine {
             observing: self.observing,
             outbox_pending: counts.pending,
             outbox_dead: counts.dead,
+            swept_at: self.swept_at,
+            clock_suspect: self.clock.is_suspect(),
+            meters: Meters { requests: self.books.calls.counts(), ..self.books.meters.clone() },
         }
     }
 
@@ -168,7 +185,7 @@ impl Engine {
             asked => command(&record, &account, asked, &policy, now)?,
         };
         let attempt = change.record.rotation.as_ref().map(|it| it.attempt);
-        let message = answers::message(asked, &record, &change.record, &policy);
+        let message = answers::message(asked, &record, &change.record, &policy, self.blocked.get(name));
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
         self.books.enter(change, &secrets);
         // Whoever steps in may have put a login right.

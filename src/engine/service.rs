@@ -1,4 +1,5 @@
 //! A provider together with what authorises its calls and what the key asks of it.
+use super::meters::{Calls, call_result, create_result, probe_result};
 use crate::core::apply::THROTTLED;
 use crate::core::facts::{Blocked, Probe, RefusalKind};
 use crate::core::names::{AccountId, Fingerprint, Token};
@@ -12,6 +13,8 @@ use std::sync::Arc;
 pub struct Service {
     /// The account that it speaks for.
     pub account: AccountId,
+    /// The section of the config that it is.
+    pub section: String,
     /// The provider.
     pub provider: Arc<dyn Provider>,
     /// The key's `create` table.
@@ -19,6 +22,8 @@ pub struct Service {
     /// Where a managed key authorises the calls: its versions, the current one first. A refused one is followed by the
     /// next, so that a key that authorises its own rotation can't lock itself out.
     pub logins: Vec<Secret>,
+    /// Counts what is asked.
+    pub calls: Calls,
 }
 
 impl Service {
@@ -30,7 +35,9 @@ impl Service {
         let ask = CreateRequest { token, create: self.create.as_ref(), valid_to };
         let mut last = CreateError::NotSent("the key that authorises the call has no version yet".into());
         for auth in self.auths() {
-            last = match self.provider.create(&auth, &ask).await {
+            let answer = self.provider.create(&auth, &ask).await;
+            self.calls.add(&self.section, "create", create_result(&answer));
+            last = match answer {
                 // A refused login certainly made no key, so that the next one may be tried.
                 Err(CreateError::Refused(it)) if it.why == RefusalKind::Login => CreateError::Refused(it),
                 other => return other,
@@ -46,7 +53,9 @@ impl Service {
     pub async fn list(&self) -> Result<Listing, CallError> {
         let mut last = no_login();
         for auth in self.auths() {
-            last = match self.provider.list(&auth, self.create.as_ref()).await {
+            let answer = self.provider.list(&auth, self.create.as_ref()).await;
+            self.calls.add(&self.section, "list", call_result(&answer));
+            last = match answer {
                 Err(error) if is_login(&error) => error,
                 other => return other,
             };
@@ -61,7 +70,9 @@ impl Service {
     pub async fn read(&self) -> Result<Issued, CallError> {
         let mut last = no_login();
         for auth in self.auths() {
-            last = match self.provider.read(&auth).await {
+            let answer = self.provider.read(&auth).await;
+            self.calls.add(&self.section, "read", call_result(&answer));
+            last = match answer {
                 Err(error) if is_login(&error) => error,
                 other => return other,
             };
@@ -72,6 +83,7 @@ impl Service {
     /// Asks whether a key is accepted.
     pub async fn probe(&self, secret: &Secret) -> Probe {
         let (answer, seen) = self.provider.probe(secret).await;
+        self.calls.add(&self.section, "probe", probe_result(answer));
         tracing::debug!(account = %self.account, fingerprint = %secret.fingerprint(), ?answer, seen, "probed");
         answer
     }
@@ -83,7 +95,9 @@ impl Service {
     pub async fn revoke(&self, id: &str) -> Result<(), CallError> {
         let mut last = no_login();
         for auth in self.auths() {
-            last = match self.provider.revoke(&auth, id).await {
+            let answer = self.provider.revoke(&auth, id).await;
+            self.calls.add(&self.section, "revoke", call_result(&answer));
+            last = match answer {
                 Err(error) if is_login(&error) => error,
                 other => return other,
             };

@@ -76,6 +76,7 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         after_commit: Vec::new(),
         stop: stop.clone(),
         prune_at: now,
+        swept_at: now,
         started_at: now,
         config_loaded_at: now,
         config_rejected: None,

@@ -88,6 +88,9 @@ pub(crate) fn empty() -> World {
         observing: false,
         outbox_pending: 0,
         outbox_dead: 0,
+        swept_at: now(),
+        clock_suspect: false,
+        meters: rekeyd::engine::meters::Meters::default(),
     })
 }
 
@@ -277,6 +280,7 @@ fn daemon() -> Daemon {
     Daemon {
         state_dir: "/nowhere".into(),
         control_socket: "/nowhere/control.sock".into(),
+        listen: None,
         master_key: SecretRef::Env("NONE".to_owned()),
         owners: Vec::new(),
         operators: Vec::new(),

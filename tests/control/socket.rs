@@ -82,6 +82,8 @@ async fn answer(mut waiting: mpsc::Receiver<Request>, snapshot: Snapshot, desk: 
             }
             Request::Reload { reply, .. } => drop(reply.send(Ok(()))),
             Request::ConfigRejected(why) => desk.rejected.lock().unwrap().push(why),
+            // Only the listener asks.
+            Request::Pulse(_) => {}
             Request::Sweep => {}
         }
     }

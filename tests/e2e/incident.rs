@@ -1,9 +1,12 @@
 //! What an operator does while something is wrong, and what an auditor reads of it afterwards.
-use crate::rig::{Rig, Said, calm};
+use crate::rig::{PATIENCE, Rig, Said, calm};
 use rekeyd::control::protocol::HistoryReport;
 use rekeyd::core::time::Timestamp;
-use rekeyd::simulator::Service;
+use rekeyd::simulator::{Service, World};
+use std::process::Stdio;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
 
 async fn both() -> Rig {
     Rig::start_created(calm(&[Service::Infobip, Service::SingleInvoice])).await
@@ -85,6 +88,33 @@ async fn what_cannot_be_undone_is_not_done_where_nobody_can_be_asked() {
         assert_eq!(said.code, Some(64), "{said:?}");
         assert!(said.err.contains(&format!("try: rekeyd {verb} billing-sms --yes")), "{said:?}");
     }
+}
+
+#[tokio::test]
+async fn on_a_terminal_what_cannot_be_undone_is_done_after_a_yes_alone() {
+    let mut rig = both().await;
+    rig.stop().await;
+    rig.world.services = vec![Service::SingleInvoice];
+    rig.write_config();
+    rig.run().await;
+    let retire = format!(
+        "{} --socket {} retire billing-sms",
+        env!("CARGO_BIN_EXE_rekeyd"),
+        World::control_socket(&rig.path("")).display()
+    );
+    for (answer, code) in [("n\n", 75), ("\n", 75), ("yes please\n", 75), ("y\n", 0)] {
+        assert!(rig.held("billing-sms").is_some_and(|it| !it.is_empty()), "before {answer:?}");
+        // `script` gives the command a terminal, and types what it reads.
+        let mut command = Command::new("script");
+        command.args(["-qec", &retire, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.as_mut().unwrap().write_all(answer.as_bytes()).await.unwrap();
+        let said = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
+        let shown = String::from_utf8_lossy(&said.stdout);
+        assert_eq!(said.status.code(), Some(code), "{answer:?}: {shown}");
+        assert!(shown.contains("This can't be undone. Go on? [y/N]"), "{shown}");
+    }
+    rig.until_true("its file is emptied", || rig.held("billing-sms").is_none_or(|it| it.is_empty())).await;
 }
 
 #[tokio::test]

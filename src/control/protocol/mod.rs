@@ -7,9 +7,11 @@ mod status;
 pub use history::{ChannelRow, CommandRow, DeliveryRow, HistoryReport, NoticeRow, PhaseRow, ReadRow, RotationRow};
 pub use plan::{PlanEntry, PlanReport, PlanWarning, WindowStatus};
 pub use status::{
-    BlockedStatus, DaemonState, DaemonStatus, ErrorStatus, HaltedStatus, Health, KeyStatus, LastRotation, NextStep,
-    PausedStatus, PhaseName, ProviderState, ProviderStatus, Status, VersionStatus,
+    AttentionStatus, BlockedStatus, DaemonState, DaemonStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation,
+    NextStep, PausedStatus, ProviderState, ProviderStatus, Status, VersionStatus,
 };
+
+pub use crate::standing::{Health, PhaseName};
 
 use crate::core::time::Timestamp;
 use chrono::{DateTime, NaiveDate, NaiveTime};

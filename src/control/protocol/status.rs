@@ -2,8 +2,8 @@
 use super::Time;
 use crate::core::names::{Fingerprint, KeyName};
 use crate::core::record::{Actor, Expiry, RotationResult, VersionNo};
+use crate::standing::{Health, PhaseName};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,6 +97,10 @@ pub struct KeyStatus {
     pub phase: PhaseName,
     /// How worried to be.
     pub health: Health,
+    /// Everything that is wrong with it, the worst first; empty where all is well.
+    pub attention: Vec<AttentionStatus>,
+    /// The commands that help now, the likeliest first.
+    pub actions: Vec<String>,
     /// The version that consumers use.
     pub current: Option<VersionStatus>,
     /// The version that is to replace it.
@@ -119,65 +123,16 @@ pub struct KeyStatus {
     pub last_rotation: Option<LastRotation>,
 }
 
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-        pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant),+ }
-        impl $name {
-            /// As scripts and people read it.
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.word())
-            }
-        }
-    };
-}
-
-words! {
-    /// Where a key stands. `overlap` and `revoke` are derived: an old key is retired beside a steady current one.
-    PhaseName {
-        /// Not ours yet.
-        Unadopted = "unadopted",
-        /// Read before anything is done.
-        Reobserve = "reobserve",
-        /// Nothing to do.
-        Steady = "steady",
-        /// The owners were told of a cutover.
-        Announce = "announce",
-        /// A new key is being issued.
-        Create = "create",
-        /// Is the new key accepted?
-        Verify = "verify",
-        /// The new key is on its way to the targets.
-        Deliver = "deliver",
-        /// The old key is still accepted beside the new one.
-        Overlap = "overlap",
-        /// The overlap is over; the old key is being revoked.
-        Revoke = "revoke",
-        /// Waits for a human.
-        Halted = "halted",
-        /// The config no longer names it.
-        Unmanaged = "unmanaged",
-    }
-}
-
-words! {
-    /// How worried to be.
-    Health {
-        /// Not at all.
-        Ok = "ok",
-        /// A human should look.
-        Attention = "attention",
-        /// A consumer is, or within a day will be, without a working key.
-        Critical = "critical",
-        /// The current key has expired.
-        Expired = "expired",
-    }
+/// One thing that is wrong with a key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttentionStatus {
+    /// A closed code: `expired`, `refused`, `halted`, `overdue`, `too_late`, `stuck`, `failing`, `blocked`, `undelivered`,
+    /// `unverified`, `unrevoked`, `revoke_needed`, `unadopted`, `unmanaged` or `paused`.
+    pub reason: String,
+    /// Since when, where that is known.
+    pub since: Option<Time>,
+    /// A sentence.
+    pub message: String,
 }
 
 /// One version of a key.

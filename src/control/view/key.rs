@@ -1,23 +1,26 @@
 //! One key's row of `status`.
-use super::Subject;
-use super::health::{choices, health};
+use super::concerns::{actions, attention, choices};
 use super::next::next;
 use crate::control::protocol::{
-    BlockedStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation, PausedStatus, PhaseName, VersionStatus,
+    BlockedStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation, PausedStatus, VersionStatus,
 };
 use crate::core::facts::Blocked;
-use crate::core::record::{LastError, Phase, Reason, Record, Retired, Rotation, Version};
+use crate::core::record::{LastError, Phase, Reason, Record, Rotation, Version};
 use crate::core::time::Timestamp;
+use crate::standing::{Subject, bare_phase, concerns, health, phase_name, retiring};
 
 pub(super) fn status(subject: &Subject<'_>) -> KeyStatus {
     let record = subject.record;
+    let concerns = concerns(subject);
     KeyStatus {
         name: subject.name.clone(),
         provider: subject.section.map(|it| it.name.clone()),
         kind: subject.section.map(|it| it.kind.to_owned()),
         owners: owners(subject),
         phase: phase_name(subject),
-        health: health(subject),
+        health: health(subject, &concerns),
+        attention: concerns.iter().map(|it| attention(subject, it)).collect(),
+        actions: actions(subject, &concerns),
         current: record.and_then(|it| it.current.as_ref()).map(version),
         pending: record.and_then(Record::pending).map(version),
         previous: record.and_then(retiring).map(|it| version(&it.version)),
@@ -35,41 +38,6 @@ pub(super) fn status(subject: &Subject<'_>) -> KeyStatus {
 fn owners(subject: &Subject<'_>) -> Vec<String> {
     let last = subject.record.map(|it| &it.owners);
     subject.config.map(|it| &it.owners).or(last).cloned().unwrap_or_default()
-}
-
-/// The phase as users know it: two of the core's are parts of one of theirs, and two of theirs are derived.
-pub(super) fn phase_name(subject: &Subject<'_>) -> PhaseName {
-    let name = bare_phase(subject.phase());
-    if name == PhaseName::Halted {
-        return name;
-    }
-    if subject.config.is_none() {
-        return PhaseName::Unmanaged;
-    }
-    match subject.record.and_then(retiring) {
-        Some(old) if name == PhaseName::Steady && subject.now < old.after => PhaseName::Overlap,
-        Some(_) if name == PhaseName::Steady => PhaseName::Revoke,
-        _ => name,
-    }
-}
-
-fn bare_phase(phase: &Phase) -> PhaseName {
-    match phase {
-        Phase::Unadopted => PhaseName::Unadopted,
-        Phase::Reobserve { .. } => PhaseName::Reobserve,
-        Phase::Steady => PhaseName::Steady,
-        Phase::Announce { .. } => PhaseName::Announce,
-        Phase::Create(_) => PhaseName::Create,
-        Phase::Judge { .. } | Phase::Verify { .. } => PhaseName::Verify,
-        Phase::Deliver { .. } | Phase::Cutover { delivered_at: None, .. } => PhaseName::Deliver,
-        Phase::Cutover { .. } => PhaseName::Verify,
-        Phase::Halted { .. } => PhaseName::Halted,
-    }
-}
-
-/// The newest old version that has not ended.
-pub(super) fn retiring(record: &Record) -> Option<&Retired> {
-    record.retired.iter().filter(|it| it.ended.is_none()).max_by_key(|it| it.version.number)
 }
 
 fn version(it: &Version) -> VersionStatus {
@@ -140,7 +108,7 @@ fn halted(subject: &Subject<'_>) -> Option<HaltedStatus> {
     })
 }
 
-fn halt_message(reason: Reason) -> &'static str {
+pub(super) fn halt_message(reason: Reason) -> &'static str {
     match reason {
         Reason::AmbiguousCreate => {
             "the answer of a create was lost, and the provider can't be asked whether it issued a key; \

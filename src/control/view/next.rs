@@ -1,11 +1,10 @@
 //! What comes next for a key: one action, when, and why.
-use super::Subject;
-use super::forecast::{first, revoked_at};
-use super::key::retiring;
 use crate::control::protocol::NextStep;
 use crate::core::policy::Initial;
 use crate::core::record::{Creating, Phase, Record, Version};
 use crate::core::time::Timestamp;
+use crate::standing::forecast::{first, revoked_at};
+use crate::standing::{Subject, retiring};
 
 /// `None` where nothing happens before a human acts, or where nothing is foreseen.
 pub(super) fn next(subject: &Subject<'_>) -> Option<NextStep> {
@@ -20,7 +19,7 @@ pub(super) fn next(subject: &Subject<'_>) -> Option<NextStep> {
             Some(soon(subject, "verify", "restored", "provider and targets are read before anything is done"))
         }
         Phase::Steady | Phase::Announce { .. } => at_rest(subject, record),
-        Phase::Create(creating) => Some(create(subject, record, creating)),
+        Phase::Create(creating) => create(subject, record, creating),
         Phase::Judge { .. } | Phase::Verify { .. } | Phase::Cutover { delivered_at: Some(_), .. } => {
             Some(soon(subject, "verify", "not_verified", "the provider is asked whether it accepts the new key"))
         }
@@ -34,12 +33,21 @@ fn first_create(subject: &Subject<'_>) -> NextStep {
     soon(subject, "rotate", "initial_create", "the first key is created as soon as every target is seen to be empty")
 }
 
-fn create(subject: &Subject<'_>, record: &Record, creating: &Creating) -> NextStep {
+fn create(subject: &Subject<'_>, record: &Record, creating: &Creating) -> Option<NextStep> {
+    if record.is_paused(subject.now) && creating.token.is_none() {
+        let until = record.paused.as_ref().and_then(|it| it.until)?;
+        return Some(step("rotate", until, "paused", "a new key is created when the pause has ended"));
+    }
     if record.failures > 0 || creating.lost > 0 {
         let at = record.retry_at.unwrap_or_else(|| wake(subject));
-        return step("retry", at.max(subject.now), "create_failed", "the new key is created again, or looked for");
+        return Some(step(
+            "retry",
+            at.max(subject.now),
+            "create_failed",
+            "the new key is created again, or looked for",
+        ));
     }
-    soon(subject, "rotate", "in_progress", "a new key is being created")
+    Some(soon(subject, "rotate", "in_progress", "a new key is being created"))
 }
 
 /// The earliest of a retry, the announcement or the beginning of a rotation, and the end of an old version.
@@ -63,7 +71,11 @@ fn rotation(subject: &Subject<'_>, record: &Record, current: &Version) -> Option
 fn revocation(subject: &Subject<'_>, record: &Record) -> Option<NextStep> {
     let old = retiring(record)?;
     let policy = &subject.config?.policy;
-    let not_before = old.after.max(old.retry_at.unwrap_or(old.after)).max(subject.now);
+    if record.is_paused(subject.now) && record.paused.as_ref().is_some_and(|it| it.until.is_none()) {
+        return None;
+    }
+    let paused = record.paused.as_ref().and_then(|it| it.until).unwrap_or(old.after);
+    let not_before = old.after.max(old.retry_at.unwrap_or(old.after)).max(paused).max(subject.now);
     let (at, _) = revoked_at(policy, not_before, old.after <= old.since)?;
     let message = format!("the overlap of version {} ends at {}", old.version.number, old.after);
     Some(step("revoke", at, "overlap_ends", &message))

@@ -1,6 +1,4 @@
 //! What will happen to which key when, and why. Later rotations follow from the first, as if each succeeded at once.
-use super::forecast::{self, Start, began, cuts, revoked_at, scheduled, successor};
-use super::{Subject, names};
 use crate::control::protocol::{PlanEntry, PlanReport, PlanWarning, WindowStatus};
 use crate::core::policy::{Initial, Policy};
 use crate::core::record::{Phase, Record, Version};
@@ -8,6 +6,8 @@ use crate::core::time::Timestamp;
 use crate::core::window::Opening;
 use crate::engine::handle::Snapshot;
 use crate::humane::HumanDuration;
+use crate::standing::Subject;
+use crate::standing::forecast::{self, Start, began, cuts, revoked_at, scheduled, successor};
 use std::time::Duration;
 
 /// How far `plan` looks where nobody says.
@@ -21,7 +21,7 @@ const ROTATIONS_PER_KEY: usize = 1000;
 pub fn plan(snapshot: &Snapshot, ahead: Duration) -> PlanReport {
     let until = snapshot.now.plus(ahead.min(PLAN_FOR_MAX));
     let mut report = PlanReport { now: snapshot.now.into(), entries: Vec::new(), warnings: Vec::new() };
-    for subject in names(snapshot).filter_map(|it| Subject::of(snapshot, it)) {
+    for subject in Subject::all(snapshot) {
         Planner { subject: &subject, until, report: &mut report }.plan();
     }
     report.entries.sort_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
@@ -52,6 +52,10 @@ impl Planner<'_> {
                     self.notices(Some(current), &policy.notify_before);
                     self.retirements(record, policy);
                 }
+                _ if record.is_paused(self.subject.now) && self.is_held(record) => {
+                    self.warn(&format!("paused: nothing is planned before: rekeyd resume {}", self.subject.name));
+                    self.notices(Some(current), &policy.notify_before);
+                }
                 _ => self.managed(record, current, policy),
             },
             _ => self.unadopted(policy),
@@ -66,6 +70,12 @@ impl Planner<'_> {
         } else {
             self.warn(&format!("not adopted: nothing is planned before: rekeyd adopt {name}"));
         }
+    }
+
+    /// Whether only `resume` lets it go on; what has begun goes on to its end.
+    fn is_held(&self, record: &Record) -> bool {
+        let rests = matches!(record.phase, Phase::Steady | Phase::Announce { .. });
+        rests && record.paused.as_ref().is_some_and(|it| it.until.is_none())
     }
 
     fn managed(&mut self, record: &Record, current: &Version, policy: &Policy) {

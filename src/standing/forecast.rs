@@ -12,38 +12,48 @@ use crate::humane::HumanDuration;
 const NOBODY: &str = "nobody";
 
 /// One rotation to come.
-pub(super) struct Start {
+pub struct Start {
     /// When its owners are told of it, where they are told before.
-    pub(super) announced_at: Option<Timestamp>,
+    pub announced_at: Option<Timestamp>,
     /// When it begins.
-    pub(super) at: Timestamp,
+    pub at: Timestamp,
     /// In which window.
-    pub(super) opening: Option<Opening>,
+    pub opening: Option<Opening>,
     /// A closed code.
-    pub(super) reason: &'static str,
+    pub reason: &'static str,
     /// A sentence.
-    pub(super) message: String,
+    pub message: String,
     /// Whether the old key is in wrong hands: it has no overlap.
-    pub(super) compromised: bool,
+    pub compromised: bool,
 }
 
 /// When the next rotation of a key in our care begins; `None` where nothing says that there will be one, or where no
 /// window ever opens for it.
-pub(super) fn first(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<Start> {
+pub fn first(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<Start> {
     let policy = &subject.config?.policy;
+    // Until somebody resumes it, or the pause ends, nothing begins.
+    let from = match super::concern::pause(subject) {
+        Some(pause) => pause.until?.max(subject.now),
+        None => subject.now,
+    };
     if let Phase::Announce { until } = record.phase {
-        let begin = placed(current, policy, until.max(subject.now), None)?;
+        let begin = placed(current, policy, until.max(from), None)?;
         let message = format!("the cutover was announced for {until}");
         return Some(Start { announced_at: None, message, ..begin.or_reason("announced") });
     }
     match &record.wish {
         Some(wish) => asked(subject, current, policy, wish),
-        None => scheduled(current, policy, cuts(subject, policy), subject.now),
+        None => {
+            // What was given up is not begun again before its time, unless nothing works meanwhile.
+            let waits = record.retry_at.filter(|_| current.dead_since.is_none());
+            let from = waits.map_or(from, |it| it.max(from));
+            scheduled(current, policy, cuts(subject, policy), from)
+        }
     }
 }
 
 /// When a version is replaced because it is due, not before `now`.
-pub(super) fn scheduled(version: &Version, policy: &Policy, cuts: bool, now: Timestamp) -> Option<Start> {
+pub fn scheduled(version: &Version, policy: &Policy, cuts: bool, now: Timestamp) -> Option<Start> {
     let due = due::due_at(version, policy)?;
     let (reason, message) = why_due(version, policy, due);
     let announced_at = (cuts && !policy.announce.is_zero()).then_some(due.max(now));
@@ -53,7 +63,7 @@ pub(super) fn scheduled(version: &Version, policy: &Policy, cuts: bool, now: Tim
 }
 
 /// Whether consumers hold a dead key from a create on until the new one is delivered.
-pub(super) fn cuts(subject: &Subject<'_>, policy: &Policy) -> bool {
+pub fn cuts(subject: &Subject<'_>, policy: &Policy) -> bool {
     match subject.account {
         Some(account) => on_create(account, policy) != OnCreate::Keeps,
         None => policy.provider.on_create != OnCreate::Keeps,
@@ -61,7 +71,7 @@ pub(super) fn cuts(subject: &Subject<'_>, policy: &Policy) -> bool {
 }
 
 /// The version that a rotation at `at` is expected to yield.
-pub(super) fn successor(version: &Version, policy: &Policy, at: Timestamp) -> Version {
+pub fn successor(version: &Version, policy: &Policy, at: Timestamp) -> Version {
     let life = policy.valid_for.or_else(|| due::lifetime(version));
     let never = version.expiry == Expiry::Never;
     Version {
@@ -74,7 +84,7 @@ pub(super) fn successor(version: &Version, policy: &Policy, at: Timestamp) -> Ve
 }
 
 /// When an old version is revoked: in the first window after its overlap, or at once where it had none to begin with.
-pub(super) fn revoked_at(policy: &Policy, after: Timestamp, at_once: bool) -> Option<(Timestamp, Option<Opening>)> {
+pub fn revoked_at(policy: &Policy, after: Timestamp, at_once: bool) -> Option<(Timestamp, Option<Opening>)> {
     if at_once || policy.windows.is_empty() {
         return Some((after, None));
     }
@@ -128,7 +138,7 @@ impl Start {
 }
 
 /// When the life of a version began.
-pub(super) fn began(version: &Version) -> Timestamp {
+pub fn began(version: &Version) -> Timestamp {
     let known = version.valid_to.zip(due::lifetime(version)).map(|(end, life)| end.minus(life));
     known.or(version.valid_from).unwrap_or(version.obtained_at)
 }

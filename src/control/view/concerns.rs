@@ -1,0 +1,163 @@
+//! What is wrong with a key, in sentences, and the commands that help.
+use super::key::{blocked_message, halt_message};
+use crate::control::protocol::AttentionStatus;
+use crate::core::account::Account;
+use crate::core::command::command;
+use crate::core::names::KeyName;
+use crate::core::plan::Command;
+use crate::core::policy::Initial;
+use crate::core::record::{Held, Pause, Phase, Retired, VersionNo};
+use crate::humane::HumanDuration;
+use crate::standing::{Concern, Subject};
+
+pub(super) fn attention(subject: &Subject<'_>, concern: &Concern<'_>) -> AttentionStatus {
+    AttentionStatus {
+        reason: concern.code().to_owned(),
+        since: concern.since().map(Into::into),
+        message: message(subject, concern),
+    }
+}
+
+fn message(subject: &Subject<'_>, concern: &Concern<'_>) -> String {
+    match concern {
+        Concern::Expired { assumed: false, .. } => "whoever uses it is refused".into(),
+        Concern::Expired { .. } => "by its assumed lifetime; nobody knows whether the provider still accepts it".into(),
+        Concern::Refused { .. } => "the provider refuses the key in use before its time".into(),
+        Concern::Halted { reason, .. } => halt_message(*reason).into(),
+        Concern::Overdue { .. } => "it was due then, and no rotation has begun".into(),
+        Concern::TooLate { begins: Some(at) } => {
+            format!("its next rotation would begin at {}, after it expires", at.whole_second())
+        }
+        Concern::TooLate { begins: None } => "none of its windows opens again before it expires".into(),
+        Concern::Stuck { phase, after, .. } => {
+            format!("under way for longer than {}, now in {phase}", HumanDuration(*after))
+        }
+        Concern::Failing { times } => failing(subject, *times),
+        Concern::Blocked(why) => blocked_message(why),
+        Concern::Undelivered { target, wanted, held, .. } => {
+            format!("{target} {}{}", holds(*held, *wanted), error(*held))
+        }
+        Concern::Unverified { .. } => "the key in use was never seen to be accepted from here".into(),
+        Concern::Unrevoked { old, .. } => unrevoked(subject, old),
+        Concern::RevokeNeeded(old) => {
+            let id = old.version.id.as_ref().map(|it| format!("id {it}, ")).unwrap_or_default();
+            let (number, print) = (old.version.number, &old.version.fingerprint);
+            format!("the old version {number} ({id}fingerprint {print}) is not revoked from here; revoke it by hand")
+        }
+        Concern::Unadopted(Initial::Adopt) => "it is not in our care yet: hand over the key in use".into(),
+        Concern::Unadopted(Initial::Create) => "its first key is not created yet".into(),
+        Concern::Unmanaged => {
+            "the config no longer names it, and nothing replaces it; put it back, or take it out of service".into()
+        }
+        Concern::Paused(pause) => paused(pause),
+    }
+}
+
+fn paused(pause: &Pause) -> String {
+    let until = match pause.until {
+        Some(until) => format!("until {}", until.whole_second()),
+        None => "until it is resumed".to_owned(),
+    };
+    let by = pause.actor.as_ref().map(|it| it.user.clone().unwrap_or_else(|| format!("uid {}", it.uid)));
+    let by = by.map(|it| format!(", by {it}")).unwrap_or_default();
+    let why = pause.reason.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
+    format!("nothing is begun or revoked {until}{by}{why}")
+}
+
+fn failing(subject: &Subject<'_>, times: u32) -> String {
+    let again = if times > 1 { format!(" ({times} times in a row)") } else { String::new() };
+    match subject.record.and_then(|it| it.last_error.as_ref()) {
+        Some(it) => format!("in {}: {}{again}", it.phase, it.message),
+        None => format!("the last try failed{again}"),
+    }
+}
+
+fn holds(held: Option<&Held>, wanted: VersionNo) -> String {
+    let Some(held) = held else { return format!("has not got version {wanted}") };
+    let maybe: Vec<_> = held.maybe.iter().map(ToString::to_string).collect();
+    match held.settled {
+        _ if held.foreign.is_some() => format!("holds a key that is none of ours instead of version {wanted}"),
+        _ if !maybe.is_empty() => format!("may hold version {} where it should hold {wanted}", maybe.join(" or ")),
+        Some(it) if it == wanted => format!("holds version {wanted}, which is not confirmed"),
+        Some(it) => format!("holds version {it} where it should hold {wanted}"),
+        None => format!("has not got version {wanted}"),
+    }
+}
+
+fn error(held: Option<&Held>) -> String {
+    held.and_then(|it| it.last_error.as_ref()).map(|it| format!(": {it}")).unwrap_or_default()
+}
+
+fn unrevoked(subject: &Subject<'_>, old: &Retired) -> String {
+    let number = old.version.number;
+    let held = subject.record.map(|it| &it.held).into_iter().flatten();
+    let holder = held.filter(|(_, it)| it.may_hold(number)).map(|it| it.0).next();
+    let why = match holder {
+        Some(target) => format!("{target} may still hold it"),
+        None if old.failures > 0 => format!("the provider refused to {} times", old.failures),
+        None if subject.config.is_none() => "it waits for its provider".to_owned(),
+        None => "the key in use is not seen to be accepted".to_owned(),
+    };
+    format!("the old version {number} should be revoked by now, and is not: {why}")
+}
+
+/// The commands that help now, the likeliest first. None where nothing is wrong, or where waiting is all there is to do.
+pub(super) fn actions(subject: &Subject<'_>, concerns: &[Concern<'_>]) -> Vec<String> {
+    let name = subject.name;
+    let paused = concerns.iter().any(|it| matches!(it, Concern::Paused(_)));
+    if matches!(subject.phase(), Phase::Halted { .. }) && !paused {
+        return choices(subject).iter().map(|it| format!("rekeyd {it} {name}")).collect();
+    }
+    let mut actions: Vec<String> = Vec::new();
+    for action in concerns.iter().filter_map(|it| action(subject, name, it)) {
+        if !actions.contains(&action) {
+            actions.push(action);
+        }
+    }
+    actions
+}
+
+fn action(subject: &Subject<'_>, name: &KeyName, concern: &Concern<'_>) -> Option<String> {
+    let under_way = subject.record.is_some_and(|it| it.rotation.is_some());
+    match concern {
+        Concern::Unrevoked { .. } if subject.config.is_none() => Some(format!("rekeyd ack --revoked {name}")),
+        Concern::RevokeNeeded(_) => Some(format!("rekeyd ack --revoked {name}")),
+        Concern::Unmanaged => Some(format!("rekeyd retire {name}")),
+        _ if subject.config.is_none() => None,
+        Concern::Paused(_) => Some(format!("rekeyd resume {name}")),
+        Concern::Unadopted(Initial::Adopt) => Some(format!("rekeyd adopt {name}")),
+        _ if is_paused(subject) => None,
+        _ if matches!(subject.phase(), Phase::Reobserve { .. }) => Some(format!("rekeyd resume {name}")),
+        Concern::Expired { .. } | Concern::Refused { .. } | Concern::Overdue { .. } | Concern::TooLate { .. }
+            if !under_way =>
+        {
+            Some(format!("rekeyd rotate --now {name}"))
+        }
+        Concern::Expired { .. } | Concern::Refused { .. } | Concern::Stuck { .. } | Concern::Failing { .. } => {
+            Some(format!("rekeyd resume {name}"))
+        }
+        Concern::Undelivered { held, .. } => {
+            let foreign = held.is_some_and(|it| it.foreign.is_some());
+            Some(format!("rekeyd {} {name}", if foreign { "adopt" } else { "resume" }))
+        }
+        Concern::Unrevoked { .. } => Some(format!("rekeyd resume {name}")),
+        _ => None,
+    }
+}
+
+fn is_paused(subject: &Subject<'_>) -> bool {
+    subject.record.is_some_and(|it| it.is_paused(subject.now))
+}
+
+/// The verbs that end a halt, those alone that would not be refused now.
+pub(super) fn choices(subject: &Subject<'_>) -> Vec<&'static str> {
+    let (Some(policy), Some(record)) = (subject.working_policy(), subject.record) else { return Vec::new() };
+    let account = subject.snapshot.accounts.get(&policy.account).cloned();
+    let account = account.unwrap_or_else(|| Account::new(policy.account.clone()));
+    let would = |verb: &Command| command(record, &account, verb, &policy, subject.now).is_ok();
+    let mut choices = vec!["resume"];
+    choices.extend(would(&Command::Abandon).then_some("abandon"));
+    choices.push("adopt");
+    choices.extend(would(&Command::Rollback).then_some("rollback"));
+    choices
+}
