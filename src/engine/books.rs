@@ -54,8 +54,8 @@ impl Books {
         let accounts = store.accounts()?.into_iter().map(|it| (it.id.clone(), it)).collect();
         let (leaving, batch) = (BTreeSet::new(), Batch::default());
         let (ended, generation) = (Vec::new(), 0);
-        let incidents = post::incidents(&store)?;
         let (meters, calls) = (Meters::default(), Calls::default());
+        let incidents = post::incidents(&store)?;
         Ok(Self {
             store,
             settings,
