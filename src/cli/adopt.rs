@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long, requires = "from_target", conflicts_with_all = ["id", "unverified", "deliver"])]
     all: bool,
     /// With --all: don't ask
-    #[arg(long, requires = "all")]
+    #[arg(long, requires = "all", conflicts_with = "key")]
     yes: bool,
     #[command(flatten)]
     age: Age,
