@@ -314,6 +314,12 @@ pub(crate) fn ago(how_long: Duration) -> String {
     rekeyd::clock::now().minus(how_long).to_string()
 }
 
+/// Replaces a file at once, with the mode that it had: one that is cut short first is healed as an empty one in between.
 pub(crate) fn write(path: &Path, content: &str) {
-    fs::write(path, content).unwrap();
+    let beside = path.with_extension("being-written");
+    fs::write(&beside, content).unwrap();
+    if let Ok(before) = fs::metadata(path) {
+        fs::set_permissions(&beside, before.permissions()).unwrap();
+    }
+    fs::rename(&beside, path).unwrap();
 }

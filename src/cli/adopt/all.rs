@@ -132,7 +132,7 @@ fn outcome(rows: &[Row], agreed: bool) -> String {
             text += &format!("{key}: not adopted: {}\n", one_line(without_name(&row.report, why)));
         } else if let Some(problem) = row.report.refused.as_ref() {
             let remedy = problem.remedy.as_ref().map(|it| format!("; try: {it}")).unwrap_or_default();
-            text += &one_line(&format!("{key}: not adopted{remedy}"));
+            text += &one_line(format!("{key}: not adopted{remedy}"));
             text.push('\n');
         }
     }

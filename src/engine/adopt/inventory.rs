@@ -56,7 +56,7 @@ pub(super) fn look_up(
     // A key with a token of ours is revoked where nobody knows that it is in use.
     let ours = |it: &&Issued| it.name.as_deref().and_then(token_in).is_some_and(|it| it.name == *name);
     match &hidden[..] {
-        _ if hidden.iter().any(|it| ours(it)) => Err(choose()),
+        _ if hidden.iter().any(ours) => Err(choose()),
         [] if listing.truncated => Ok(Told::Unsaid("its list is cut short".to_owned())),
         [] => Ok(Told::Absent),
         _ => Ok(Told::Unsaid(choose())),
