@@ -165,10 +165,9 @@ fn what_is_not_acted_on_yet_is_refused() {
     let deliver = "[[keys.k.deliver]]\nkind = 'credential'";
     let want = "7:8: kind `credential` is not supported yet\n  hint: known here: exec, file";
     check(&[SMS], &format!("{}{deliver}", key("").replace("deliver = []\n", "\n")), want);
-    let daemon =
-        "[daemon]\nmaster_key = { env = 'X' }\nlisten = ''\noperators = []\nmax_removals = ''\ncredential_socket = ''";
+    let daemon = "[daemon]\nmaster_key = { env = 'X' }\nlisten = ''\nmax_removals = ''\ncredential_socket = ''";
     let faults = render(parse(daemon).unwrap_err().faults, 0);
-    let want = [(3, "listen"), (4, "operators"), (5, "max_removals"), (6, "credential_socket")].map(refused).join("\n");
+    let want = [(3, "listen"), (4, "max_removals"), (5, "credential_socket")].map(refused).join("\n");
     assert_eq!(faults, want);
 }
 

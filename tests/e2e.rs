@@ -9,12 +9,16 @@ mod config;
 mod crashes;
 #[path = "e2e/creation.rs"]
 mod creation;
+#[path = "e2e/decommission.rs"]
+mod decommission;
 #[path = "e2e/drift.rs"]
 mod drift;
 #[path = "e2e/freezes.rs"]
 mod freezes;
 #[path = "e2e/hooks.rs"]
 mod hooks;
+#[path = "e2e/incident.rs"]
+mod incident;
 #[path = "e2e/invoices.rs"]
 mod invoices;
 #[path = "e2e/limits.rs"]
@@ -29,7 +33,11 @@ mod operator;
 mod regressions;
 #[path = "e2e/rig.rs"]
 mod rig;
+#[path = "e2e/rights.rs"]
+mod rights;
 #[path = "e2e/rotation.rs"]
 mod rotation;
+#[path = "e2e/verbs.rs"]
+mod verbs;
 #[path = "e2e/watch.rs"]
 mod watch;

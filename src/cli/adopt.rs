@@ -1,9 +1,9 @@
 //! `rekeyd adopt`: take over a key that is in use.
 use super::Cli;
 use super::connect::ask;
+use super::done::done_text;
 use super::exit::{Exit, Failure};
 use super::output::Output;
-use super::resume::done_text;
 use crate::control::protocol::Time;
 use crate::control::requests::{AdoptRequest, SecretText};
 use crate::core::names::KeyName;

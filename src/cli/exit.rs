@@ -70,11 +70,13 @@ pub(super) struct Failure {
     message: String,
     /// The next thing to try.
     remedy: Option<String>,
+    /// What else failed.
+    more: Vec<Failure>,
 }
 
 impl Failure {
     pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), remedy: None }
+        Self { exit, message: message.into(), remedy: None, more: Vec::new() }
     }
 
     pub(super) fn remedy(mut self, remedy: impl Into<String>) -> Self {
@@ -87,16 +89,24 @@ impl Failure {
         if let (Some(remedy), Some(config)) = (self.remedy.as_mut().filter(|it| it.starts_with("rekeyd ")), config) {
             let _ = write!(remedy, " --config {}", config.display());
         }
+        self.more = self.more.into_iter().map(|it| it.named_config(config)).collect();
+        self
+    }
+
+    /// Both of them, with the exit code of the first.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.more.push(other);
         self
     }
 
     /// As it is shown on stderr. A reader that went away is told nothing.
     pub(super) fn text(&self, paint: Paint) -> String {
         let remedy = self.remedy.as_ref().map(|it| format!("{} {it}\n", paint.tone(Tone::Good, "try:")));
-        match self.message.as_str() {
+        let text = match self.message.as_str() {
             "" => String::new(),
             message => format!("{} {message}\n{}", paint.tone(Tone::Bad, "error:"), remedy.unwrap_or_default()),
-        }
+        };
+        self.more.iter().fold(text, |text, it| text + &it.text(paint))
     }
 }
 
@@ -132,7 +142,7 @@ impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let lines = [problem.detail].into_iter().chain(problem.faults.iter().map(ToString::to_string));
         let message = lines.collect::<Vec<_>>().join("\n");
-        Self { exit: exit(problem.kind), message, remedy: problem.remedy }
+        Self { exit: exit(problem.kind), message, remedy: problem.remedy, more: Vec::new() }
     }
 }
 

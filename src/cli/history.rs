@@ -1,10 +1,10 @@
-//! `rekeyd history`: rotations, notices, and who read a secret.
+//! `rekeyd history`: rotations, who asked for what, notices, and who read a secret.
 use super::Cli;
 use super::connect::ask;
 use super::exit::{Exit, Failure};
 use super::output::{Output, Paint, Row, Tone, table};
 use super::times::{absolute, took};
-use crate::control::protocol::{HistoryReport, NoticeRow, ReadRow, RotationRow, Time};
+use crate::control::protocol::{CommandRow, HistoryReport, NoticeRow, ReadRow, RotationRow, Time};
 use crate::core::names::KeyName;
 use crate::core::plan::Severity;
 use crate::core::record::{Actor, RotationResult, Trigger};
@@ -33,10 +33,12 @@ pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Fail
 /// As people read it.
 pub fn text(report: &HistoryReport, paint: Paint) -> String {
     let rotations = report.rotations.iter().map(rotation).collect();
+    let commands = report.commands.iter().map(command).collect();
     let notices = report.notices.iter().map(notice).collect();
     let reads = report.reads.iter().map(read).collect();
     let parts = [
         part("no rotation has ended", &["WHEN", "RESULT", "KEY", "VERSION", "TOOK", "GAP", "WHY"], rotations, paint),
+        part("nobody asked for anything", &["WHEN", "ASKED FOR", "KEY", "BY", "REASON"], commands, paint),
         part("no notice was sent", &["WHEN", "NOTICE", "KEY", "OWNER", "CHANNELS", "SUMMARY"], notices, paint),
         part("nobody read a secret", &["WHEN", "READ", "KEY", "VERSION", "BY"], reads, paint),
     ];
@@ -81,8 +83,17 @@ fn why(it: &RotationRow) -> String {
     format!("{trigger}{by}{reason}")
 }
 
+/// Whoever logged in, and as whom they asked where that is another.
 fn who(actor: &Actor) -> String {
-    actor.user.clone().unwrap_or_else(|| format!("uid {}", actor.uid))
+    let login = actor.login_uid.unwrap_or(actor.uid);
+    let user = actor.user.clone().unwrap_or_else(|| format!("uid {login}"));
+    if login == actor.uid { user } else { format!("{user} as uid {}", actor.uid) }
+}
+
+fn command(it: &CommandRow) -> Row {
+    let options = it.options.iter().map(|it| format!(" {it}")).collect::<String>();
+    let reason = it.reason_given.clone().unwrap_or_default();
+    (None, vec![absolute(it.at), format!("{}{options}", it.verb), it.key.to_string(), who(&it.actor), reason])
 }
 
 fn notice(it: &NoticeRow) -> Row {

@@ -1,19 +1,26 @@
 //! The command line: one file for each subcommand. It parses, asks the daemon, and prints; it decides nothing.
 mod abandon;
+mod ack;
 mod adopt;
 pub mod check;
 mod completions;
+mod confirm;
 mod connect;
 pub mod demo;
+mod done;
 mod exit;
+mod forget;
 pub mod history;
 pub mod init;
 mod man;
 pub mod output;
+mod pause;
 pub mod plan;
 mod reload;
 mod resume;
+mod retire;
 mod reveal;
+mod rollback;
 mod rotate;
 mod run;
 pub mod status;
@@ -69,16 +76,26 @@ pub enum Command {
     Run,
     /// Show every key: its health, its expiry, and what comes next
     Status(status::Args),
-    /// Show what happened: rotations, notices, and who read a secret
+    /// Show what happened: rotations, who asked for what, notices, and who read a secret
     History(history::Args),
     /// Take over a key that is in use; the key itself on stdin
     Adopt(adopt::Args),
     /// Rotate keys in their next window, or now
     Rotate(rotate::Args),
-    /// Go on now: ends a halt, or a retry's wait
+    /// Begin nothing and revoke nothing; what has begun goes on
+    Pause(pause::Args),
+    /// Go on now: ends a pause, a halt, or a retry's wait
     Resume(resume::Args),
+    /// Back to the previous version of a key, while it is still valid
+    Rollback(rollback::Args),
     /// Give up the new key of a halted rotation, and keep the old one
     Abandon(abandon::Args),
+    /// A human has it: what is wrong is told again only when it gets worse
+    Ack(ack::Args),
+    /// Take a key out of service: revoke every version, empty its targets
+    Retire(retire::Args),
+    /// Drop the record of a key of which nothing is live any more
+    Forget(forget::Args),
     /// Print the current secret of a key; this is recorded
     Reveal(reveal::Args),
     /// Show what will happen to which key when, and why
@@ -137,8 +154,13 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::History(args) => history::run(cli, args, out),
         Command::Adopt(args) => adopt::run(cli, args, out),
         Command::Rotate(args) => rotate::run(cli, args, out),
+        Command::Pause(args) => pause::run(cli, args, out),
         Command::Resume(args) => resume::run(cli, args, out),
+        Command::Rollback(args) => rollback::run(cli, args, out),
         Command::Abandon(args) => abandon::run(cli, args, out),
+        Command::Ack(args) => ack::run(cli, args, out),
+        Command::Retire(args) => retire::run(cli, args, out),
+        Command::Forget(args) => forget::run(cli, args, out),
         Command::Reveal(args) => reveal::run(cli, args, out),
         Command::Plan(args) => plan::run(cli, args, out),
         Command::Reload => reload::run(cli, out),

@@ -1,12 +1,13 @@
 //! `rekeyd rotate`: rotate in the next window, or now.
 use super::Cli;
 use super::connect::ask;
+use super::done::{Why, done_text};
 use super::exit::{Exit, Failure};
 use super::output::{Output, Paint, Tone};
-use super::resume::done_text;
-use crate::control::client::Client;
+use super::status::of;
+use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{KeyStatus, PhaseName};
-use crate::control::requests::{DoneReport, RotateRequest};
+use crate::control::requests::{DoneReport, KeyDone, RotateRequest};
 use crate::core::names::KeyName;
 use crate::core::record::RotationResult;
 use crate::humane::HumanDuration;
@@ -22,15 +23,14 @@ pub struct Args {
     /// Which keys
     #[arg(value_name = "KEY", required = true)]
     keys: Vec<KeyName>,
-    /// Wait for no window
+    /// Wait for no window and no freeze
     #[arg(long)]
     now: bool,
     /// The key is in wrong hands: wait for no window, and revoke it without an overlap
     #[arg(long)]
     compromised: bool,
-    /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    #[command(flatten)]
+    why: Why,
     /// Wait for the end: exit 0 done, 1 failed or halted, 75 still under way
     #[arg(long)]
     wait: bool,
@@ -43,20 +43,16 @@ pub struct Args {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Progress {
-    /// The new key is in use.
     Succeeded,
-    /// It failed, or waits for a human.
     Failed,
-    /// It goes on, or waits for its window.
     UnderWay,
 }
 
-/// One rotation that was asked for.
-#[derive(Clone, Debug, Serialize)]
+/// One of the keys.
+#[derive(Debug, Serialize)]
 struct Asked {
-    key: KeyName,
     #[serde(flatten)]
-    done: DoneReport,
+    done: KeyDone,
     /// Only with `--wait`.
     progress: Option<Progress>,
     /// The last rotation that had ended before.
@@ -66,8 +62,10 @@ struct Asked {
 
 pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     let asked = ask(cli, async |daemon| {
+        // Nothing is begun where one of the names is a slip.
+        let keys = of(daemon.status().await?, &args.keys)?.keys;
         let mut asked = Vec::new();
-        for key in &args.keys {
+        for key in &keys {
             asked.push(rotate(&daemon, key, args).await?);
         }
         if args.wait {
@@ -76,23 +74,31 @@ pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Fail
         Ok(asked)
     })?;
     out.print(&asked, |paint| asked.iter().map(|it| text(it, paint)).collect())?;
-    Ok(exit(&asked))
+    let refused = asked.iter().filter_map(|it| it.done.problem.clone().map(Failure::from));
+    refused.reduce(Failure::and).map_or(Ok(exit(&asked)), Err)
 }
 
-async fn rotate(daemon: &Client, key: &KeyName, args: &Args) -> Result<Asked, Failure> {
-    let before = daemon.key(key.as_str()).await?.last_rotation.map_or(0, |it| it.attempt);
-    let request = RotateRequest { now: args.now, compromised: args.compromised, reason: args.reason.clone() };
-    let done = daemon.rotate(key.as_str(), &request).await?;
-    Ok(Asked { key: key.clone(), done, progress: None, before })
+/// What is refused for one key is no reason to leave out the others.
+async fn rotate(daemon: &Client, key: &KeyStatus, args: &Args) -> Result<Asked, Failure> {
+    let reason = args.why.reason.clone();
+    let request = RotateRequest { now: args.now, compromised: args.compromised, reason };
+    let (done, problem) = match daemon.rotate(key.name.as_str(), &request).await {
+        Ok(done) => (done, None),
+        Err(ClientError::Problem(problem)) => (DoneReport::default(), Some(*problem)),
+        Err(error) => return Err(error.into()),
+    };
+    let before = key.last_rotation.as_ref().map_or(0, |it| it.attempt);
+    Ok(Asked { done: KeyDone { key: key.name.clone(), done, problem }, progress: None, before })
 }
 
 /// Looks until every rotation has ended, or the time is up.
 async fn wait(daemon: &Client, asked: &mut [Asked], timeout: Duration) -> Result<(), Failure> {
-    asked.iter_mut().for_each(|it| it.progress = Some(Progress::UnderWay));
+    let begun = asked.iter_mut().filter(|it| it.done.problem.is_none());
+    begun.for_each(|it| it.progress = Some(Progress::UnderWay));
     let look = async {
         loop {
             for it in asked.iter_mut().filter(|it| it.progress == Some(Progress::UnderWay)) {
-                it.progress = Some(progress(it, &daemon.key(it.key.as_str()).await?));
+                it.progress = Some(progress(it, &daemon.key(it.done.key.as_str()).await?));
             }
             if asked.iter().all(|it| it.progress != Some(Progress::UnderWay)) {
                 return Ok(());
@@ -105,7 +111,7 @@ async fn wait(daemon: &Client, asked: &mut [Asked], timeout: Duration) -> Result
 }
 
 fn progress(asked: &Asked, key: &KeyStatus) -> Progress {
-    let awaited = asked.done.attempt.unwrap_or(asked.before + 1);
+    let awaited = asked.done.done.attempt.unwrap_or(asked.before + 1);
     let ended = key.last_rotation.as_ref().filter(|it| it.attempt >= awaited);
     match ended.and_then(|it| it.result) {
         Some(RotationResult::Succeeded) => Progress::Succeeded,
@@ -127,15 +133,13 @@ fn exit(asked: &[Asked]) -> Exit {
 }
 
 fn text(asked: &Asked, paint: Paint) -> String {
-    let key = &asked.key;
+    let key: &KeyName = &asked.done.key;
+    let look = |tone, what: &str| format!("{key}: {}; try: rekeyd status {key}\n", paint.tone(tone, what));
     match asked.progress {
-        None => done_text(key.as_str(), &asked.done, "is rotated in its next window; watch it: rekeyd status"),
+        None if asked.done.problem.is_some() => String::new(),
+        None => done_text(key.as_str(), &asked.done.done, "is rotated in its next window; watch it: rekeyd status"),
         Some(Progress::Succeeded) => format!("{key}: {}\n", paint.tone(Tone::Good, "rotated")),
-        Some(Progress::Failed) => {
-            format!("{key}: {}; try: rekeyd status {key}\n", paint.tone(Tone::Bad, "the rotation failed or was halted"))
-        }
-        Some(Progress::UnderWay) => {
-            format!("{key}: {}; try: rekeyd status {key}\n", paint.tone(Tone::Warn, "still under way"))
-        }
+        Some(Progress::Failed) => look(Tone::Bad, "the rotation failed or was halted"),
+        Some(Progress::UnderWay) => look(Tone::Warn, "still under way"),
     }
 }

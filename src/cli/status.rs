@@ -9,6 +9,9 @@ use crate::core::names::KeyName;
 use crate::core::record::Expiry;
 use std::fmt::Write;
 
+/// How many keys an error names at most.
+const KEYS_NAMED: usize = 20;
+
 /// `rekeyd status [KEY…]`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -21,13 +24,26 @@ pub struct Args {
 }
 
 pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Failure> {
-    let mut status = ask(cli, async |daemon| Ok(daemon.status().await?))?;
-    if let Some(missing) = args.keys.iter().find(|name| status.keys.iter().all(|it| it.name != **name)) {
-        return Err(Failure::new(Exit::NoInput, format!("there is no key {missing}")).remedy("rekeyd status"));
-    }
-    status.keys.retain(|it| args.keys.is_empty() || args.keys.contains(&it.name));
+    let status = of(ask(cli, async |daemon| Ok(daemon.status().await?))?, &args.keys)?;
     out.print(&status, |paint| text(&status, !args.keys.is_empty(), paint))?;
     Ok(if args.exit_code && !is_well(&status) { Exit::Attention } else { Exit::Ok })
+}
+
+/// Only these keys, or all where none is named. One that is not there is an error that names those that are.
+pub(super) fn of(mut status: Status, keys: &[KeyName]) -> Result<Status, Failure> {
+    if let Some(missing) = keys.iter().find(|name| status.keys.iter().all(|it| it.name != **name)) {
+        let known: Vec<&str> = status.keys.iter().take(KEYS_NAMED).map(|it| it.name.as_str()).collect();
+        let more = if status.keys.len() > KEYS_NAMED { ", …" } else { "" };
+        let known = if known.is_empty() {
+            "the config names none".to_owned()
+        } else {
+            format!("the keys are: {}{more}", known.join(", "))
+        };
+        let message = format!("there is no key {missing}; {known}");
+        return Err(Failure::new(Exit::NoInput, message).remedy("rekeyd status"));
+    }
+    status.keys.retain(|it| keys.is_empty() || keys.contains(&it.name));
+    Ok(status)
 }
 
 /// Whether nobody needs to look.

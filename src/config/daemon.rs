@@ -42,6 +42,7 @@ pub(super) fn daemon(document: &Document<'_>, findings: &mut Findings) -> Option
         control_socket,
         master_key: written.master_key,
         owners: names(written.owners),
+        operators: written.operators.into_iter().map(|it| it.0).collect(),
         timezone: written.timezone.map_or(Tz::UTC, |it| it.0),
         history_for: written.history_for.map_or(defaults::HISTORY_FOR, |it| it.0),
         reserve: written.reserve.map_or(defaults::RESERVE, |it| it.0),

@@ -9,6 +9,7 @@ use crate::targets::Target;
 use chrono_tz::Tz;
 use croner::Cron;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub struct Daemon {
     pub master_key: SecretRef,
     /// Who is told of the daemon's own trouble.
     pub owners: Vec<String>,
+    /// Who may rotate, pause, resume and ack, besides root and the service's user.
+    pub operators: Vec<Operator>,
     /// The default time zone.
     pub timezone: Tz,
     /// How long the history is kept.
@@ -47,6 +50,15 @@ pub struct Daemon {
     pub sweep: Cron,
     /// How many keys are worked on at once.
     pub max_concurrent_rotations: usize,
+}
+
+/// One of the `operators` of the machine. Whether there is such a user or group is looked up at each request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Operator {
+    /// A user, by name.
+    User(String),
+    /// The members of a group, by its name.
+    Group(String),
 }
 
 /// `[owners.NAME]`.
@@ -103,6 +115,16 @@ pub struct Key {
     pub create: Arc<dyn CreateOptions>,
     /// Where it goes.
     pub targets: Vec<Arc<dyn Target>>,
+}
+
+/// As the config spells it: a group with an `@`.
+impl fmt::Display for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(name) => f.write_str(name),
+            Self::Group(name) => write!(f, "@{name}"),
+        }
+    }
 }
 
 impl Daemon {

@@ -19,7 +19,6 @@ const NOT_YET: [(&str, &[&str]); 4] = [
             "group_within",
             "listen",
             "max_removals",
-            "operators",
             "together",
         ],
     ),

@@ -1,4 +1,5 @@
 //! The values of a config that are more than text and numbers, each read so that its error says what to write.
+use super::settings;
 use crate::core::policy::RotateBefore;
 use crate::humane::HumanDuration;
 use chrono::{TimeZone, Utc};
@@ -123,6 +124,28 @@ impl TryFrom<String> for Size {
     }
 }
 
+/// A user, or a group with an `@`, as `/etc/passwd` and `/etc/group` name them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Operator(pub(super) settings::Operator);
+
+/// The longest name of a user or a group, in bytes: that of Linux.
+const ACCOUNT_BYTES: usize = 32;
+
+impl TryFrom<String> for Operator {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let (name, is_group) = text.strip_prefix('@').map_or((text.as_str(), false), |it| (it, true));
+        let usual = |it: char| it.is_alphanumeric() || matches!(it, '_' | '-' | '.' | '$');
+        let numeric = name.bytes().all(|it| it.is_ascii_digit());
+        if name.len() > ACCOUNT_BYTES || name.starts_with('-') || numeric || !name.chars().all(usual) {
+            return Err(format!("{text:?} names no user or group; write a user's name, or @ and a group's name"));
+        }
+        let name = name.to_owned();
+        Ok(Self(if is_group { settings::Operator::Group(name) } else { settings::Operator::User(name) }))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,5 +193,15 @@ mod tests {
         assert_eq!(Zone::try_from("Europe/London".to_owned()).unwrap().0, Tz::Europe__London);
         assert_eq!(error::<Zone>("Europe/Lodon"), "unknown time zone \"Europe/Lodon\"; did you mean `Europe/London`?");
         assert!(error::<Zone>("GMT+25 (mine)").contains("such as Europe/London"));
+    }
+
+    #[test]
+    fn operators_are_users_and_groups_by_name() {
+        let read = |text: &str| Operator::try_from(text.to_owned()).unwrap().0;
+        assert_eq!(read("anna"), settings::Operator::User("anna".to_owned()));
+        assert_eq!(read("@on.call-2"), settings::Operator::Group("on.call-2".to_owned()));
+        for bad in ["", "@", "@@oncall", "anna bert", "1000", "-anna", "anna,bert", "a:b", &"a".repeat(33)] {
+            assert!(error::<Operator>(bad).contains("a group's name"), "{bad}");
+        }
     }
 }

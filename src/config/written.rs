@@ -1,6 +1,6 @@
 //! The sections as they are written: what serde reads, before names are looked up and defaults are put in.
 use super::freezes::Bound;
-use super::words::{Lead, Schedule, Size, Span, Zone};
+use super::words::{Lead, Operator, Schedule, Size, Span, Zone};
 use crate::core::policy::{Initial, OnAmbiguous, OnDrift, OutsideWindow};
 use crate::humane::HumanDuration;
 use crate::secret::SecretRef;
@@ -18,6 +18,8 @@ pub(super) struct Daemon {
     pub(super) master_key: SecretRef,
     #[serde(default)]
     pub(super) owners: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) operators: Vec<Operator>,
     pub(super) timezone: Option<Zone>,
     pub(super) history_for: Option<Span>,
     pub(super) reserve: Option<Size>,

@@ -1,7 +1,9 @@
 //! The operator's end of the control socket.
 use super::problem::{Kind, MEDIA_TYPE, Problem};
 use super::protocol::{HistoryReport, KeyStatus, PlanReport, Status, Time};
-use super::requests::{AdoptRequest, DoneReport, Revealed, RotateRequest};
+use super::requests::{
+    AckRequest, AdoptRequest, DoneReport, KeyDone, PauseRequest, ResumeRequest, Revealed, RotateRequest, VerbRequest,
+};
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde::de::DeserializeOwned;
 use std::error::Error;
@@ -114,14 +116,39 @@ impl Client {
         self.fetch(self.on_key(Method::POST, key, "/rotate").json(ask)).await
     }
 
-    /// Goes on after a halt.
-    pub async fn resume(&self, key: &str) -> Result<DoneReport, ClientError> {
-        self.fetch(self.on_key(Method::POST, key, "/resume")).await
+    /// Goes on after a halt, or a pause.
+    pub async fn resume(&self, ask: &ResumeRequest) -> Result<Vec<KeyDone>, ClientError> {
+        self.fetch(self.request(Method::POST, "/v1/resume").json(ask)).await
+    }
+
+    /// Holds keys back.
+    pub async fn pause(&self, ask: &PauseRequest) -> Result<Vec<KeyDone>, ClientError> {
+        self.fetch(self.request(Method::POST, "/v1/pause").json(ask)).await
+    }
+
+    /// Says that a human has it.
+    pub async fn ack(&self, key: &str, ask: &AckRequest) -> Result<DoneReport, ClientError> {
+        self.fetch(self.on_key(Method::POST, key, "/ack").json(ask)).await
     }
 
     /// Gives up the pending version.
-    pub async fn abandon(&self, key: &str) -> Result<DoneReport, ClientError> {
-        self.fetch(self.on_key(Method::POST, key, "/abandon")).await
+    pub async fn abandon(&self, key: &str, ask: &VerbRequest) -> Result<DoneReport, ClientError> {
+        self.fetch(self.on_key(Method::POST, key, "/abandon").json(ask)).await
+    }
+
+    /// Goes back to the previous version.
+    pub async fn rollback(&self, key: &str, ask: &VerbRequest) -> Result<DoneReport, ClientError> {
+        self.fetch(self.on_key(Method::POST, key, "/rollback").json(ask)).await
+    }
+
+    /// Takes a key out of service.
+    pub async fn retire(&self, key: &str, ask: &VerbRequest) -> Result<DoneReport, ClientError> {
+        self.fetch(self.on_key(Method::POST, key, "/retire").json(ask)).await
+    }
+
+    /// Drops the record of a key.
+    pub async fn forget(&self, key: &str, ask: &VerbRequest) -> Result<DoneReport, ClientError> {
+        self.fetch(self.on_key(Method::DELETE, key, "").json(ask)).await
     }
 
     /// Has the daemon read its config anew.

@@ -1,6 +1,8 @@
 //! The control socket: what operators see and ask for. `protocol` is the JSON on the wire, `view` derives it from what the
 //! engine knows, `server` answers on the socket, `client` asks there.
+mod accounts;
 pub mod client;
+mod commands;
 pub mod problem;
 pub mod protocol;
 pub mod requests;

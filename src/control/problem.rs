@@ -146,6 +146,7 @@ impl Problem {
         let detail = refused.to_string();
         match refused {
             Refused::NoSuchKey(_) => Self::no_such_key(name),
+            Refused::NoMatch { .. } => Self::new(Kind::NoSuchKey, detail).remedy("rekeyd status"),
             Refused::Command(why) => Self::command(name, why.clone()),
             Refused::Store(_) => Self::new(Kind::Store, detail).remedy("free space beside the state, then try again"),
             Refused::NoVersion(_) => Self::new(Kind::NoVersion, detail).remedy(format!("rekeyd adopt {name}")),
@@ -180,11 +181,13 @@ impl Problem {
                 let remedy = format!("wait for its end, or give it up: rekeyd abandon {name}");
                 Self::new(Kind::Phase, detail).remedy(remedy)
             }
-            CommandRefused::NoPrevious
-            | CommandRefused::OldKeysEnd
-            | CommandRefused::PreviousEnding
-            | CommandRefused::PreviousUnknown => {
+            CommandRefused::NoPrevious | CommandRefused::OldKeysEnd | CommandRefused::PreviousEnding => {
                 Self::new(Kind::NoPrevious, detail).remedy(format!("create a new key: rekeyd rotate --now {name}"))
+            }
+            CommandRefused::PreviousUnknown => {
+                let remedy =
+                    format!("set `probe` of its provider, or hand the old key over: rekeyd adopt {name} --unverified");
+                Self::new(Kind::NoPrevious, detail).remedy(remedy)
             }
             CommandRefused::NothingPending | CommandRefused::NothingFiring | CommandRefused::NothingToRevoke => {
                 Self::new(Kind::Phase, detail).remedy(status)

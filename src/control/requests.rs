@@ -1,7 +1,9 @@
 //! What is asked of the control socket with a body, and what its verbs answer.
+use super::problem::Problem;
 use super::protocol::Time;
 use crate::core::names::KeyName;
 use crate::core::record::VersionNo;
+use crate::engine::handle::Which;
 use crate::secret::Secret;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 
@@ -57,6 +59,71 @@ pub struct RotateRequest {
     pub compromised: bool,
     /// Why, for the history.
     pub reason: Option<String>,
+}
+
+/// The body of a verb that takes nothing but a reason.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VerbRequest {
+    /// Why, for the history.
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/resume`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeRequest {
+    /// Which keys: `{"keys": […]}`, `{"provider": …}`, `{"owner": …}` or `"all"`.
+    pub which: Which,
+    /// Why, for the history.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/pause`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseRequest {
+    /// Which keys, as for `POST /v1/resume`.
+    pub which: Which,
+    /// It ends by itself then; else by `resume` alone.
+    #[serde(default)]
+    pub until: Option<Time>,
+    /// Why, for the history.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/keys/{key}/pause`.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PauseKeyRequest {
+    /// It ends by itself then; else by `resume` alone.
+    pub until: Option<Time>,
+    /// Why, for the history.
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/keys/{key}/ack`.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AckRequest {
+    /// What could not be revoked from here was revoked by hand.
+    pub revoked: bool,
+    /// Why, for the history.
+    pub reason: Option<String>,
+}
+
+/// What a verb for several keys came to for one of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeyDone {
+    /// Which.
+    pub key: KeyName,
+    /// What was done; nothing where it was refused.
+    #[serde(flatten)]
+    pub done: DoneReport,
+    /// Why it was refused.
+    pub problem: Option<Problem>,
 }
 
 /// A verb was carried out.

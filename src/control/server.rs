@@ -1,8 +1,11 @@
 //! The daemon's end of the control socket: HTTP/1.1 with JSON on a Unix socket.
+use super::accounts::Accounts;
+use super::commands;
 use super::problem::{Fault, Kind, MEDIA_TYPE, Problem};
 use super::rights::{Peer, Right};
 use super::verbs::{self, Caller};
 use crate::config::settings::Settings;
+use crate::core::record::Actor;
 use crate::engine::handle::{self, Handle};
 use crate::secret::SECRET_BYTES;
 use axum::Router;
@@ -86,6 +89,17 @@ pub(super) struct Desk {
     /// The user that the daemon runs as.
     pub(super) service: u32,
     permits: Arc<Semaphore>,
+}
+
+impl Desk {
+    /// Says who acts, where they have the right to do `what`. Who the operators are is for the config in use to say.
+    pub(super) async fn may(&self, peer: Peer, right: Right, what: &str) -> Result<Actor, Problem> {
+        let operators = match peer.owns(self.service) {
+            true => Vec::new(),
+            false => ask(&self.engine, handle::Request::Settings).await?.daemon.operators.clone(),
+        };
+        peer.may(right, what, self.service, &operators, &Accounts::read())
+    }
 }
 
 impl Server {
@@ -177,12 +191,18 @@ fn router(desk: Desk) -> Router {
         .route("/v1/plan", get(verbs::plan))
         .route("/v1/history", get(verbs::history))
         .route("/v1/reload", post(verbs::reload))
-        .route("/v1/keys/{key}", get(verbs::key))
+        .route("/v1/keys/{key}", get(verbs::key).delete(commands::forget))
         .route("/v1/keys/{key}/history", get(verbs::key_history))
         .route("/v1/keys/{key}/secret", get(verbs::reveal).put(verbs::adopt))
-        .route("/v1/keys/{key}/rotate", post(verbs::rotate))
-        .route("/v1/keys/{key}/resume", post(verbs::resume))
-        .route("/v1/keys/{key}/abandon", post(verbs::abandon))
+        .route("/v1/keys/{key}/rotate", post(commands::rotate))
+        .route("/v1/keys/{key}/resume", post(commands::resume))
+        .route("/v1/keys/{key}/abandon", post(commands::abandon))
+        .route("/v1/keys/{key}/pause", post(commands::pause))
+        .route("/v1/keys/{key}/rollback", post(commands::rollback))
+        .route("/v1/keys/{key}/ack", post(commands::ack))
+        .route("/v1/keys/{key}/retire", post(commands::retire))
+        .route("/v1/pause", post(commands::pause_some))
+        .route("/v1/resume", post(commands::resume_some))
         .fallback(async || Problem::new(Kind::NoSuchPath, "there is no such path; paths begin with /v1/status"))
         .method_not_allowed_fallback(async || Problem::new(Kind::Method, "this path does not know this method"))
         .layer(from_fn_with_state(desk.clone(), bounded))
@@ -191,7 +211,9 @@ fn router(desk: Desk) -> Router {
 }
 
 async fn bounded(State(desk): State<Desk>, ConnectInfo(peer): Caller, request: Request, next: Next) -> Response {
-    let request = match whole(request, peer, desk.service).await {
+    let brings = !request.body().is_end_stream();
+    let may = brings && desk.may(peer, Right::Operate, "to send a body").await.is_ok();
+    let request = match whole(request, may).await {
         Ok(request) => request,
         Err(problem) => return problem.into_response(),
     };
@@ -210,9 +232,9 @@ async fn bounded(State(desk): State<Desk>, ConnectInfo(peer): Caller, request: R
 
 /// Has the body read before the request takes a place, so that whoever is slow to send one takes none from others. The
 /// body of somebody who may do nothing with it is left unread; the verb refuses them.
-async fn whole(request: Request, peer: Peer, service: u32) -> Result<Request, Problem> {
+async fn whole(request: Request, may: bool) -> Result<Request, Problem> {
     let (head, body) = request.into_parts();
-    if body.is_end_stream() || peer.may(Right::Operate, "to send a body", service).is_err() {
+    if body.is_end_stream() || !may {
         return Ok(Request::from_parts(head, Body::empty()));
     }
     let reading = Bytes::from_request(Request::from_parts(head.clone(), body), &());
@@ -245,8 +267,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_of_somebody_without_rights_is_not_awaited() {
         let endless = Body::from_stream(futures_util::stream::pending::<io::Result<Bytes>>());
-        let (peer, service) = (Peer { uid: Some(1000), login_uid: None }, 900);
-        let request = whole(Request::new(endless), peer, service).await.unwrap();
+        let request = whole(Request::new(endless), false).await.unwrap();
         assert!(request.body().is_end_stream());
     }
 }

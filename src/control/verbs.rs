@@ -1,16 +1,16 @@
-//! What each path of the control socket does. Reading is for everybody at the socket; the rest asks [`Peer::may`] first.
+//! What each path of the control socket does. Reading is for everybody at the socket; the rest asks [`Desk::may`] first.
 use super::problem::{Kind, Problem};
 use super::protocol::{HistoryReport, KeyStatus, PlanReport, Status, Time};
-use super::requests::{AdoptRequest, DoneReport, Revealed, RotateRequest, SecretText};
+use super::requests::{AdoptRequest, DoneReport, Revealed, SecretText};
 use super::rights::{Peer, Right};
 use super::server::{self, BODY_BYTES, Desk};
 use super::view;
 use crate::core::names::KeyName;
 use crate::core::plan::{Adopt, Command};
 use crate::core::policy::Policy;
-use crate::core::record::{Actor, Expiry, Trigger, Wish};
+use crate::core::record::{Actor, Expiry};
 use crate::core::time::Timestamp;
-use crate::engine::handle::{Request, Snapshot};
+use crate::engine::handle::{By, Request, Snapshot};
 use crate::humane::HumanDuration;
 use crate::secret::Secret;
 use axum::Json;
@@ -24,12 +24,9 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The longest reason that an operator may give, in bytes.
-const REASON_BYTES: usize = 1024;
-
-type Answer<T> = Result<Json<T>, Problem>;
+pub(super) type Answer<T> = Result<Json<T>, Problem>;
 pub(super) type Caller = ConnectInfo<Peer>;
-type Body = Result<Bytes, BytesRejection>;
+pub(super) type Body = Result<Bytes, BytesRejection>;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct PlanQuery {
@@ -79,48 +76,6 @@ pub(super) async fn key_history(
     past(&desk, Some(name(&key)?), query).await
 }
 
-pub(super) async fn rotate(
-    State(desk): State<Desk>,
-    ConnectInfo(peer): Caller,
-    Path(key): Path<String>,
-    body: Body,
-) -> Answer<DoneReport> {
-    let actor = peer.may(Right::Operate, "rotate", desk.service)?;
-    let body = body_of(body)?;
-    let ask: RotateRequest = if body.is_empty() { RotateRequest::default() } else { read(&body, "rotate")? };
-    if ask.reason.as_ref().is_some_and(|it| it.len() > REASON_BYTES) {
-        return Err(bad(format!("a reason has at most {REASON_BYTES} bytes")));
-    }
-    let wish = Wish {
-        trigger: Trigger::Operator,
-        actor: Some(actor),
-        reason: ask.reason,
-        now: ask.now,
-        compromised: ask.compromised,
-    };
-    command(&desk, &key, Command::Rotate(wish), None).await
-}
-
-pub(super) async fn resume(
-    State(desk): State<Desk>,
-    ConnectInfo(peer): Caller,
-    Path(key): Path<String>,
-) -> Answer<DoneReport> {
-    let actor = peer.may(Right::Operate, "resume", desk.service)?;
-    tracing::info!(key, by = who(&actor), "resume asked for");
-    command(&desk, &key, Command::Resume, None).await
-}
-
-pub(super) async fn abandon(
-    State(desk): State<Desk>,
-    ConnectInfo(peer): Caller,
-    Path(key): Path<String>,
-) -> Answer<DoneReport> {
-    let actor = peer.may(Right::Own, "abandon", desk.service)?;
-    tracing::info!(key, by = who(&actor), "abandon asked for");
-    command(&desk, &key, Command::Abandon, None).await
-}
-
 /// Takes over a key in use. The provider is asked about it first; what its answer means is the core's to decide.
 pub(super) async fn adopt(
     State(desk): State<Desk>,
@@ -128,7 +83,7 @@ pub(super) async fn adopt(
     Path(key): Path<String>,
     body: Body,
 ) -> Answer<DoneReport> {
-    let actor = peer.may(Right::Own, "adopt", desk.service)?;
+    let actor = desk.may(peer, Right::Own, "adopt").await?;
     let ask: AdoptRequest = read(&body_of(body)?, "adopt")?;
     let secret = ask.secret.0.clone();
     if secret.is_empty() {
@@ -150,9 +105,9 @@ pub(super) async fn adopt(
         // The engine looks at the targets itself.
         targets: BTreeMap::new(),
         deliver: ask.deliver,
-        actor: Some(actor),
+        actor: Some(actor.clone()),
     };
-    command(&desk, &key, Command::Adopt(adopt), Some(secret)).await
+    command(&desk, &key, Command::Adopt(adopt), Some(secret), By { actor, reason: None }).await
 }
 
 pub(super) async fn reveal(
@@ -160,7 +115,7 @@ pub(super) async fn reveal(
     ConnectInfo(peer): Caller,
     Path(key): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
-    let actor = peer.may(Right::Own, "reveal", desk.service)?;
+    let actor = desk.may(peer, Right::Own, "reveal").await?;
     let name = name(&key)?;
     tracing::info!(key, by = who(&actor), "secret revealed");
     let asked = name.clone();
@@ -174,7 +129,7 @@ pub(super) async fn reveal(
 }
 
 pub(super) async fn reload(State(desk): State<Desk>, ConnectInfo(peer): Caller) -> Answer<DoneReport> {
-    peer.may(Right::Own, "reload", desk.service)?;
+    desk.may(peer, Right::Own, "reload").await?;
     server::reload(&desk.engine, &desk.load).await?;
     Ok(Json(DoneReport { message: "the config on disk is in use".to_owned(), attempt: None }))
 }
@@ -195,10 +150,17 @@ async fn past(
     answer.map(|it| Json(view::history(it))).map_err(|it| Problem::refused(&spelled, &it))
 }
 
-async fn command(desk: &Desk, key: &str, command: Command, secret: Option<Secret>) -> Answer<DoneReport> {
+/// Has the engine carry out a verb for one key.
+pub(super) async fn command(
+    desk: &Desk,
+    key: &str,
+    command: Command,
+    secret: Option<Secret>,
+    by: By,
+) -> Answer<DoneReport> {
     let name = name(key)?;
     let command = Box::new(command);
-    let answer = server::ask(&desk.engine, |reply| Request::Command { name, command, secret, reply }).await?;
+    let answer = server::ask(&desk.engine, |reply| Request::Command { name, command, secret, by, reply }).await?;
     let done = answer.map_err(|it| Problem::refused(key, &it))?;
     Ok(Json(DoneReport { message: done.message, attempt: done.attempt }))
 }
@@ -250,12 +212,12 @@ pub(super) fn body_of(body: Body) -> Result<Bytes, Problem> {
 }
 
 /// Reads a body. The parser's own message may quote it, and a secret may be in it, even where none belongs.
-fn read<T: DeserializeOwned>(body: &[u8], verb: &str) -> Result<T, Problem> {
+pub(super) fn read<T: DeserializeOwned>(body: &[u8], verb: &str) -> Result<T, Problem> {
     serde_json::from_slice(body)
         .map_err(|it| bad(format!("the body is no {verb} request (line {}, column {} of it)", it.line(), it.column())))
 }
 
-fn name(key: &str) -> Result<KeyName, Problem> {
+pub(super) fn name(key: &str) -> Result<KeyName, Problem> {
     key.parse().map_err(|_| Problem::no_such_key(key))
 }
 
@@ -270,7 +232,7 @@ fn duration(text: &str) -> Result<Duration, Problem> {
     Ok(ahead)
 }
 
-fn bad(detail: impl Into<String>) -> Problem {
+pub(super) fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(Kind::BadRequest, detail)
 }
 

@@ -142,8 +142,7 @@ impl Pass<'_> {
 
     /// A version that was current before becomes so again only where the provider is seen to accept it.
     fn verify_previous(&mut self, facts: &Facts, pending: Version, since: Timestamp) {
-        let answer = facts.probes.get(&pending.number).copied();
-        let accepted = !self.policy.provider.probes || answer == Some(Probe::Alive);
+        let accepted = facts.probes.get(&pending.number) == Some(&Probe::Alive);
         let patience_ends = since.plus(self.policy.accept_within);
         if accepted || !self.holds(Rule::RollbackAlive) {
             self.enter(Phase::Deliver { pending, since: self.now });

@@ -7,7 +7,6 @@
 //! came of an action, [`command`](mod@command) what an operator says.
 pub mod account;
 pub mod advance;
-mod announce;
 pub mod apply;
 pub mod backoff;
 pub mod calendar;
@@ -34,3 +33,4 @@ mod retire;
 pub mod rules;
 pub mod time;
 pub mod window;
+pub mod wish;

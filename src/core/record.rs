@@ -1,4 +1,6 @@
 //! The durable state of one managed key. The secrets themselves live in the store, never here.
+pub use super::wish::{Actor, Pause, Trigger, Wish};
+
 use super::names::{AccountId, Fingerprint, KeyName, NoticeId, TargetId, Token};
 use super::plan::{NoticeKind, Severity};
 use super::policy::OnCreate;
@@ -248,62 +250,6 @@ impl Held {
     pub fn may_hold(&self, version: VersionNo) -> bool {
         self.settled == Some(version) || self.maybe.contains(&version)
     }
-}
-
-/// What set a rotation off.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Trigger {
-    /// It was due.
-    Schedule,
-    /// An operator asked for it.
-    Operator,
-    /// Somebody else changed the key.
-    Drift,
-    /// No window was left before expiry.
-    Expiry,
-}
-
-/// Who did it.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Actor {
-    /// The user id at the control socket.
-    pub uid: u32,
-    /// The user who logged in, if known.
-    pub login_uid: Option<u32>,
-    /// The name of that user, if known.
-    pub user: Option<String>,
-}
-
-/// An operator holds the key back: nothing is begun or revoked. See [`Record::is_paused`].
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pause {
-    /// Since when.
-    pub since: Timestamp,
-    /// It ends by itself then; else by `resume` alone.
-    pub until: Option<Timestamp>,
-    /// The reason given.
-    pub reason: Option<String>,
-    /// Who.
-    pub actor: Option<Actor>,
-}
-
-/// An operator's wish to rotate, until a rotation takes it up.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Wish {
-    /// What set it off.
-    pub trigger: Trigger,
-    /// Who.
-    pub actor: Option<Actor>,
-    /// The reason given.
-    pub reason: Option<String>,
-    /// Wait for no window.
-    pub now: bool,
-    /// No overlap either: the old key is in wrong hands.
-    pub compromised: bool,
 }
 
 /// One rotation, from its intent to its end; then a row of the history.

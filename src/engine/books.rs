@@ -53,8 +53,7 @@ impl Books {
         for (name, key) in &settings.keys {
             match self.records.get_mut(name) {
                 None => {
-                    let Some(last_token) = self.spent_tokens(name) else { continue };
-                    let record = Record { last_token, ..Record::new(name.clone(), now) };
+                    let Some(record) = self.new_record(name, now) else { continue };
                     self.put(record);
                 }
                 // Its old versions go on to their ends, but its targets are no longer to be emptied.
@@ -77,15 +76,19 @@ impl Books {
         self.records.insert(record.name.clone(), record);
     }
 
-    /// The number of the last create of a key of this name that was forgotten: no token is ever used twice.
-    fn spent_tokens(&self, name: &KeyName) -> Option<u32> {
-        match self.store.meta(&spent(name)) {
-            Ok(read) => Some(read.and_then(|it| it.try_into().ok()).map_or(0, u32::from_be_bytes)),
+    /// A key that is new, or was forgotten once; then it goes on counting where it had stopped.
+    fn new_record(&self, name: &KeyName, now: Timestamp) -> Option<Record> {
+        let spent = match self.store.meta(&spent_row(name)) {
+            Ok(spent) => spent.unwrap_or_default(),
             Err(error) => {
-                tracing::error!(key = %name, %error, "the number of its last create can't be read; it is not begun");
-                None
+                tracing::error!(key = %name, %error, "its last numbers can't be read; it is not begun");
+                return None;
             }
-        }
+        };
+        let mut spent = spent.chunks_exact(4).map(|it| it.try_into().map_or(0, u32::from_be_bytes));
+        let mut next = || spent.next().unwrap_or_default();
+        let (last_version, last_token, last_attempt) = (next(), next(), next());
+        Some(Record { last_version, last_token, last_attempt, ..Record::new(name.clone(), now) })
     }
 
     pub(super) fn key(&self, name: &KeyName) -> Option<Key> {
@@ -155,7 +158,8 @@ impl Books {
         keys.find(|it| it.targets.iter().any(|it| it.id() == *target)).map(|it| it.name.clone())
     }
 
-    /// Drops the record of a key with its secrets. The number of its last create stays: none is ever used twice.
+    /// Drops the record of a key with its secrets. What numbers were given stays: a token, a version or a notice of a key
+    /// that comes back under this name is never taken for an earlier one.
     fn forget(&mut self, record: &Record) {
         let name = &record.name;
         self.records.remove(name);
@@ -164,7 +168,8 @@ impl Books {
         self.batch.due.retain(|(it, _)| it != name);
         self.batch.drop_records.push(name.clone());
         self.batch.drop_secrets.extend((1..=record.last_version).map(|number| (name.clone(), number)));
-        self.batch.meta.push((spent(name), Some(record.last_token.to_be_bytes().to_vec())));
+        let spent = [record.last_version, record.last_token, record.last_attempt].map(u32::to_be_bytes).concat();
+        self.batch.meta.push((spent_row(name), Some(spent)));
         tracing::info!(key = %name, "forgotten");
     }
 
@@ -394,9 +399,9 @@ fn newly_ended(before: Option<&Record>, after: &Record) -> Vec<VersionNo> {
     over(after).difference(&over(before)).copied().collect()
 }
 
-/// The name of the small row that holds the number of the last create of a key that was forgotten.
-fn spent(name: &KeyName) -> String {
-    format!("last-token/{name}")
+/// The name of the small row that holds the last numbers of a key that was forgotten: version, token, attempt.
+fn spent_row(name: &KeyName) -> String {
+    format!("spent/{name}")
 }
 
 /// Of a key that the config does not name: nothing is created for it.

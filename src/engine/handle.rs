@@ -7,6 +7,7 @@ use crate::core::plan::{Command, CommandRefused, Notice};
 use crate::core::record::{Actor, Record, Rotation, VersionNo};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -39,9 +40,24 @@ pub enum Request {
         command: Box<Command>,
         /// The secret that `adopt` brings.
         secret: Option<Secret>,
+        /// Who asks, and why.
+        by: By,
         /// The answer.
         reply: oneshot::Sender<Result<Done, Refused>>,
     },
+    /// An operator's verb for several keys, made durable at once.
+    Commands {
+        /// Which keys.
+        which: Which,
+        /// What to do.
+        command: Box<Command>,
+        /// Who asks, and why.
+        by: By,
+        /// The answer for each key; an error where none is meant, or one of those named is not there.
+        reply: oneshot::Sender<Result<Vec<(KeyName, Result<Done, Refused>)>, Refused>>,
+    },
+    /// The config in use.
+    Settings(oneshot::Sender<Arc<Settings>>),
     /// Check a key that is to be adopted: what does the provider say to it?
     Probe {
         /// For which key.
@@ -84,6 +100,29 @@ pub enum Request {
     ConfigRejected(String),
 }
 
+/// Who asks for a verb, and why: what the history keeps of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct By {
+    /// Who.
+    pub actor: Actor,
+    /// The reason given.
+    pub reason: Option<String>,
+}
+
+/// Which keys a verb is for.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Which {
+    /// Those with these names.
+    Keys(Vec<KeyName>),
+    /// Those of one provider section.
+    Provider(String),
+    /// Those of one owner.
+    Owner(String),
+    /// All that the config names.
+    All,
+}
+
 /// A verb was carried out.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Done {
@@ -99,6 +138,14 @@ pub enum Refused {
     /// There is no such key.
     #[error("there is no key {0}")]
     NoSuchKey(KeyName),
+    /// No key is so.
+    #[error("{what}; {known}")]
+    NoMatch {
+        /// What was looked for.
+        what: String,
+        /// What there is instead.
+        known: String,
+    },
     /// The core refused the verb.
     #[error("{0}")]
     Command(#[from] CommandRefused),
@@ -151,6 +198,8 @@ pub struct History {
     pub notices: Vec<NoticeRow>,
     /// Who read a secret.
     pub reads: Vec<ReadRow>,
+    /// What operators did.
+    pub commands: Vec<CommandRow>,
 }
 
 /// A notice, and what came of it.
@@ -177,6 +226,23 @@ pub struct ReadRow {
     pub version: VersionNo,
     /// `reveal` or `credential`.
     pub via: String,
+}
+
+/// An operator did something.
+#[derive(Clone, Debug)]
+pub struct CommandRow {
+    /// To which key.
+    pub name: KeyName,
+    /// When.
+    pub at: Timestamp,
+    /// What, as the command line calls it.
+    pub verb: String,
+    /// How, as the command line spells it.
+    pub options: Vec<String>,
+    /// Who.
+    pub actor: Actor,
+    /// The reason given.
+    pub reason: Option<String>,
 }
 
 impl Handle {

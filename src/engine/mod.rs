@@ -2,6 +2,9 @@
 //! **observe** ([`observe`](mod@observe)) → **decide** (`core`) → **commit** (`books`, `store`) → **act**
 //! ([`execute`](mod@execute)) → **record** (`core::apply`, commit). Effects run beside it and come back as events, and so
 //! do commands and reloads. A crash anywhere means: begin again with observe.
+mod act;
+mod answers;
+mod audit;
 mod books;
 mod clockwatch;
 pub mod event;
@@ -10,6 +13,7 @@ pub mod handle;
 pub mod observe;
 mod outbox;
 mod requests;
+mod selection;
 pub mod service;
 mod start;
 mod wake;
@@ -20,7 +24,7 @@ use crate::clock;
 use crate::core::apply::apply;
 use crate::core::command::leave_account;
 use crate::core::decide::{decide, look};
-use crate::core::facts::{Action, Blocked, Outcome};
+use crate::core::facts::{Blocked, Outcome};
 use crate::core::names::{AccountId, KeyName};
 use crate::core::pass::phase_name;
 use crate::core::plan::Plan;
@@ -30,7 +34,6 @@ use crate::store::{Batch, OutboxId, Store, StoreError};
 use books::Books;
 use clockwatch::ClockWatch;
 use event::{Acted, Event, Trouble};
-use execute::{Task, execute};
 use futures_util::FutureExt;
 use observe::{Observed, Question, observe};
 use std::collections::{BTreeMap, BTreeSet};
@@ -316,46 +319,6 @@ impl Engine {
                 self.books.enter(change, &BTreeMap::new());
             }
         }
-    }
-
-    /// Act: begins once the plan is durable. Says whether it will.
-    fn act(&mut self, name: &KeyName, account: &AccountId, action: Action) -> bool {
-        let account = match &action {
-            Action::Revoke(it) => it.account.clone(),
-            _ => account.clone(),
-        };
-        let (target, version) = match &action {
-            Action::Deliver { target, version } | Action::Confirm { target, version } => (Some(target), Some(*version)),
-            _ => (None, None),
-        };
-        let service = self.books.service(name, &account);
-        let heir = match &action {
-            Action::Empty { target } => self.books.delivered_to(target),
-            _ => None,
-        };
-        let task = Task {
-            name: name.clone(),
-            account: self.books.account(&account),
-            service,
-            target: target.and_then(|it| self.books.target(name, it)),
-            version: version.and_then(|it| self.books.version(name, it)),
-            heir,
-            last_version: self.books.records.get(name).map_or(0, |it| it.last_version),
-            provider: self.books.key(name).map(|it| it.provider).unwrap_or_default(),
-            store: Arc::clone(&self.books.store),
-            action,
-        };
-        let delivering = matches!(task.action, Action::Deliver { .. } | Action::Confirm { .. } | Action::Empty { .. });
-        let (events, permits) = (self.events.clone(), self.permits(delivering));
-        let (calls, stop) = (self.calls.clone(), self.stop.clone());
-        self.after_commit.push(Box::new(move || {
-            calls.spawn(async move {
-                let _permit = permits.acquire_owned().await;
-                let acted = execute(task, &stop, clock::now).await;
-                let _ = events.send(Event::Acted(Box::new(acted))).await;
-            });
-        }));
-        true
     }
 
     fn permits(&self, delivering: bool) -> Arc<Semaphore> {

@@ -1,20 +1,24 @@
 //! What the engine is asked: answered from the books, once what was changed is durable.
 use super::Engine;
 use super::event::{Event, FoundSecrets};
-use super::handle::{Done, History, NoticeRow, ReadRow, Refused, Request, Snapshot};
+use super::handle::{By, CommandRow, Done, History, NoticeRow, ReadRow, Refused, Request, Snapshot, Which};
 use super::observe::contents;
+use super::{answers, audit, selection};
 use crate::clock;
 use crate::config::settings::Settings;
 use crate::core::command::{command, retire};
 use crate::core::facts::Probe;
 use crate::core::names::KeyName;
 use crate::core::plan::{Adopt, Command, CommandRefused};
-use crate::core::record::{Actor, Phase, Record, VersionNo};
+use crate::core::record::{Actor, VersionNo};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use crate::store::{HistoryRow, OutboxState, Store, StoreError};
 use std::sync::Arc;
 use tokio::sync::oneshot;
+
+/// What a verb for several keys came to for one of them.
+type PerKey = (KeyName, Result<Done, Refused>);
 
 impl Engine {
     pub(super) fn answer(&mut self, request: Request) {
@@ -23,7 +27,15 @@ impl Engine {
                 let snapshot = self.snapshot();
                 self.reply(reply, snapshot);
             }
-            Request::Command { name, command, secret, reply } => self.carry_out(name, *command, secret, reply),
+            Request::Command { name, command, secret, by, reply } => self.carry_out(name, *command, secret, by, reply),
+            Request::Commands { which, command, by, reply } => {
+                let done = self.fold_commands(&which, &command, &by);
+                self.reply(reply, done);
+            }
+            Request::Settings(reply) => {
+                let settings = Arc::clone(&self.books.settings);
+                self.reply(reply, settings);
+            }
             Request::Probe { name, secret, reply } => self.probe(&name, secret, reply),
             Request::Reveal { name, actor, reply } => {
                 let revealed = self.reveal(&name, &actor);
@@ -76,15 +88,16 @@ impl Engine {
         name: KeyName,
         command: Command,
         secret: Option<Secret>,
+        by: By,
         reply: oneshot::Sender<Result<Done, Refused>>,
     ) {
         match command {
             // What the targets hold decides whether a key may be adopted: look first, then come back.
             Command::Adopt(adopt) if adopt.targets.is_empty() && self.has_targets(&name) => {
-                self.look_then_adopt(name, adopt, secret, reply);
+                self.look_then_adopt(name, adopt, secret, by, reply);
             }
             command => {
-                let done = self.fold_command(&name, &command, secret);
+                let done = self.fold_command(&name, &command, secret, &by);
                 self.reply(reply, done);
             }
         }
@@ -99,6 +112,7 @@ impl Engine {
         name: KeyName,
         adopt: Adopt,
         secret: Option<Secret>,
+        by: By,
         reply: oneshot::Sender<Result<Done, Refused>>,
     ) {
         let targets = self.books.key(&name).map(|it| it.targets).unwrap_or_default();
@@ -111,11 +125,27 @@ impl Engine {
                 targets.insert(crate::core::names::TargetId::new("none", ""), crate::core::facts::Content::Absent);
             }
             let command = Box::new(Command::Adopt(Adopt { targets, ..adopt }));
-            let _ = events.send(Event::Request(Request::Command { name, command, secret, reply })).await;
+            let _ = events.send(Event::Request(Request::Command { name, command, secret, by, reply })).await;
         });
     }
 
-    fn fold_command(&mut self, name: &KeyName, asked: &Command, secret: Option<Secret>) -> Result<Done, Refused> {
+    /// For each of the keys: what is refused for one is done for the others all the same.
+    fn fold_commands(&mut self, which: &Which, asked: &Command, by: &By) -> Result<Vec<PerKey>, Refused> {
+        let names = selection::names(which, &self.books.settings, &self.books.records)?;
+        let one = |name: KeyName| {
+            let done = self.fold_command(&name, asked, None, by);
+            (name, done)
+        };
+        Ok(names.into_iter().map(one).collect())
+    }
+
+    fn fold_command(
+        &mut self,
+        name: &KeyName,
+        asked: &Command,
+        secret: Option<Secret>,
+        by: &By,
+    ) -> Result<Done, Refused> {
         let record = self.books.records.get(name).cloned().ok_or_else(|| Refused::NoSuchKey(name.clone()))?;
         let named = self.books.is_named(name);
         let at_end = matches!(asked, Command::Retire | Command::Forget);
@@ -134,9 +164,13 @@ impl Engine {
             asked => command(&record, &account, asked, &policy, now)?,
         };
         let attempt = change.record.rotation.as_ref().map(|it| it.attempt);
-        let still_halted = matches!(change.record.phase, Phase::Halted { .. });
+        let message = answers::message(asked, &record, &change.record, &policy);
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
         self.books.enter(change, &secrets);
+        let row = audit::row(name, asked, by, now);
+        self.books.edit(|it| it.history.push(row));
+        let actor = &by.actor;
+        tracing::info!(key = %name, verb = audit::verb(asked), user = actor.user, uid = actor.uid, "an operator's verb");
         match asked {
             Command::Forget => self.due_never(name),
             Command::Retire => {
@@ -146,7 +180,7 @@ impl Engine {
             _ => self.begin_pass(name),
         }
         let attempt = attempt.or(matches!(asked, Command::Rotate(_)).then_some(record.last_attempt + 1));
-        Ok(Done { message: said(asked, &record, still_halted), attempt })
+        Ok(Done { message, attempt })
     }
 
     fn probe(&mut self, name: &KeyName, secret: Secret, reply: oneshot::Sender<Result<Probe, Refused>>) {
@@ -190,30 +224,6 @@ impl Engine {
     }
 }
 
-/// What comes of a verb, in a sentence.
-fn said(asked: &Command, before: &Record, still_halted: bool) -> String {
-    match asked {
-        Command::Rotate(_) if before.rotation.is_some() => "a rotation is under way".to_owned(),
-        Command::Rotate(wish) if wish.now || wish.compromised => "the rotation begins now".to_owned(),
-        Command::Rotate(_) => "the rotation begins in the next window".to_owned(),
-        Command::Resume if still_halted => "the pause has ended; it is still halted: resume it once more".to_owned(),
-        Command::Resume => "it goes on".to_owned(),
-        Command::Abandon => "the new key is given up; the old one stays in use".to_owned(),
-        Command::Adopt(_) => "adopted".to_owned(),
-        Command::Pause(it) => match it.until {
-            Some(until) => format!("nothing is begun or revoked until {}", until.whole_second()),
-            None => "nothing is begun or revoked until it is resumed".to_owned(),
-        },
-        Command::Rollback => "the previous version is checked, then delivered again".to_owned(),
-        Command::Ack { revoked: true } => "the old versions are booked as revoked".to_owned(),
-        Command::Ack { revoked: false } => {
-            "what is firing is told again only when it becomes something else, or worse".to_owned()
-        }
-        Command::Retire => "its versions are revoked, or reported to its owners, and its targets emptied".to_owned(),
-        Command::Forget => "forgotten; what happened stays in the history".to_owned(),
-    }
-}
-
 fn history(
     store: &Store,
     name: Option<&KeyName>,
@@ -226,6 +236,9 @@ fn history(
             HistoryRow::Rotation { name, rotation } => history.rotations.push((name, rotation)),
             HistoryRow::Read { name, at, by, version, via } => {
                 history.reads.push(ReadRow { name, at, by, version, via });
+            }
+            HistoryRow::Command { name, at, verb, options, actor, reason } => {
+                history.commands.push(CommandRow { name, at, verb, options, actor, reason });
             }
             HistoryRow::Notice { notice, owner } => {
                 let rows = store.outbox(&notice.id)?.into_iter().filter(|it| it.owner == owner);

@@ -122,6 +122,12 @@ impl Simulator {
         self.parts.truth.with(service, |desk| change(&mut desk.behaviour));
     }
 
+    /// Every key that was refused because it is new is accepted from now on.
+    pub fn accept_new_keys(&self, service: Service) {
+        let accept = |it: &mut Key| it.accepted_from = it.created_at;
+        self.parts.truth.with(service, |desk| desk.keys.iter_mut().for_each(accept));
+    }
+
     /// Shuts or opens a service's port: while it is shut, connections are refused.
     pub async fn set_open(&self, service: Service, open: bool) {
         if let Some(door) = self.parts.doors.get(&service) {

@@ -2,7 +2,7 @@
 use crate::core::account::Account;
 use crate::core::names::{Incarnation, KeyName, NoticeId};
 use crate::core::plan::Notice;
-use crate::core::record::{Record, Rotation, VersionNo};
+use crate::core::record::{Actor, Record, Rotation, VersionNo};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -133,13 +133,28 @@ pub enum HistoryRow {
         /// `reveal` or `credential`.
         via: String,
     },
+    /// An operator asked for something, and it was done.
+    Command {
+        /// Of which key.
+        name: KeyName,
+        /// When.
+        at: Timestamp,
+        /// What, as the command line calls it.
+        verb: String,
+        /// How, as the command line spells it.
+        options: Vec<String>,
+        /// Who.
+        actor: Actor,
+        /// The reason given.
+        reason: Option<String>,
+    },
 }
 
 impl HistoryRow {
     /// Which key it is about.
     pub fn name(&self) -> &KeyName {
         match self {
-            Self::Rotation { name, .. } | Self::Read { name, .. } => name,
+            Self::Rotation { name, .. } | Self::Read { name, .. } | Self::Command { name, .. } => name,
             Self::Notice { notice, .. } => &notice.key,
         }
     }
@@ -149,7 +164,7 @@ impl HistoryRow {
         match self {
             Self::Rotation { rotation, .. } => rotation.finished_at.unwrap_or(rotation.started_at),
             Self::Notice { notice, .. } => notice.at,
-            Self::Read { at, .. } => *at,
+            Self::Read { at, .. } | Self::Command { at, .. } => *at,
         }
     }
 }

@@ -279,6 +279,7 @@ fn daemon() -> Daemon {
         control_socket: "/nowhere/control.sock".into(),
         master_key: SecretRef::Env("NONE".to_owned()),
         owners: Vec::new(),
+        operators: Vec::new(),
         timezone: chrono_tz::UTC,
         history_for: 400 * DAY,
         reserve: 0,

@@ -2,13 +2,14 @@
 use crate::fixture::*;
 use rekeyd::control::client::{Client, ClientError};
 use rekeyd::control::problem::{Fault, Kind};
-use rekeyd::control::requests::{AdoptRequest, RotateRequest, SecretText};
+use rekeyd::control::requests::{AdoptRequest, ResumeRequest, RotateRequest, SecretText, VerbRequest};
 use rekeyd::control::server::{BindError, Load, Server};
 use rekeyd::core::facts::Probe;
+use rekeyd::core::names::KeyName;
 use rekeyd::core::plan::{Adopt, Command, CommandRefused};
 use rekeyd::core::policy::Policy;
 use rekeyd::core::record::Expiry;
-use rekeyd::engine::handle::{Done, Handle, History, REQUESTS_WAITING, Refused, Request, Snapshot};
+use rekeyd::engine::handle::{Done, Handle, History, REQUESTS_WAITING, Refused, Request, Snapshot, Which};
 use rekeyd::secret::Secret;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -57,6 +58,18 @@ async fn answer(mut waiting: mpsc::Receiver<Request>, snapshot: Snapshot, desk: 
                 let done = Done { message: "done".to_owned(), attempt: Some(8) };
                 drop(reply.send(desk.refusal.clone().map_or(Ok(done), Err)));
             }
+            Request::Commands { which: Which::Keys(names), reply, .. } => {
+                let one = |name: KeyName| match desk.refusal.clone().filter(|_| name.as_str() == "voice") {
+                    Some(refusal) => (name, Err(refusal)),
+                    None => (name, Ok(Done { message: "done".to_owned(), attempt: None })),
+                };
+                drop(reply.send(Ok(names.into_iter().map(one).collect())));
+            }
+            Request::Commands { which, reply, .. } => {
+                let (what, known) = (format!("no key is of {which:?}"), "the owners are: payments".to_owned());
+                drop(reply.send(Err(Refused::NoMatch { what, known })));
+            }
+            Request::Settings(reply) => drop(reply.send(Arc::clone(&snapshot.settings))),
             Request::Probe { reply, .. } => drop(reply.send(Ok(desk.probe.unwrap_or(Probe::Alive)))),
             Request::Reveal { name, reply, .. } if name.as_str() == "billing-sms" => {
                 drop(reply.send(Ok((3, Secret::from("hunter2".to_owned())))));
@@ -124,10 +137,10 @@ async fn a_verb_reaches_the_engine_with_who_asked() {
     let ask = RotateRequest { now: true, compromised: false, reason: Some("audit".to_owned()) };
     let done = daemon.client.rotate("voice", &ask).await.unwrap();
     assert_eq!((done.message.as_str(), done.attempt), ("done", Some(8)));
-    daemon.client.resume("voice").await.unwrap();
-    daemon.client.abandon("voice").await.unwrap();
+    let why = VerbRequest { reason: Some("audit".to_owned()) };
+    daemon.client.abandon("voice", &why).await.unwrap();
     let asked = daemon.desk.asked.lock().unwrap().clone();
-    let [Command::Rotate(wish), Command::Resume, Command::Abandon] = asked.as_slice() else { panic!("{asked:?}") };
+    let [Command::Rotate(wish), Command::Abandon] = asked.as_slice() else { panic!("{asked:?}") };
     assert_eq!(wish.actor.as_ref().unwrap().uid, rustix::process::geteuid().as_raw());
     assert_eq!((wish.now, wish.reason.as_deref()), (true, Some("audit")));
 }
@@ -143,7 +156,36 @@ async fn a_refusal_of_the_core_keeps_its_kind() {
     ] {
         let desk = Desk { refusal: Some(Refused::Command(why)), ..Desk::default() };
         let daemon = daemon(world(), desk).await;
-        assert_eq!(kind(daemon.client.resume("voice").await), expected);
+        assert_eq!(kind(daemon.client.abandon("voice", &VerbRequest::default()).await), expected);
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_for_one_key_is_done_for_the_others() {
+    let desk = Desk { refusal: Some(Refused::Command(CommandRefused::Unadopted)), ..Desk::default() };
+    let daemon = daemon(world(), desk).await;
+    let which = Which::Keys(vec![name("expired"), name("voice")]);
+    let done = daemon.client.resume(&ResumeRequest { which, reason: None }).await.unwrap();
+    let [expired, voice] = done.as_slice() else { panic!("{done:?}") };
+    assert_eq!((expired.done.message.as_str(), &expired.problem), ("done", &None));
+    assert_eq!(voice.problem.as_ref().unwrap().kind, Kind::Unadopted);
+    let nobody = ResumeRequest { which: Which::Owner("nobody".to_owned()), reason: None };
+    let error = daemon.client.resume(&nobody).await.unwrap_err();
+    assert!(error.to_string().contains("the owners are: payments"), "{error}");
+}
+
+#[tokio::test]
+async fn a_selection_that_is_none_and_a_field_that_nobody_reads_are_refused() {
+    let daemon = daemon(world(), Desk::default()).await;
+    for body in [
+        "",
+        "{}",
+        "{\"which\": \"everything\"}",
+        "{\"which\": \"all\", \"untill\": 1}",
+        "{\"which\": {\"keys\": \"voice\"}}",
+    ] {
+        let answer = raw_body(&daemon, "POST /v1/resume HTTP/1.1", body).await;
+        assert!(answer.contains("400") && answer.contains("no resume request"), "{body}: {answer}");
     }
 }
 

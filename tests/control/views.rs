@@ -8,8 +8,8 @@ use rekeyd::core::facts::Blocked;
 use rekeyd::core::names::{Fingerprint, NoticeId};
 use rekeyd::core::plan::{Notice, NoticeKind, NoticeStatus, Severity};
 use rekeyd::core::policy::{Capabilities, OnCreate, OutsideWindow, Policy, RotateBefore};
-use rekeyd::core::record::{Creating, Phase, Reason, Record, Wish};
-use rekeyd::engine::handle::{History, NoticeRow, ReadRow, Snapshot};
+use rekeyd::core::record::{Actor, Creating, Phase, Reason, Record, Wish};
+use rekeyd::engine::handle::{CommandRow, History, NoticeRow, ReadRow, Snapshot};
 use serde::Serialize;
 use std::path::Path;
 
@@ -77,10 +77,19 @@ fn history_is_as_the_committed_json_and_text() {
         version: 3,
         via: "reveal".to_owned(),
     };
+    let command = CommandRow {
+        name: name("billing-sms"),
+        at: at("2026-06-15T20:59:00Z"),
+        verb: "rotate".to_owned(),
+        options: vec!["--now".to_owned()],
+        actor: Actor { uid: 0, login_uid: Some(1000), user: Some("anna".to_owned()) },
+        reason: Some("a leaver".to_owned()),
+    };
     let history = view::history(History {
         rotations: vec![(name("billing-sms"), rotation())],
         notices: vec![NoticeRow { notice, owner: "payments".to_owned(), channels: vec![sent] }],
         reads: vec![read],
+        commands: vec![command],
     });
     golden("history.json", &json(&history));
     golden("history.txt", &cli::history::text(&history, Paint(false)));

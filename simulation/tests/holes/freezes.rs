@@ -248,6 +248,8 @@ pub fn never_means_never_and_is_told_louder_and_louder() {
         }
         it.now = NOON.plus(days(89)).plus(hours(1));
         it.rests();
+        let said = &it.last_told().summary;
+        assert!(said.ends_with(&format!("is not replaced yet: freeze year-end lasts until {thaws}")), "{said}");
         let (warning, critical) = (Some(Severity::Warning), Some(Severity::Critical));
         assert_eq!(told, [(0, None), (1, warning), (2, warning), (3, warning)], "{verifying}");
         assert_eq!(it.blocked.as_ref().map(Blocked::code), Some("freeze"));

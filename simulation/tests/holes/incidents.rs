@@ -216,6 +216,7 @@ pub fn rollback_is_refused_where_the_previous_version_is_ending() {
     assert_eq!(refused(|it| it.now = it.now.plus(days(25))), CommandRefused::PreviousEnding, "near its end");
     assert_eq!(refused(|it| it.record.retired[0].ended = Some(Ended::Revoked)), CommandRefused::NoPrevious);
     assert_eq!(refused(|it| it.record.retired[0].version.account = "other".into()), CommandRefused::NoPrevious);
+    assert_eq!(refused(|it| it.policy.provider.probes = false), CommandRefused::PreviousUnknown);
     let on_the_wire = |it: &mut Bench| {
         it.wait(days(3));
         assert!(it.pass().iter().any(|action| is_revoke_of(action, 1)));

@@ -1,7 +1,7 @@
 //! An operator who says any verb at any moment, and what each of them may not lead to.
 use super::invariants::Rule;
 use super::run::Sim;
-use super::world::{DAY, HOUR, Killer, MINUTE};
+use super::world::{DAY, HOUR, Killer, MINUTE, Maker};
 use rekeyd_simulation::core::command::unmanaged;
 use rekeyd_simulation::core::facts::{Action, Outcome, Probe};
 use rekeyd_simulation::core::names::TargetId;
@@ -24,7 +24,7 @@ impl Sim {
             10 => self.lose_content(agent, key),
             11 | 12 => self.adopt_from_portal(agent, key),
             13 | 14 => self.pause(agent, key),
-            15 | 16 => self.say(agent, key, Command::Rollback),
+            15 | 16 => self.roll_back(agent, key),
             17 => self.say(agent, key, Command::Ack { revoked: false }),
             18 => self.revoke_by_hand(agent, key),
             _ => self.leave_config(agent, key),
@@ -63,6 +63,23 @@ impl Sim {
         }
     }
 
+    /// Sometimes somebody was in the portal before, and ended the version that is to come back.
+    fn roll_back(&mut self, agent: usize, key: usize) {
+        if self.rng.chance(300) {
+            let record = self.agents[agent].record(key).clone();
+            let held = |number: VersionNo| record.held.values().any(|it| it.may_hold(number));
+            let old = record.retired.iter().filter(|it| it.ended.is_none() && !held(it.version.number));
+            for version in old.map(|it| &it.version) {
+                let at = self.now;
+                let key = self.world.keys.iter_mut().find(|it| it.fingerprint == version.fingerprint);
+                if let Some(key) = key.filter(|it| it.dead.is_none()) {
+                    key.dead = Some((at, Killer::Create(Maker::Person)));
+                }
+            }
+        }
+        self.say(agent, key, Command::Rollback);
+    }
+
     /// The owners do as they were told.
     fn revoke_by_hand(&mut self, agent: usize, key: usize) {
         let record = self.agents[agent].record(key).clone();
@@ -96,8 +113,8 @@ impl Sim {
             return;
         }
         let policy = it.policies[key].clone();
-        let (provider, creates_per_day) = (policy.provider, policy.creates_per_day);
-        let without = Policy { provider, creates_per_day, ..Policy::unmanaged(policy.account.clone()) };
+        let (provider, creates_per_day, package) = (policy.provider, policy.creates_per_day, policy.package.clone());
+        let without = Policy { provider, creates_per_day, package, ..Policy::unmanaged(policy.account.clone()) };
         let rests = it.record(key).rotation.is_none();
         let reported = unmanaged(it.record(key), &it.account(&policy.account), it.clock(self.now)).filter(|_| rests);
         self.trace(|| format!("config: key {key} is gone"));
@@ -220,7 +237,7 @@ impl Sim {
             self.broken(Rule::DeadRollback, || {
                 format!("agent {agent} goes back to version {}, which {who} revoked at {at}", current.number)
             });
-        } else if let Some((at, _)) = killed.filter(|(at, _)| *at < rotation.started_at.0) {
+        } else if let Some((at, _)) = killed.filter(|(at, _)| *at <= rotation.started_at.0) {
             self.broken(Rule::DeadRollback, || format!("version {} was dead at {at} already", current.number));
         }
     }

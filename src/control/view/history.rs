@@ -1,5 +1,7 @@
 //! What happened, as `history` shows it.
-use crate::control::protocol::{ChannelRow, DeliveryRow, HistoryReport, NoticeRow, PhaseRow, ReadRow, RotationRow};
+use crate::control::protocol::{
+    ChannelRow, CommandRow, DeliveryRow, HistoryReport, NoticeRow, PhaseRow, ReadRow, RotationRow,
+};
 use crate::core::names::KeyName;
 use crate::core::record::{Delivery, Rotation};
 use crate::core::time::Timestamp;
@@ -11,6 +13,7 @@ pub fn history(from: History) -> HistoryReport {
         rotations: from.rotations.into_iter().map(|(key, it)| rotation(key, it)).collect(),
         notices: from.notices.into_iter().map(notice).collect(),
         reads: from.reads.into_iter().map(read).collect(),
+        commands: from.commands.into_iter().map(command).collect(),
     }
 }
 
@@ -70,4 +73,15 @@ fn notice(it: handle::NoticeRow) -> NoticeRow {
 
 fn read(it: handle::ReadRow) -> ReadRow {
     ReadRow { key: it.name, at: it.at.into(), by: it.by, version: it.version, via: it.via }
+}
+
+fn command(it: handle::CommandRow) -> CommandRow {
+    CommandRow {
+        key: it.name,
+        at: it.at.into(),
+        verb: it.verb,
+        options: it.options,
+        actor: it.actor,
+        reason_given: it.reason,
+    }
 }

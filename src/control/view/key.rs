@@ -3,7 +3,7 @@ use super::Subject;
 use super::health::{choices, health};
 use super::next::next;
 use crate::control::protocol::{
-    BlockedStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation, PhaseName, VersionStatus,
+    BlockedStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation, PausedStatus, PhaseName, VersionStatus,
 };
 use crate::core::facts::Blocked;
 use crate::core::record::{LastError, Phase, Reason, Record, Retired, Rotation, Version};
@@ -25,7 +25,7 @@ pub(super) fn status(subject: &Subject<'_>) -> KeyStatus {
         failures: record.map_or(0, |it| it.failures),
         blocked: subject.blocked.map(blocked),
         last_error: record.and_then(|it| it.last_error.as_ref()).map(last_error),
-        paused: (),
+        paused: paused(subject),
         halted: halted(subject),
         last_rotation: record.and_then(|it| it.last_rotation.as_ref()).map(last_rotation),
     }
@@ -111,6 +111,17 @@ pub(super) fn blocked_message(why: &Blocked) -> String {
 
 fn last_error(it: &LastError) -> ErrorStatus {
     ErrorStatus { at: it.at.into(), phase: it.phase.clone(), reason: it.reason.clone(), message: it.message.clone() }
+}
+
+fn paused(subject: &Subject<'_>) -> Option<PausedStatus> {
+    let record = subject.record.filter(|it| it.is_paused(subject.now))?;
+    let it = record.paused.as_ref()?;
+    Some(PausedStatus {
+        since: it.since.into(),
+        until: it.until.map(Into::into),
+        reason_given: it.reason.clone(),
+        actor: it.actor.clone(),
+    })
 }
 
 fn halted(subject: &Subject<'_>) -> Option<HaltedStatus> {

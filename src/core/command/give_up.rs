@@ -83,7 +83,7 @@ impl Pass<'_> {
         if previous.ending || version.dead_since.is_some() || expired || near {
             return Err(CommandRefused::PreviousEnding);
         }
-        if !self.policy.provider.probes && self.on_create() != OnCreate::Keeps {
+        if !self.policy.provider.probes {
             return Err(CommandRefused::PreviousUnknown);
         }
         Ok(())

@@ -1,12 +1,14 @@
 //! What the owners are told of a rotation before it begins: when, and why then.
-use super::notices::Tell;
-use super::pass::Pass;
-use super::plan::{NoticeKind, Severity};
-use super::time::Timestamp;
+use super::Tell;
+use crate::core::pass::Pass;
+use crate::core::plan::{NoticeKind, Severity};
+use crate::core::policy::OutsideWindow;
+use crate::core::record::Phase;
+use crate::core::time::Timestamp;
 
 impl Pass<'_> {
     /// A cutover is announced.
-    pub(super) fn tell_scheduled(&mut self, until: Timestamp) {
+    pub(in crate::core) fn tell_scheduled(&mut self, until: Timestamp) {
         let name = self.record.name.clone();
         let cause = format!("scheduled {until}");
         let why = self.why_outside(until).map(|it| format!(", {it}")).unwrap_or_default();
@@ -25,7 +27,7 @@ impl Pass<'_> {
     }
 
     /// A rotation begins where its owners don't expect one: they hear of it, and why, as it does.
-    pub(super) fn tell_outside(&mut self, at: Timestamp) {
+    pub(in crate::core) fn tell_outside(&mut self, at: Timestamp) {
         let Some(why) = self.why_outside(at) else { return };
         let name = self.record.name.clone();
         self.tell(Tell {
@@ -37,6 +39,20 @@ impl Pass<'_> {
             actions: vec![format!("rekeyd status {name}")],
             about: None,
         });
+    }
+
+    /// What keeps a key from being replaced that may leave neither its windows nor a freeze.
+    pub(in crate::core) fn why_not_yet(&self) -> Option<String> {
+        let resting = matches!(self.record.phase, Phase::Steady | Phase::Announce { .. } | Phase::Verify { .. });
+        let calendar = self.policy.calendar();
+        if !resting || self.policy.outside_window != OutsideWindow::Never || calendar.is_open(self.now) {
+            return None;
+        }
+        Some(match calendar.frozen(self.now) {
+            Some(freeze) if freeze.until == Timestamp::NEVER => format!("freeze {} has no end", freeze.name),
+            Some(freeze) => format!("freeze {} lasts until {}", freeze.name, freeze.until),
+            None => "no window opens in time, and outside_window is \"never\"".to_owned(),
+        })
     }
 
     /// Why a moment outside all windows, or in a freeze, is taken; `None` where it is neither.

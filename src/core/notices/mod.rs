@@ -1,13 +1,16 @@
 //! What the owners are told, and when. A notice is decided in the same pass as its cause, and its id is derived from the
 //! cause: none is told twice.
-use super::due;
-use super::facts::Facts;
-use super::gate;
-use super::names::{AccountId, Fingerprint, NoticeId, TargetId, Token};
-use super::pass::Pass;
-use super::plan::{Notice, NoticeKind, NoticeStatus, Severity};
-use super::record::{Incident, Phase, Reason, Rotation, Version};
-use super::time::Timestamp;
+mod announce;
+mod operator;
+
+use crate::core::due;
+use crate::core::facts::Facts;
+use crate::core::gate;
+use crate::core::names::{Fingerprint, NoticeId, TargetId, Token};
+use crate::core::pass::Pass;
+use crate::core::plan::{Notice, NoticeKind, NoticeStatus, Severity};
+use crate::core::record::{Incident, Phase, Reason, Rotation, Version};
+use crate::core::time::Timestamp;
 use std::time::Duration;
 
 /// A try that failed so often in a row is told.
@@ -18,20 +21,20 @@ const CRITICAL_BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
 const THRESHOLD_SHARE: u32 = 3;
 
 /// What varies from notice to notice.
-pub(super) struct Tell<'a> {
-    pub(super) kind: NoticeKind,
-    pub(super) severity: Severity,
+struct Tell<'a> {
+    kind: NoticeKind,
+    severity: Severity,
     /// What the incident is called within the key: `rotation`, `delivery:…`. Events that don't last have none.
-    pub(super) incident: Option<String>,
+    incident: Option<String>,
     /// Tells this notice from others of its kind and version.
-    pub(super) cause: &'a str,
-    pub(super) summary: String,
-    pub(super) actions: Vec<String>,
-    pub(super) about: Option<&'a Version>,
+    cause: &'a str,
+    summary: String,
+    actions: Vec<String>,
+    about: Option<&'a Version>,
 }
 
 impl Pass<'_> {
-    pub(super) fn tell(&mut self, it: Tell<'_>) {
+    fn tell(&mut self, it: Tell<'_>) {
         let about = it.about.cloned().or_else(|| self.record.current.clone());
         let version = about.as_ref().map(|it| it.number);
         let number = version.unwrap_or_default().to_string();
@@ -78,12 +81,12 @@ impl Pass<'_> {
     }
 
     /// Ends an incident: whoever heard that it began hears that it is over.
-    pub(super) fn resolve(&mut self, incident: &str) {
+    pub(in crate::core) fn resolve(&mut self, incident: &str) {
         self.resolve_as(incident, &words_of(incident));
     }
 
     /// Ends all incidents of a key that is taken out of service.
-    pub(super) fn resolve_all(&mut self) {
+    pub(in crate::core) fn resolve_all(&mut self) {
         for incident in self.record.incidents.keys().cloned().collect::<Vec<_>>() {
             self.resolve_as(&incident, "the key was taken out of service");
         }
@@ -120,23 +123,15 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_succeeded(&mut self, rotation: &Rotation) {
+    pub(in crate::core) fn tell_succeeded(&mut self, rotation: &Rotation) {
         self.resolve("halted");
         self.resolve("expiring");
+        if rotation.rollback {
+            return self.tell_rolled_back(rotation);
+        }
         let name = self.record.name.clone();
         let replaced = self.record.retired.iter().any(|it| it.version.delivered);
         let done = if replaced { "replaced" } else { "created" };
-        if let Some(current) = self.record.current.clone().filter(|_| rotation.rollback) {
-            return self.tell(Tell {
-                kind: NoticeKind::RotationSucceeded,
-                severity: Severity::Info,
-                incident: None,
-                cause: &format!("rolled back {}", rotation.attempt),
-                summary: format!("{name} went back to version {}, which is delivered again", current.number),
-                actions: vec![format!("rekeyd pause {name}")],
-                about: Some(&current),
-            });
-        }
         let number = self.record.current.as_ref().map_or(0, |it| it.number);
         let missing = self.push_targets().filter(|it| !self.is_settled(it, number)).count();
         let delivered = match missing {
@@ -156,21 +151,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_rollback_failed(&mut self, previous: &Version, why: &str) {
-        let name = self.record.name.clone();
-        let attempt = self.record.last_attempt;
-        self.tell(Tell {
-            kind: NoticeKind::RotationFailed,
-            severity: self.severity_of_delay(),
-            incident: None,
-            cause: &format!("rollback {attempt}"),
-            summary: format!("{name} did not go back to version {}: {why}", previous.number),
-            actions: vec![format!("rekeyd status {name}"), format!("rekeyd rotate --now {name}")],
-            about: Some(previous),
-        });
-    }
-
-    pub(super) fn tell_failures(&mut self, message: &str) {
+    pub(in crate::core) fn tell_failures(&mut self, message: &str) {
         if self.record.failures < TELL_AFTER {
             return;
         }
@@ -187,7 +168,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_halted(&mut self, reason: Reason, message: &str) {
+    pub(in crate::core) fn tell_halted(&mut self, reason: Reason, message: &str) {
         let name = self.record.name.clone();
         let severity = self.severity_of_delay();
         self.tell(Tell {
@@ -206,7 +187,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_adopted(&mut self, version: &Version) {
+    pub(in crate::core) fn tell_adopted(&mut self, version: &Version) {
         let name = self.record.name.clone();
         self.tell(Tell {
             kind: NoticeKind::KeyAdopted,
@@ -219,7 +200,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_drifted(&mut self, seen: Option<&Fingerprint>, what: &str) {
+    pub(in crate::core) fn tell_drifted(&mut self, seen: Option<&Fingerprint>, what: &str) {
         let name = self.record.name.clone();
         let cause = seen.map_or("drifted", Fingerprint::as_str).to_owned();
         let which = seen.map(|it| format!(" (fingerprint {it})")).unwrap_or_default();
@@ -234,7 +215,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_refused(&mut self) {
+    pub(in crate::core) fn tell_refused(&mut self) {
         let name = self.record.name.clone();
         self.tell(Tell {
             kind: NoticeKind::KeyRefused,
@@ -247,7 +228,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_unverified(&mut self, version: &Version) {
+    pub(in crate::core) fn tell_unverified(&mut self, version: &Version) {
         let name = self.record.name.clone();
         let what = "the new key could not be seen to be accepted from here; it is delivered unverified";
         self.note_error("unverified", what);
@@ -262,7 +243,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_detached(&mut self, target: &TargetId) {
+    pub(in crate::core) fn tell_detached(&mut self, target: &TargetId) {
         let name = self.record.name.clone();
         let cause = format!("detached {target}");
         self.tell(Tell {
@@ -276,38 +257,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_account_gone(&mut self, gone: &AccountId) {
-        let name = self.record.name.clone();
-        let home = self.policy.account.clone();
-        let severity = self.severity_of_delay();
-        self.tell(Tell {
-            kind: NoticeKind::RotationFailed,
-            severity,
-            incident: None,
-            cause: &format!("gone {gone} {}", self.record.last_attempt),
-            summary: format!(
-                "{name} was being replaced at account {gone}, for which the config names no provider any more; \
-                 it is begun anew at account {home}"
-            ),
-            actions: vec![format!("rekeyd status {name}")],
-            about: None,
-        });
-    }
-
-    pub(super) fn tell_not_emptied(&mut self, target: &TargetId, why: &str) {
-        let name = self.record.name.clone();
-        self.tell(Tell {
-            kind: NoticeKind::DeliveryFailed,
-            severity: Severity::Warning,
-            incident: None,
-            cause: &format!("not emptied {target}"),
-            summary: format!("{name} is out of service, but {target} may still hold it: {why}; empty it by hand"),
-            actions: Vec::new(),
-            about: None,
-        });
-    }
-
-    pub(super) fn tell_delivery_failed(&mut self, target: &TargetId, why: &str, failures: u32, in_gap: bool) {
+    pub(in crate::core) fn tell_delivery_failed(&mut self, target: &TargetId, why: &str, failures: u32, in_gap: bool) {
         if failures < TELL_AFTER && !in_gap {
             return;
         }
@@ -324,7 +274,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_revoke_needed(&mut self, version: &Version, why: &str) {
+    pub(in crate::core) fn tell_revoke_needed(&mut self, version: &Version, why: &str) {
         let name = self.record.name.clone();
         let id = version.id.as_ref().map(|it| format!("id {it}, ")).unwrap_or_default();
         self.tell(Tell {
@@ -341,7 +291,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_revoke_refused(&mut self, version: &Version, why: &str) {
+    pub(in crate::core) fn tell_revoke_refused(&mut self, version: &Version, why: &str) {
         let name = self.record.name.clone();
         self.tell(Tell {
             kind: NoticeKind::RevokeNeeded,
@@ -354,7 +304,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn tell_lost(&mut self, token: &Token, sent_at: Timestamp, why: &str) {
+    pub(in crate::core) fn tell_lost(&mut self, token: &Token, sent_at: Timestamp, why: &str) {
         let name = self.record.name.clone();
         let cause = token.to_string();
         self.tell(Tell {
@@ -371,7 +321,7 @@ impl Pass<'_> {
         });
     }
 
-    pub(super) fn report_keys(&mut self, keys: &[Fingerprint], why: &str) {
+    pub(in crate::core) fn report_keys(&mut self, keys: &[Fingerprint], why: &str) {
         for key in keys {
             let name = self.record.name.clone();
             self.tell(Tell {
@@ -388,7 +338,7 @@ impl Pass<'_> {
 
     /// A key that will not be replaced on time, or was not: the tightest threshold that has passed is told, the wider
     /// ones count as told.
-    pub(super) fn tell_expiry(&mut self, facts: &Facts) {
+    pub(in crate::core) fn tell_expiry(&mut self, facts: &Facts) {
         if facts.clock_suspect {
             return;
         }
@@ -419,12 +369,16 @@ impl Pass<'_> {
         let severity = self.severity_of_delay();
         let cause = format!("before {}", passed.as_secs());
         let hours = end.since(self.now).as_secs() / 3600;
+        let why = self.why_not_yet().map(|it| format!(": {it}")).unwrap_or_default();
         self.tell(Tell {
             kind: NoticeKind::KeyExpiring,
             severity,
             incident: Some("expiring".into()),
             cause: &cause,
-            summary: format!("{name} expires at {}, in {hours} hours, and is not replaced yet", end.whole_second()),
+            summary: format!(
+                "{name} expires at {}, in {hours} hours, and is not replaced yet{why}",
+                end.whole_second()
+            ),
             actions: vec![format!("rekeyd status {name}")],
             about: Some(&current),
         });

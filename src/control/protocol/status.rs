@@ -1,57 +1,9 @@
-//! The JSON of the control socket and of every `--json`. Names and meanings are fixed: people script against them.
-//! Fields that say "nothing" are there as null, so that a script never has to tell absent from empty.
-use crate::core::names::{Fingerprint, KeyName, NoticeId, TargetId};
-use crate::core::plan::{NoticeKind, Severity};
-use crate::core::record::{Actor, Expiry, RotationResult, Trigger, VersionNo};
-use crate::core::time::Timestamp;
-use chrono::{DateTime, NaiveDate, NaiveTime};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+//! How everything is now: the JSON of `status`.
+use super::Time;
+use crate::core::names::{Fingerprint, KeyName};
+use crate::core::record::{Actor, Expiry, RotationResult, VersionNo};
+use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::str::FromStr;
-
-/// A moment on the wire: RFC 3339 in UTC.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Time(pub Timestamp);
-
-/// A text that is no moment.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not a time: write 2026-12-04T22:00:00Z, or 2026-12-04 for midnight in UTC")]
-pub struct NoTime;
-
-impl From<Timestamp> for Time {
-    fn from(at: Timestamp) -> Self {
-        Self(at)
-    }
-}
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for Time {
-    type Err = NoTime;
-    fn from_str(text: &str) -> Result<Self, NoTime> {
-        if let Ok(day) = text.parse::<NaiveDate>() {
-            return Ok(Self(day.and_time(NaiveTime::MIN).and_utc().into()));
-        }
-        let at = DateTime::parse_from_rfc3339(text).map_err(|_| NoTime)?;
-        Ok(Self(at.to_utc().into()))
-    }
-}
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from)?.parse().map_err(de::Error::custom)
-    }
-}
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -159,8 +111,8 @@ pub struct KeyStatus {
     pub blocked: Option<BlockedStatus>,
     /// What went wrong last.
     pub last_error: Option<ErrorStatus>,
-    /// Always null: a key can't be paused yet.
-    pub paused: (),
+    /// Who holds it back, and until when.
+    pub paused: Option<PausedStatus>,
     /// Why it waits for a human.
     pub halted: Option<HaltedStatus>,
     /// The last rotation that ended.
@@ -282,6 +234,19 @@ pub struct ErrorStatus {
     pub message: String,
 }
 
+/// An operator holds a key back: nothing is begun or revoked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PausedStatus {
+    /// Since when.
+    pub since: Time,
+    /// Until when; null where only `resume` ends it.
+    pub until: Option<Time>,
+    /// The reason that was given.
+    pub reason_given: Option<String>,
+    /// Who.
+    pub actor: Option<Actor>,
+}
+
 /// Why a key waits for a human.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HaltedStatus {
@@ -310,168 +275,4 @@ pub struct LastRotation {
     pub result: Option<RotationResult>,
     /// How long a consumer may have held a dead key.
     pub cutover_gap_ms: Option<u64>,
-}
-
-/// `GET /v1/plan`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PlanReport {
-    /// From when.
-    pub now: Time,
-    /// What will happen, by time.
-    pub entries: Vec<PlanEntry>,
-    /// What can't be foreseen, or needs a human first.
-    pub warnings: Vec<PlanWarning>,
-}
-
-/// One thing that will happen.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PlanEntry {
-    /// When.
-    pub at: Time,
-    /// To which key.
-    pub key: KeyName,
-    /// `rotate`, `announce`, `notify`, `revoke` or `probe`.
-    pub action: String,
-    /// In which window, if in one.
-    pub window: Option<WindowStatus>,
-    /// A closed code.
-    pub reason: String,
-    /// A sentence.
-    pub message: String,
-    /// Until when the version concerned is valid.
-    pub valid_to: Option<Time>,
-}
-
-/// One opening of a window.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WindowStatus {
-    /// Its name, if it has one.
-    pub name: Option<String>,
-    /// From.
-    pub opens: Time,
-    /// Up to, not including.
-    pub closes: Time,
-}
-
-/// A key whose future needs a word.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PlanWarning {
-    /// Which key.
-    pub key: KeyName,
-    /// A sentence.
-    pub message: String,
-}
-
-/// `GET /v1/history` and `GET /v1/keys/{key}/history`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct HistoryReport {
-    /// Rotations that ended, oldest first.
-    pub rotations: Vec<RotationRow>,
-    /// Notices.
-    pub notices: Vec<NoticeRow>,
-    /// Who read a secret.
-    pub reads: Vec<ReadRow>,
-}
-
-/// A rotation that ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RotationRow {
-    /// Of which key.
-    pub key: KeyName,
-    /// Its number.
-    pub attempt: u32,
-    /// The version that it made current.
-    pub version: Option<VersionNo>,
-    /// What set it off.
-    pub trigger: Trigger,
-    /// Who, if somebody did.
-    pub actor: Option<Actor>,
-    /// The reason that was given.
-    pub reason_given: Option<String>,
-    /// When it began.
-    pub started_at: Time,
-    /// When it ended.
-    pub finished_at: Option<Time>,
-    /// How it ended.
-    pub result: Option<RotationResult>,
-    /// How long a consumer may have held a dead key.
-    pub cutover_gap_ms: Option<u64>,
-    /// Its phases, in order.
-    pub phases: Vec<PhaseRow>,
-    /// What came of each delivery.
-    pub deliveries: Vec<DeliveryRow>,
-}
-
-/// One phase of a rotation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PhaseRow {
-    /// Which.
-    pub phase: String,
-    /// When it was entered.
-    pub at: Time,
-    /// How long it took; null while it lasts.
-    pub ms: Option<u64>,
-}
-
-/// What came of one delivery.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DeliveryRow {
-    /// Where to.
-    pub target: TargetId,
-    /// When it was last tried.
-    pub at: Time,
-    /// How long that took.
-    pub ms: u64,
-    /// `delivered`, or what went wrong.
-    pub result: String,
-    /// How often it was tried.
-    pub attempts: u32,
-}
-
-/// A notice, and what came of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NoticeRow {
-    /// The same in every try.
-    pub id: NoticeId,
-    /// What happened.
-    #[serde(rename = "type")]
-    pub kind: NoticeKind,
-    /// To which key.
-    pub key: KeyName,
-    /// How much it matters.
-    pub severity: Severity,
-    /// When it was decided.
-    pub at: Time,
-    /// Who was told.
-    pub owner: String,
-    /// One sentence.
-    pub summary: String,
-    /// What came of each channel.
-    pub channels: Vec<ChannelRow>,
-}
-
-/// What came of a notice in one channel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ChannelRow {
-    /// Which.
-    pub channel: String,
-    /// `sent`, `pending` or `dead`.
-    pub state: String,
-    /// Since when.
-    pub at: Time,
-}
-
-/// Somebody read a secret.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ReadRow {
-    /// Of which key.
-    pub key: KeyName,
-    /// When.
-    pub at: Time,
-    /// Who.
-    pub by: String,
-    /// Which version.
-    pub version: VersionNo,
-    /// `reveal` or `credential`.
-    pub via: String,
 }

@@ -1,0 +1,26 @@
+//! `rekeyd rollback`: back to the previous version, while it is still valid.
+use super::Cli;
+use super::connect::ask;
+use super::done::{Why, done_text};
+use super::exit::{Exit, Failure};
+use super::output::Output;
+use crate::control::requests::VerbRequest;
+use crate::core::names::KeyName;
+
+/// `rekeyd rollback KEY`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Which key
+    #[arg(value_name = "KEY")]
+    key: KeyName,
+    #[command(flatten)]
+    why: Why,
+}
+
+pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Failure> {
+    let key = args.key.as_str();
+    let request = VerbRequest { reason: args.why.reason.clone() };
+    let done = ask(cli, async |daemon| Ok(daemon.rollback(key, &request).await?))?;
+    out.print(&done, |_| done_text(key, &done, "the previous version is delivered again"))?;
+    Ok(Exit::Ok)
+}

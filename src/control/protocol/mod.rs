@@ -1,0 +1,62 @@
+//! The JSON of the control socket and of every `--json`. Names and meanings are fixed: people script against them.
+//! Fields that say "nothing" are there as null, so that a script never has to tell absent from empty.
+mod history;
+mod plan;
+mod status;
+
+pub use history::{ChannelRow, CommandRow, DeliveryRow, HistoryReport, NoticeRow, PhaseRow, ReadRow, RotationRow};
+pub use plan::{PlanEntry, PlanReport, PlanWarning, WindowStatus};
+pub use status::{
+    BlockedStatus, DaemonState, DaemonStatus, ErrorStatus, HaltedStatus, Health, KeyStatus, LastRotation, NextStep,
+    PausedStatus, PhaseName, ProviderState, ProviderStatus, Status, VersionStatus,
+};
+
+use crate::core::time::Timestamp;
+use chrono::{DateTime, NaiveDate, NaiveTime};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::fmt;
+use std::str::FromStr;
+
+/// A moment on the wire: RFC 3339 in UTC.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Time(pub Timestamp);
+
+/// A text that is no moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a time: write 2026-12-04T22:00:00Z, or 2026-12-04 for midnight in UTC")]
+pub struct NoTime;
+
+impl From<Timestamp> for Time {
+    fn from(at: Timestamp) -> Self {
+        Self(at)
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Time {
+    type Err = NoTime;
+    fn from_str(text: &str) -> Result<Self, NoTime> {
+        if let Ok(day) = text.parse::<NaiveDate>() {
+            return Ok(Self(day.and_time(NaiveTime::MIN).and_utc().into()));
+        }
+        let at = DateTime::parse_from_rfc3339(text).map_err(|_| NoTime)?;
+        Ok(Self(at.to_utc().into()))
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(de::Error::custom)
+    }
+}

@@ -1,0 +1,66 @@
+//! What the owners are told of an operator's verbs, and of a config that takes a key somewhere else.
+use super::{NoticeKind, Severity, Tell};
+use crate::core::names::{AccountId, TargetId};
+use crate::core::pass::Pass;
+use crate::core::record::{Rotation, Version};
+
+impl Pass<'_> {
+    pub(super) fn tell_rolled_back(&mut self, rotation: &Rotation) {
+        let Some(current) = self.record.current.clone() else { return };
+        let name = self.record.name.clone();
+        self.tell(Tell {
+            kind: NoticeKind::RotationSucceeded,
+            severity: Severity::Info,
+            incident: None,
+            cause: &format!("rolled back {}", rotation.attempt),
+            summary: format!("{name} went back to version {}, which is delivered again", current.number),
+            actions: vec![format!("rekeyd pause {name}")],
+            about: Some(&current),
+        });
+    }
+
+    pub(in crate::core) fn tell_rollback_failed(&mut self, previous: &Version, why: &str) {
+        let name = self.record.name.clone();
+        let attempt = self.record.last_attempt;
+        self.tell(Tell {
+            kind: NoticeKind::RotationFailed,
+            severity: self.severity_of_delay(),
+            incident: None,
+            cause: &format!("rollback {attempt}"),
+            summary: format!("{name} did not go back to version {}: {why}", previous.number),
+            actions: vec![format!("rekeyd status {name}"), format!("rekeyd rotate --now {name}")],
+            about: Some(previous),
+        });
+    }
+
+    pub(in crate::core) fn tell_account_gone(&mut self, gone: &AccountId) {
+        let name = self.record.name.clone();
+        let home = self.policy.account.clone();
+        let severity = self.severity_of_delay();
+        self.tell(Tell {
+            kind: NoticeKind::RotationFailed,
+            severity,
+            incident: None,
+            cause: &format!("gone {gone} {}", self.record.last_attempt),
+            summary: format!(
+                "{name} was being replaced at account {gone}, for which the config names no provider any more; \
+                 it is begun anew at account {home}"
+            ),
+            actions: vec![format!("rekeyd status {name}")],
+            about: None,
+        });
+    }
+
+    pub(in crate::core) fn tell_not_emptied(&mut self, target: &TargetId, why: &str) {
+        let name = self.record.name.clone();
+        self.tell(Tell {
+            kind: NoticeKind::DeliveryFailed,
+            severity: Severity::Warning,
+            incident: None,
+            cause: &format!("not emptied {target}"),
+            summary: format!("{name} is out of service, but {target} may still hold it: {why}; empty it by hand"),
+            actions: Vec::new(),
+            about: None,
+        });
+    }
+}

@@ -1,0 +1,45 @@
+//! What the history keeps of an operator's verb: who did what to which key, how, and why.
+use super::handle::By;
+use crate::core::names::KeyName;
+use crate::core::plan::Command;
+use crate::core::time::Timestamp;
+use crate::store::HistoryRow;
+
+/// The row for a verb that was carried out. It is committed with what the verb changed.
+pub(super) fn row(name: &KeyName, command: &Command, by: &By, at: Timestamp) -> HistoryRow {
+    HistoryRow::Command {
+        name: name.clone(),
+        at,
+        verb: verb(command).to_owned(),
+        options: options(command),
+        actor: by.actor.clone(),
+        reason: by.reason.clone(),
+    }
+}
+
+/// As the command line calls it.
+pub(super) fn verb(command: &Command) -> &'static str {
+    match command {
+        Command::Rotate(_) => "rotate",
+        Command::Resume => "resume",
+        Command::Abandon => "abandon",
+        Command::Adopt(_) => "adopt",
+        Command::Pause(_) => "pause",
+        Command::Rollback => "rollback",
+        Command::Ack { .. } => "ack",
+        Command::Retire => "retire",
+        Command::Forget => "forget",
+    }
+}
+
+/// As the command line spells them.
+fn options(command: &Command) -> Vec<String> {
+    let given = |options: &[(&str, bool)]| options.iter().filter(|it| it.1).map(|it| it.0.to_owned()).collect();
+    match command {
+        Command::Rotate(it) => given(&[("--now", it.now), ("--compromised", it.compromised)]),
+        Command::Adopt(it) => given(&[("--unverified", it.unverified), ("--deliver", it.deliver)]),
+        Command::Pause(it) => it.until.map(|until| format!("--until {until}")).into_iter().collect(),
+        Command::Ack { revoked } => given(&[("--revoked", *revoked)]),
+        _ => Vec::new(),
+    }
+}

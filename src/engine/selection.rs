@@ -1,0 +1,70 @@
+//! Which keys a verb for several of them is for.
+use super::handle::{Refused, Which};
+use crate::config::settings::{Key, Settings};
+use crate::core::names::KeyName;
+use crate::core::record::Record;
+use std::collections::BTreeMap;
+
+/// How many names an error lists at most.
+const NAMES_SHOWN: usize = 20;
+
+/// The names of the keys that are meant, each once. Only those that the config names can be meant by what they have in
+/// common.
+///
+/// # Errors
+/// Where a named key is not there, or none is as asked for: with the names of what there is.
+pub(super) fn names(
+    which: &Which,
+    settings: &Settings,
+    records: &BTreeMap<KeyName, Record>,
+) -> Result<Vec<KeyName>, Refused> {
+    match which {
+        Which::Keys(named) => keys(named, settings, records),
+        Which::Provider(name) => {
+            let known = || those("providers", settings.providers.keys());
+            some(settings, |it| it.provider == *name, || (format!("no key is of provider {name}"), known()))
+        }
+        Which::Owner(name) => {
+            let known = || those("owners", settings.owners.keys());
+            some(settings, |it| it.owners.contains(name), || (format!("no key is of owner {name}"), known()))
+        }
+        Which::All => some(settings, |_| true, || ("there are no keys".to_owned(), "the config names none".to_owned())),
+    }
+}
+
+fn keys(named: &[KeyName], settings: &Settings, records: &BTreeMap<KeyName, Record>) -> Result<Vec<KeyName>, Refused> {
+    let mut names = named.to_vec();
+    names.sort();
+    names.dedup();
+    match names.iter().find(|it| !settings.keys.contains_key(*it) && !records.contains_key(*it)) {
+        Some(missing) => Err(Refused::NoMatch {
+            what: format!("there is no key {missing}"),
+            known: those("keys", settings.keys.keys()),
+        }),
+        None => Ok(names),
+    }
+}
+
+fn some(
+    settings: &Settings,
+    holds: impl Fn(&Key) -> bool,
+    none: impl FnOnce() -> (String, String),
+) -> Result<Vec<KeyName>, Refused> {
+    let names: Vec<KeyName> = settings.keys.values().filter(|it| holds(it)).map(|it| it.name.clone()).collect();
+    if names.is_empty() {
+        let (what, known) = none();
+        return Err(Refused::NoMatch { what, known });
+    }
+    Ok(names)
+}
+
+/// `the keys are: a, b, c`.
+fn those<T: ToString>(what: &str, known: impl ExactSizeIterator<Item = T>) -> String {
+    let more = known.len().saturating_sub(NAMES_SHOWN);
+    let shown: Vec<String> = known.take(NAMES_SHOWN).map(|it| it.to_string()).collect();
+    match (shown.is_empty(), more) {
+        (true, _) => format!("the config names no {what}"),
+        (false, 0) => format!("the {what} are: {}", shown.join(", ")),
+        (false, more) => format!("the {what} are: {} and {more} more", shown.join(", ")),
+    }
+}

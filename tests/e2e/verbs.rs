@@ -1,0 +1,419 @@
+//! Each verb in each phase, from the command line: what it does, or why it is refused. Every verb of a phase has a key of
+//! its own, and all of these are brought into the phase together.
+use crate::rig::{PATIENCE, Rig, calm, number, write};
+use rekeyd::control::protocol::{KeyStatus, PhaseName};
+use rekeyd::simulator::{Call, Fault, Service, World};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// The columns of the table: a verb, and the name of its key.
+const VERBS: [(&[&str], &str); 12] = [
+    (&["rotate"], "rotate"),
+    (&["rotate", "--now"], "now"),
+    (&["pause", "--until", "1h"], "pause"),
+    (&["resume"], "resume"),
+    (&["rollback"], "rollback"),
+    (&["abandon"], "abandon"),
+    (&["adopt", "--age-unknown"], "adopt"),
+    (&["ack"], "ack"),
+    (&["ack", "--revoked"], "revoked"),
+    (&["retire", "--yes"], "retire"),
+    (&["forget", "--yes"], "forget"),
+    (&["reveal"], "reveal"),
+];
+
+/// What a verb comes to.
+#[derive(Clone, Copy, Debug)]
+enum Cell {
+    /// It is refused with 65 and this reason, and nothing has changed.
+    No(&'static str),
+    /// It is done, this is said, and in the end the key is so.
+    Yes(&'static str, End),
+}
+
+/// How a key is once a verb has had its effect, and what held it in its phase is gone.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// It has this version in use, and waits for nothing but the end of an overlap.
+    Rests(u32),
+    /// It is in this phase.
+    In(PhaseName),
+    /// It is paused.
+    Paused,
+    /// The config does not name it, the provider refuses its key, and its file is empty or gone.
+    Retired,
+    /// Its secret was printed.
+    Shown,
+}
+
+use Cell::{No, Yes};
+use End::{In, Paused, Rests, Retired, Shown};
+
+const MANAGED: Cell = No("the config still names it");
+
+/// A daemon whose keys are all in one phase.
+struct Scene {
+    rig: Rig,
+    service: Service,
+}
+
+impl Scene {
+    /// A key for each verb at a service, once each rests with its first version.
+    async fn of(service: Service, world: World) -> Self {
+        let mut scene = Self::prepare(service, world).await;
+        scene.rig.run().await;
+        scene.all(|it| it.phase == PhaseName::Steady && number(it) == 1).await;
+        scene
+    }
+
+    async fn prepare(service: Service, world: World) -> Self {
+        let mut rig = Rig::prepare(world).await;
+        let script = rig.path("then.sh");
+        write(&script, &format!("while [ -e {} ]; do sleep 0.02; done\n", rig.path("hold").display()));
+        for (_, name) in VERBS {
+            let (path, world) = (rig.key_file(name), &rig.world);
+            let (announce, overlap) = (world.announce.as_secs(), world.overlap.as_millis());
+            let create = if service == Service::Infobip { "create = { name = \"billing\" }\n" } else { "" };
+            let section = format!(
+                "[keys.{name}]\nprovider = \"{}\"\nowners = [\"payments\"]\ninitial = \"{}\"\nvalid_for = \"2h\"\n\
+                 rotate_before = \"10m\"\noverlap = \"{overlap}ms\"\nannounce = \"{announce}s\"\n{create}\
+                 [[keys.{name}.deliver]]\nkind = \"file\"\npath = {path:?}\n\
+                 then = {{ command = [\"/bin/sh\", {script:?}] }}\n\n",
+                service.kind(),
+                world.initial,
+            );
+            let _ = write!(rig.world.sections, "{section}");
+        }
+        rig.write_config();
+        Self { rig, service }
+    }
+
+    /// Waits until every key is so.
+    async fn all(&self, holds: impl Fn(&KeyStatus) -> bool) {
+        for (_, name) in VERBS {
+            self.rig.until(name, "as the scene wants it", &holds).await;
+        }
+    }
+
+    async fn each(&self, verb: &[&str]) {
+        for (_, name) in VERBS {
+            self.rig.ok(&[verb, &[name]].concat()).await;
+        }
+    }
+
+    /// Goes through one row of the table, and tells of every cell that is not so.
+    async fn check(&self, row: [Cell; VERBS.len()], release: impl FnOnce(&Rig)) {
+        let mut wrong = Vec::new();
+        for ((verb, name), cell) in VERBS.into_iter().zip(row) {
+            if let Err(why) = self.ask(verb, name, cell).await {
+                wrong.push(format!("{}: {why}", verb.join(" ")));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        release(&self.rig);
+        for ((verb, name), cell) in VERBS.into_iter().zip(row) {
+            if let Yes(_, end) = cell {
+                self.ends(name, end, &verb.join(" ")).await;
+            }
+        }
+    }
+
+    async fn ask(&self, verb: &[&str], name: &str, cell: Cell) -> Result<(), String> {
+        let before = self.rig.key(name).await;
+        let said = match verb[0] {
+            "adopt" => {
+                let secret = self.rig.sim.stranger_creates_key(self.service).unwrap().secret;
+                self.rig.cli_with(&[verb, &[name]].concat(), &secret).await
+            }
+            "reveal" => self.rig.cli(&[verb, &[name]].concat()).await,
+            _ => self.rig.cli(&[verb, &["--reason", "a drill", name]].concat()).await,
+        };
+        let after = self.rig.key(name).await;
+        let as_before = (after.phase, number(&after)) == (before.phase, number(&before));
+        let holds = match cell {
+            No(why) => said.code == Some(65) && said.err.contains(why) && said.err.contains("\ntry: ") && as_before,
+            Yes(_, Shown) => {
+                Some(crate::rig::fingerprint(&said.out)) == before.current.map(|it| it.fingerprint.to_string())
+            }
+            Yes(what, _) => said.code == Some(0) && said.out.contains(what),
+        };
+        if holds { Ok(()) } else { Err(format!("not {cell:?} in {}, but {said:?}", before.phase)) }
+    }
+
+    async fn ends(&self, name: &str, end: End, verb: &str) {
+        let settled = [PhaseName::Steady, PhaseName::Overlap];
+        match end {
+            Rests(version) => {
+                let what = format!("at rest at version {version} after {verb}");
+                let rests = |it: &KeyStatus| number(it) == version && settled.contains(&it.phase);
+                let current = self.rig.until(name, &what, rests).await.current.unwrap().fingerprint.to_string();
+                let held = || self.rig.held(name).is_some_and(|it| crate::rig::fingerprint(&it) == current);
+                self.rig.until_true(&format!("its file holds it, after {verb}"), held).await;
+            }
+            In(phase) => drop(self.rig.until_phase(name, phase).await),
+            Paused => drop(self.rig.until(name, "paused", |it| it.paused.is_some()).await),
+            Retired => {
+                let gone = || self.rig.held(name).is_none_or(|it| it.is_empty());
+                self.rig.until_true("its file is emptied", gone).await;
+                self.rig.until(name, "without a live version", |it| it.current.is_none()).await;
+            }
+            Shown => {}
+        }
+    }
+}
+
+/// Nothing is due, and an overlap lasts.
+fn long_overlap() -> World {
+    World { overlap: Duration::from_secs(300), announce: Duration::from_secs(300), ..calm(&[]) }
+}
+
+fn at(service: Service) -> World {
+    World { services: vec![service], ..long_overlap() }
+}
+
+#[tokio::test]
+async fn unadopted() {
+    let world = World { initial: "adopt".to_owned(), ..at(Service::Infobip) };
+    let mut scene = Scene::prepare(Service::Infobip, world).await;
+    scene.rig.run().await;
+    scene.all(|it| it.phase == PhaseName::Unadopted).await;
+    let row = [
+        /* rotate   */ No("not adopted yet"),
+        /* now      */ No("not adopted yet"),
+        /* pause    */ Yes("nothing is begun or revoked until", Paused),
+        /* resume   */ Yes("nothing held it back", In(PhaseName::Unadopted)),
+        /* rollback */ No("not adopted yet"),
+        /* abandon  */ No("no new version"),
+        /* adopt    */ Yes("adopted", Rests(1)),
+        /* ack      */ No("nothing is firing"),
+        /* revoked  */ No("no old version waits"),
+        /* retire   */ MANAGED,
+        /* forget   */ MANAGED,
+        /* reveal   */ No("no version yet"),
+    ];
+    scene.check(row, |_| {}).await;
+}
+
+#[tokio::test]
+async fn steady() {
+    let scene = Scene::of(Service::Infobip, at(Service::Infobip)).await;
+    let row = [
+        /* rotate   */ Yes("rotation 2 begins now", Rests(2)),
+        /* now      */ Yes("rotation 2 begins now", Rests(2)),
+        /* pause    */ Yes("nothing is begun or revoked until", Paused),
+        /* resume   */ Yes("nothing held it back", In(PhaseName::Steady)),
+        /* rollback */ No("no previous version"),
+        /* abandon  */ No("no new version"),
+        /* adopt    */ Yes("adopted", Rests(2)),
+        /* ack      */ No("nothing is firing"),
+        /* revoked  */ No("no old version waits"),
+        /* retire   */ MANAGED,
+        /* forget   */ MANAGED,
+        /* reveal   */ Yes("", Shown),
+    ];
+    scene.check(row, |_| {}).await;
+}
+
+#[tokio::test]
+async fn announced() {
+    let scene = Scene::of(Service::Infobip2fa, at(Service::Infobip2fa)).await;
+    scene.each(&["rotate"]).await;
+    scene.all(|it| it.phase == PhaseName::Announce).await;
+    let row = [
+        /* rotate   */ Yes("rotation 2 begins in the next window", In(PhaseName::Announce)),
+        /* now      */ Yes("rotation 2 begins now", Rests(2)),
+        /* pause    */ Yes("nothing is begun or revoked until", Paused),
+        /* resume   */ Yes("nothing held it back", In(PhaseName::Announce)),
+        /* rollback */ No("no previous version"),
+        /* abandon  */ No("no new version"),
+        /* adopt    */ No("not possible in this phase"),
+        /* ack      */ No("nothing is firing"),
+        /* revoked  */ No("no old version waits"),
+        /* retire   */ MANAGED,
+        /* forget   */ MANAGED,
+        /* reveal   */ Yes("", Shown),
+    ];
+    scene.check(row, |_| {}).await;
+}
+
+#[tokio::test]
+async fn create_with_a_lost_answer() {
+    let scene = Scene::of(Service::Infobip, at(Service::Infobip)).await;
+    // The create takes effect, and for long the list does not show that it did.
+    scene.rig.sim.faults(Service::Infobip, |it| it.often(Call::Create, Fault::LostAnswer, 1000));
+    scene.rig.sim.behave(Service::Infobip, |it| it.lag_ms = 600_000);
+    scene.each(&["rotate", "--now"]).await;
+    scene.all(|it| it.phase == PhaseName::Create && it.failures > 0).await;
+    let row = [
+        /* rotate   */ Yes("rotation 2 is under way already, in create", Rests(2)),
+        /* now      */ Yes("rotation 2 is under way already, in create", Rests(2)),
+        /* pause    */ Yes("nothing is begun or revoked until", Paused),
+        /* resume   */ Yes("tried again now", Rests(2)),
+        /* rollback */ No("a rotation is under way"),
+        /* abandon  */ Yes("the attempt is given up", Rests(1)),
+        /* adopt    */ No("a rotation is under way"),
+        /* ack      */ Yes("told again only when it becomes something else", Rests(2)),
+        /* revoked  */ No("no old version waits"),
+        /* retire   */ MANAGED,
+        /* forget   */ MANAGED,
+        /* reveal   */ Yes("", Shown),
+    ];
+    let found = |rig: &Rig| {
+        rig.sim.faults(Service::Infobip, |it| it.clear());
+        rig.sim.behave(Service::Infobip, |it| it.lag_ms = 0);
+    };
+    scene.check(row, found).await;
+}
+
+#[tokio::test]
+async fn verify() {
+    let scene =
+        Scene::of(Service::Infobip, World { accept_within: Duration::from_secs(300), ..at(Service::Infobip) }).await;
+    scene.rig.sim.behave(Service::Infobip, |it| it.accept_after_ms = 3_600_000);
+    scene.each(&["rotate", "--now"]).await;
+    scene.all(|it| it.phase == PhaseName::Verify).await;
+    let row = [
+        /* rotate   */ Yes("rotation 2 is under way already, in verify", Rests(2)),
+        /* now      */ Yes("rotation 2 is under way already, in verify", Rests(2)),
+        /* pause    */ Yes("nothing is begun or revoked until", Paused),
+        /* resume   */ Yes("", Rests(2)),
+        /* rollback */ No("a rotation is under way"),
+        /* abandon  */ Yes("version 2 is given up", Rests(1)),
+        /* adopt    */ No("a rotation is under way"),
+        /* ack      */ No("nothing is firing"),
+        /* revoked  */ No("no old version waits"),
+        /* retire   */ MANAGED,
+        /* forget   */ MANAGED,
+        /* reveal   */ Yes("", Shown),
+    ];
+    let accepted = |rig: &Rig| {
+        rig.sim.behave(Service::Infobip, |it| it.accept_after_ms = 0);
+        rig.sim.accept_new_keys(Service::Infobip);
+    };
+    scene.check(row, accepted).await;
+}
+
+#[tokio::test]
+async fn delivery_to_a_blocked_target() {
+    let scene = Scene::of(Service::Infobip, at(Service::Infobip)).await;
+    write(&scene.rig.path("hold"), "");
+    scene.each(&["rotate", "--now"]).await;
+    scene.all(|it| it.phase == PhaseName::Deliver).await;
+    let row = [
+        /* rotate   */ Yes("rotation 2 is under way already, in deliver", Rests(2)),
+        /* now      */ Yes("rotation 2 is under way already, in deliver", Rests(2)),
+        /* pause    */ Yes("nothing is begun or revoked until", Paused),
+        /* resume   */ Yes("", Rests(2)),
+        /* rollback */ No("a rotation is under way"),
+        /* abandon  */ Yes("version 2 is given up", Rests(1)),
+        /* adopt    */ No("a rotation is under way"),
+        /* ack      */ No("nothing is firing"),
+        /* revoked  */ No("no old version waits"),
+        /* retire   */ MANAGED,
+        /* forget   */ MANAGED,
+        /* reveal   */ Yes("", Shown),
+    ];
+    scene.check(row, |rig| std::fs::remove_file(rig.path("hold")).unwrap()).await;
+}
+
+#[tokio::test]
+async fn overlap() {
+    let scene = Scene::of(Service::Infobip, at(Service::Infobip)).await;
+    scene.each(&["rotate", "--now"]).await;
+    scene.all(|it| it.phase == PhaseName::Overlap).await;
+    let row = [
+        /* rotate   */ Yes("rotation 3 begins now", Rests(3)),
+        /* now      */ Yes("rotation 3 begins now", Rests(3)),
+        /* pause    */ Yes("nothing is begun or revoked until", Paused),
+        /* resume   */ Yes("nothing held it back", In(PhaseName::Overlap)),
+        /* rollback */ Yes("version 1 is checked", Rests(1)),
+        /* abandon  */ No("no new version"),
+        /* adopt    */ Yes("adopted", Rests(3)),
+        /* ack      */ No("nothing is firing"),
+        /* revoked  */ No("no old version waits"),
+        /* retire   */ MANAGED,
+        /* forget   */ MANAGED,
+        /* reveal   */ Yes("", Shown),
+    ];
+    scene.check(row, |_| {}).await;
+}
+
+#[tokio::test]
+async fn halted() {
+    let scene = Scene::of(Service::Infobip2fa, at(Service::Infobip2fa)).await;
+    scene.rig.sim.faults(Service::Infobip2fa, |it| it.often(Call::Create, Fault::LostAnswer, 1000));
+    scene.each(&["rotate", "--now"]).await;
+    scene.all(|it| it.phase == PhaseName::Halted).await;
+    scene.rig.sim.faults(Service::Infobip2fa, |it| it.clear());
+    let row = [
+        /* rotate   */ No("it is halted"),
+        /* now      */ No("it is halted"),
+        /* pause    */ Yes("nothing is begun or revoked until", In(PhaseName::Halted)),
+        /* resume   */ Yes("it goes on in create", Rests(2)),
+        /* rollback */ No("a rotation is under way"),
+        /* abandon  */ Yes("the attempt is given up", Rests(1)),
+        /* adopt    */ Yes("adopted", Rests(2)),
+        /* ack      */ Yes("told again only when it becomes something else", In(PhaseName::Halted)),
+        /* revoked  */ No("no old version waits"),
+        /* retire   */ MANAGED,
+        /* forget   */ MANAGED,
+        /* reveal   */ Yes("", Shown),
+    ];
+    scene.check(row, |_| {}).await;
+}
+
+#[tokio::test]
+async fn paused() {
+    let scene = Scene::of(Service::Infobip, at(Service::Infobip)).await;
+    scene.rig.ok(&["pause", "--all", "--reason", "a storm"]).await;
+    scene.all(|it| it.paused.is_some()).await;
+    let row = [
+        /* rotate   */ No("it is paused"),
+        /* now      */ No("it is paused"),
+        /* pause    */ Yes("nothing is begun or revoked until", Paused),
+        /* resume   */ Yes("the pause is over", In(PhaseName::Steady)),
+        /* rollback */ No("no previous version"),
+        /* abandon  */ No("no new version"),
+        /* adopt    */ Yes("adopted", Rests(2)),
+        /* ack      */ No("nothing is firing"),
+        /* revoked  */ No("no old version waits"),
+        /* retire   */ MANAGED,
+        /* forget   */ MANAGED,
+        /* reveal   */ Yes("", Shown),
+    ];
+    scene.check(row, |_| {}).await;
+    assert!(scene.rig.key("resume").await.paused.is_none());
+    assert!(scene.rig.key("ack").await.paused.is_some());
+}
+
+#[tokio::test]
+async fn unmanaged() {
+    let mut scene = Scene::of(Service::Infobip, at(Service::Infobip)).await;
+    scene.rig.stop().await;
+    scene.rig.world.sections.clear();
+    scene.rig.write_config();
+    scene.rig.run().await;
+    scene.all(|it| it.phase == PhaseName::Unmanaged).await;
+    let unmanaged = No("the config does not name it");
+    let row = [
+        /* rotate   */ unmanaged,
+        /* now      */ unmanaged,
+        /* pause    */ unmanaged,
+        /* resume   */ unmanaged,
+        /* rollback */ unmanaged,
+        /* abandon  */ unmanaged,
+        /* adopt    */ No("no longer names"),
+        /* ack      */ No("nothing is firing"),
+        /* revoked  */ No("no old version waits"),
+        /* retire   */ Yes("its targets are emptied", Retired),
+        /* forget   */ No("may still be valid"),
+        /* reveal   */ Yes("", Shown),
+    ];
+    scene.check(row, |_| {}).await;
+    // What is retired can be forgotten, and then nothing but its history is left of it.
+    let forgotten = async { while scene.rig.cli(&["forget", "--yes", "retire"]).await.code != Some(0) {} };
+    tokio::time::timeout(PATIENCE, forgotten).await.unwrap();
+    assert_eq!(scene.rig.cli(&["status", "retire"]).await.code, Some(66));
+    let history = scene.rig.ok(&["history", "retire"]).await;
+    assert!(history.contains("retire ") && history.contains("forget ") && history.contains("a drill"), "{history}");
+}
