@@ -84,17 +84,18 @@ impl Failure {
         self
     }
 
-    /// Both of them, with the exit code of the first.
-    pub(super) fn and(mut self, other: Self) -> Self {
-        self.more.push(other);
-        self
-    }
-
     /// With the config that this command line named: a command to try next needs it as well.
     pub(super) fn named_config(mut self, config: Option<&Path>) -> Self {
         if let (Some(remedy), Some(config)) = (self.remedy.as_mut().filter(|it| it.starts_with("rekeyd ")), config) {
             let _ = write!(remedy, " --config {}", config.display());
         }
+        self.more = self.more.into_iter().map(|it| it.named_config(config)).collect();
+        self
+    }
+
+    /// Both of them, with the exit code of the first.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.more.push(other);
         self
     }
 

@@ -8,6 +8,7 @@ pub(super) type Fields = &'static [(&'static str, &'static str)];
 pub(super) const DAEMON: Fields = &[
     ("master_key", ""),
     ("owners", ""),
+    ("operators", ""),
     ("state_dir", ""),
     ("control_socket", ""),
     ("timezone", r#""UTC""#),
