@@ -11,7 +11,9 @@ pub(super) const DAEMON: Fields = &[
     ("operators", ""),
     ("state_dir", ""),
     ("control_socket", ""),
+    ("listen", ""),
     ("timezone", r#""UTC""#),
+    ("max_removals", r#""10%""#),
     ("history_for", r#""400d""#),
     ("reserve", r#""16MiB""#),
     ("sweep", r#""0 */5 * * * *""#),
@@ -124,6 +126,7 @@ pub(super) fn of_provider(kind: &str) -> Fields {
         "infobip-2fa" => INFOBIP_2FA,
         "mobivate" => MOBIVATE,
         "single-invoice" => SINGLE_INVOICE,
+        "manual" => &[("instructions", "")],
         _ => &[],
     }
 }

@@ -33,6 +33,9 @@ pub(super) fn is_due(record: &Record, policy: &Policy, now: Timestamp) -> bool {
     record.wish.is_some() || due.is_some_and(|at| at <= now)
 }
 
+/// Why a first create waits for a target that is not empty.
+pub const TAKEN: &str = "it holds something already; run `rekeyd adopt` to take that over, or remove it";
+
 /// At most this many openings are compared in search of the last one that an announcement leaves.
 const NEARER: usize = 64;
 
@@ -225,9 +228,7 @@ impl Pass<'_> {
                     return self.poll(self.record.changed_at);
                 }
                 Some(_) => {
-                    let why =
-                        "it holds something already; run `rekeyd adopt` to take that over, or remove it".to_owned();
-                    self.blocked = Some(Blocked::Target(target.id.clone(), why));
+                    self.blocked = Some(Blocked::Target(target.id.clone(), TAKEN.to_owned()));
                     return;
                 }
                 None => return,

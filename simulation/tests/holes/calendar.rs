@@ -221,9 +221,9 @@ fn read(made: &Made, start: DateTime<Utc>) -> Read {
             Days2::Once(.., zone) | Days2::Yearly(.., zone) => shown(*zone, start),
             Days2::Moments(..) => Vec::new(),
         };
-        for n in 0..MINUTES {
+        for (n, frozen) in it.frozen.iter_mut().enumerate() {
             let now = start + Duration::minutes(n as i64);
-            it.frozen[n] |= match days {
+            *frozen |= match days {
                 Days2::Moments(from, to) => (*from..*to).contains(&now),
                 Days2::Once(from, to, _) => (*from..*to).contains(&shown[n].date()),
                 Days2::Yearly(from, to, _) => {

@@ -3,6 +3,8 @@ use super::key::{blocked_message, halt_message};
 use crate::control::protocol::AttentionStatus;
 use crate::core::account::Account;
 use crate::core::command::command;
+use crate::core::facts::Blocked;
+use crate::core::gate::TAKEN;
 use crate::core::names::KeyName;
 use crate::core::plan::Command;
 use crate::core::policy::Initial;
@@ -131,7 +133,9 @@ fn action(subject: &Subject<'_>, name: &KeyName, concern: &Concern<'_>) -> Optio
         Concern::Unmanaged => Some(format!("rekeyd retire {name}")),
         _ if subject.config.is_none() => None,
         Concern::Paused(_) => Some(format!("rekeyd resume {name}")),
-        Concern::Unadopted(Initial::Adopt) => Some(format!("rekeyd adopt {name} --from-target")),
+        Concern::Unadopted(initial) if *initial == Initial::Adopt || a_target_is_taken(subject) => {
+            Some(format!("rekeyd adopt {name} --from-target"))
+        }
         _ if is_paused(subject) => None,
         _ if matches!(subject.phase(), Phase::Reobserve { .. }) => Some(format!("rekeyd resume {name}")),
         Concern::AwaitsKey { .. } => Some(format!("rekeyd rotate {name}")),
@@ -151,6 +155,11 @@ fn action(subject: &Subject<'_>, name: &KeyName, concern: &Concern<'_>) -> Optio
         Concern::Unrevoked { .. } => Some(format!("rekeyd resume {name}")),
         _ => None,
     }
+}
+
+/// Whether a first create waits because a target holds something.
+fn a_target_is_taken(subject: &Subject<'_>) -> bool {
+    matches!(subject.blocked, Some(Blocked::Target(_, why)) if why == TAKEN)
 }
 
 fn is_paused(subject: &Subject<'_>) -> bool {

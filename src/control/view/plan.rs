@@ -155,10 +155,11 @@ impl Planner<'_> {
             let message = format!("the owners are told of the cutover planned for {}", start.at);
             self.push(at, "announce", None, start.reason, &message, version.valid_to);
         }
-        if version.valid_to.is_some_and(|end| end < start.at && end <= self.until) {
+        if let Some(end) = version.valid_to.filter(|end| *end < start.at && *end <= self.until) {
             let never = self.subject.config.is_some_and(|it| it.policy.outside_window == OutsideWindow::Never);
             let why = if never { ": outside_window is \"never\", and nothing opens before" } else { "" };
-            self.warn(&format!("it expires before it is replaced at {}{why}", start.at));
+            let verb = if end <= self.subject.now { "expired" } else { "expires" };
+            self.warn(&format!("it {verb} at {end}, before it is replaced at {}{why}", start.at));
         }
         self.push(start.at, "rotate", start.opening.clone(), start.reason, &start.message, version.valid_to);
     }
