@@ -173,11 +173,13 @@ fn is_frozen(policy: &Policy, now: Ms) -> bool {
     policy.freezes.iter().any(|it| matches!(&it.when, When::Once(span) if (span.from.0..span.to.0).contains(&now)))
 }
 
-/// Whether a new key begins to be delivered in a freeze, although the old one is alive and has more than a day left.
+/// Whether a new key begins to be delivered in a freeze, although the old one is alive and has more than a day left, and
+/// nobody wants it now.
 pub fn delivers_in_freeze(policy: &Policy, old: &Record, new: &Record, now: Timestamp) -> bool {
     let begins = matches!((&old.phase, &new.phase), (Phase::Verify { .. }, Phase::Deliver { .. }));
     let left = old.current.as_ref().filter(|it| it.dead_since.is_none()).and_then(|it| it.valid_to);
-    begins && is_frozen(policy, now.0) && left.is_some_and(|it| it.0 - now.0 > DAY + HOUR)
+    let wanted_now = new.rotation.as_ref().is_some_and(|it| it.wish.now || it.wish.compromised);
+    begins && !wanted_now && is_frozen(policy, now.0) && left.is_some_and(|it| it.0 - now.0 > DAY + HOUR)
 }
 
 /// Whether something may begin: the nightly window is open, and no freeze lasts.
