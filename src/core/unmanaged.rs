@@ -2,11 +2,11 @@
 //! They are kept, and never created, delivered or revoked; their owners still hear of what they must do themselves.
 use super::account::Account;
 use super::facts::{Blocked, Facts};
-use super::names::{Incarnation, Token};
+use super::names::Incarnation;
 use super::pass::Pass;
-use super::plan::{Change, Plan};
+use super::plan::Plan;
 use super::policy::Policy;
-use super::record::{Phase, Record, RotationResult};
+use super::record::Record;
 use super::time::Timestamp;
 use std::time::Duration;
 
@@ -25,31 +25,6 @@ pub fn watch_expiry(
     let mut pass = Pass::new(record, account, &policy, &nobody, now);
     pass.tell_expiry(&facts);
     Plan { blocked: Some(Blocked::Unmanaged), ..pass.plan(record, &facts) }
-}
-
-/// A rotation whose account the config names no provider for any more: it can't go on, and nobody can be asked what came of
-/// it. What it left behind is reported to the owners, and the key rests on the version that it has. `policy` is that of
-/// the config, at its new account; `account` is the one that the rotation worked at.
-pub fn strand(record: &Record, account: &Account, policy: &Policy, now: Timestamp) -> Change {
-    let nobody = nobody();
-    let mut pass = Pass::new(record, account, policy, &nobody, now);
-    let why = "the config no longer names a provider for that account";
-    let mine: Vec<Token> = account.open.keys().filter(|it| it.name == record.name).cloned().collect();
-    for token in &mine {
-        pass.report_lost(token, why);
-    }
-    if let Some(pending) = pass.record.pending().cloned() {
-        let after = if pending.delivered { now.plus(pass.overlap()) } else { now };
-        pass.retire_version(pending, after);
-    }
-    pass.note_error("unmanaged", &format!("a rotation at account {} ended: {why}", account.id));
-    pass.resolve("halted");
-    let rest = if pass.record.current.is_some() { Phase::Steady } else { Phase::Unadopted };
-    pass.enter(rest);
-    pass.record.retry_at = None;
-    pass.record.wish = None;
-    pass.finish_rotation(RotationResult::Failed);
-    pass.change(record)
 }
 
 /// Nothing here issues a token, so that it does not matter who would.

@@ -13,7 +13,6 @@ use crate::core::plan::Change;
 use crate::core::policy::{Capabilities, Policy};
 use crate::core::record::{Ended, Phase, Record, Version, VersionNo};
 use crate::core::time::Timestamp;
-use crate::core::unmanaged::strand;
 use crate::providers::CreateOptions;
 use crate::secret::Secret;
 use crate::store::{Batch, HistoryRow, Store, StoreError};
@@ -271,22 +270,6 @@ impl Books {
             self.rest(&name, now);
         }
         new
-    }
-
-    /// Rotations at accounts that nobody speaks for any more, since the config was changed while the daemon was down.
-    pub(super) fn strand_rotations(&mut self, now: Timestamp) {
-        let settings = Arc::clone(&self.settings);
-        for (name, key) in &settings.keys {
-            if self.policy(name).is_some() {
-                continue;
-            }
-            let Some(record) = self.records.get(name).cloned() else { continue };
-            let Some(rotation) = &record.rotation else { continue };
-            let account = self.account(&rotation.account);
-            tracing::error!(key = %name, account = %account.id, "its rotation can't go on: no provider of that account");
-            let change = strand(&record, &account, &key.policy, now);
-            self.enter(change, &FoundSecrets::new());
-        }
     }
 
     /// Nothing is done for the key any more: what is still out there is reported.

@@ -92,7 +92,6 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
     engine.fold_in_escrow(opened.rolled_back || opened.new_machine, now).await?;
     engine.leave_gone_accounts(now);
     engine.give_up_in_flight(now);
-    engine.books.strand_rotations(now);
     let dropped = engine.books.rest_unmanaged(now);
     engine.tell_of_removals(dropped, now);
     match begin.rejected {
