@@ -37,7 +37,11 @@ pub(super) async fn rotate(
     };
     let (verb, secret) = match ask.key {
         None => (Command::Rotate(wish), None),
-        Some(new) => supply(&desk, &key, new, wish).await.map(|(verb, secret)| (verb, Some(secret)))?,
+        Some(new) => {
+            // Whoever brings a secret says what consumers get.
+            desk.may(peer, Right::Own, "rotate with a new key").await?;
+            supply(&desk, &key, new, wish).await.map(|(verb, secret)| (verb, Some(secret)))?
+        }
     };
     command(&desk, &key, verb, secret, by).await
 }

@@ -1,7 +1,7 @@
 //! Deliveries: level-triggered. Whatever the phase, a target that does not surely hold what it should gets a delivery,
 //! unless it holds what is none of ours.
 use super::backoff;
-use super::facts::{Action, Content, Facts};
+use super::facts::{Action, Blocked, Content, Facts};
 use super::names::{Fingerprint, TargetId};
 use super::pass::Pass;
 use super::record::{Held, Phase, Version, VersionNo};
@@ -18,7 +18,10 @@ impl Pass<'_> {
     /// Asks for a delivery to every target that needs one, and for the confirmations that are due then.
     pub(super) fn deliver(&mut self, facts: &Facts) {
         if self.record.decommissioned.is_some() {
-            return self.empty_targets();
+            if facts.hold != Some(Blocked::Observing) {
+                self.empty_targets();
+            }
+            return;
         }
         self.let_go_of_removed_targets();
         let Some(wanted) = self.wanted_at_targets() else { return };

@@ -2,7 +2,7 @@
 use super::names::{AccountId, Fingerprint, TargetId, Token};
 use super::record::VersionNo;
 use super::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was seen in one pass of `observe`. A field that was not looked at is empty, and proves nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,6 +23,8 @@ pub struct Facts {
     pub hold: Option<Blocked>,
     /// The accounts whose provider was not asked with its login in this pass, and why: all their keys are held.
     pub withheld: BTreeMap<AccountId, Blocked>,
+    /// Of its old versions, those that another key of the config uses: both were adopted with one secret.
+    pub in_use: BTreeSet<Fingerprint>,
 }
 
 /// Whether a create could be carried through now.

@@ -461,6 +461,14 @@ impl Record {
         self.current.iter().chain(self.pending()).chain(retired)
     }
 
+    /// Whether consumers of this key use this secret, or are about to.
+    pub fn uses(&self, secret: &Fingerprint, now: Timestamp) -> bool {
+        let held = |number| self.held.values().any(|it| it.may_hold(number));
+        let old = self.retired.iter().filter(|it| it.ended.is_none());
+        let old = old.filter(|it| it.after > now || held(it.version.number)).map(|it| &it.version);
+        self.current.iter().chain(self.pending()).chain(old).any(|it| it.fingerprint == *secret)
+    }
+
     /// The version with this number, as long as it is on the books.
     pub fn version(&self, number: VersionNo) -> Option<&Version> {
         let retired = self.retired.iter().map(|it| &it.version);

@@ -80,6 +80,11 @@ impl Pass<'_> {
         if self.record.held.values().any(|held| held.may_hold(number)) && self.holds(Rule::HeldNowhere) {
             return Fate::Wait;
         }
+        // Its last user ends it.
+        if facts.in_use.contains(&it.version.fingerprint) {
+            self.poll(it.since);
+            return Fate::Wait;
+        }
         if it.version.delivered && self.record.decommissioned.is_none() {
             // The clock may have been wrong when the end of the overlap was stored.
             if it.after > now && self.holds(Rule::Overlap) {

@@ -299,6 +299,7 @@ impl Engine {
         let account = self.books.account(&policy.account);
         // The clock may have jumped since the look began, and `now` is read from it.
         observed.facts.clock_suspect |= self.clock.is_suspect();
+        observed.facts.in_use = self.books.old_in_use_elsewhere(&before, now);
         let plan = decide(&before, &account, &observed.facts, &policy, &self.books.by, now);
         let Plan { change, actions, wake_at, blocked } = plan;
         let rolled_back = change.rolled_back;

@@ -138,6 +138,11 @@ impl Engine {
         {
             return Err(AdoptRefused::ConfigChanged.into());
         }
+        if let Command::Adopt(it) = asked
+            && self.books.is_ending_elsewhere(name, &it.fingerprint)
+        {
+            return Err(CommandRefused::OldKeyEnding.into());
+        }
         let (account, now) = (self.books.account(&policy.account), clock::now());
         let change = match asked {
             Command::Retire => retire(&record, &account, &self.books.in_use_elsewhere(name), &policy, now),

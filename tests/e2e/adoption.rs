@@ -302,3 +302,30 @@ async fn a_key_of_another_account_is_not_adopted() {
     rig.ok(&args).await;
     rig.until_version("campaign-sms", 1).await;
 }
+
+/// One key of the provider in two files, and each file is a key of the config.
+#[tokio::test]
+async fn a_key_that_two_keys_were_adopted_with_is_revoked_when_both_have_left_it() {
+    let (rig, used) = in_production(to_adopt(&[Service::Infobip]), |_| {}).await;
+    let second = rig.path("keys/second");
+    write(&second, &used[0]);
+    let first = rig.key_file("billing-sms");
+    rig.edit_config(|it| {
+        let section = it[it.find("[keys.billing-sms]").unwrap()..].to_owned();
+        let section = section.replace("keys.billing-sms", "keys.second");
+        it + "\n" + &section.replace(first.to_str().unwrap(), second.to_str().unwrap())
+    });
+    rig.ok(&["reload"]).await;
+    for name in ["billing-sms", "second"] {
+        rig.ok(&["adopt", name, "--from-target"]).await;
+        rig.until_version(name, 1).await;
+    }
+    rig.rotate("billing-sms").await;
+    rig.until_phase("billing-sms", PhaseName::Revoke).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(rig.sim.truth().is_live(&used[0]), "the second key's consumer has it");
+    rig.rotate("second").await;
+    rig.until_version("second", 2).await;
+    rig.until_true("its last user has left it", || !rig.sim.truth().is_live(&used[0])).await;
+    rig.each_notice_came_once().await;
+}

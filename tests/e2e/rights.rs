@@ -113,6 +113,24 @@ async fn an_operator_by_group_or_by_name_may_operate_and_nothing_more() {
     assert_eq!(history.rotations.last().unwrap().actor.as_ref().unwrap().uid, by_group.0);
 }
 
+/// Whoever brings a key says what its consumers get: that is no matter of operating.
+#[tokio::test]
+async fn an_operator_may_not_bring_a_key_by_rotating() {
+    let Some(office) = Office::open("[\"@mail\"]").await else { return };
+    let file = office.rig.path("keys/partner");
+    office.rig.edit_config(|it| {
+        format!(
+            "{it}\n[providers.portal]\nkind = \"manual\"\n[keys.partner]\nprovider = \"portal\"\nowners = \
+             [\"payments\"]\nvalid_for = \"90d\"\nrotate_before = \"10d\"\n[[keys.partner.deliver]]\nkind = \
+             \"file\"\npath = {file:?}\n"
+        )
+    });
+    office.rig.ok(&["reload"]).await;
+    let (code, error) = office.ask((NOBODY_KNOWS, id("/etc/group", "mail")), &["rotate", "partner"]).await;
+    assert_eq!(code, Some(77), "{error}");
+    assert!(error.contains("is for root and for the service's user root"), "{error}");
+}
+
 #[tokio::test]
 async fn who_only_reaches_the_socket_may_look() {
     let Some(office) = Office::open("[\"@mail\", \"nobody\", \"@no-such-group\"]").await else { return };

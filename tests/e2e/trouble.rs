@@ -126,6 +126,22 @@ async fn on_another_machine_the_daemon_only_observes_until_somebody_says_otherwi
     assert_eq!(rig.own_notices("daemon.degraded", "firing").len(), 1);
 }
 
+/// The rotation can't go on, but whatever is done instead begins with a look at the world.
+#[tokio::test]
+async fn a_key_is_looked_at_on_another_machine_even_where_its_rotation_has_lost_its_account() {
+    let mut rig = Rig::start_created(calm(&[Service::Infobip])).await;
+    rig.sim.fault(Service::Infobip, Call::Create, Fault::Delay { ms: 60_000 });
+    rig.rotate("billing-sms").await;
+    rig.until_true("the create is sent", || rig.sim.truth().calls(Service::Infobip, Call::Create) == 2).await;
+    rig.kill().await;
+    drop(open(&rig, Some("the machine that it was copied from")));
+    rig.edit_config(|it| it.replacen("[providers.infobip]\n", "[providers.infobip]\naccount = \"renamed\"\n", 1));
+    rig.run().await;
+    rig.until("billing-sms", "held", |it| it.blocked.as_ref().is_some_and(|it| it.reason == "observing")).await;
+    assert_eq!(rig.key("billing-sms").await.phase, PhaseName::Reobserve);
+    rig.until_notice("billing-sms", "revoke.needed").await;
+}
+
 #[tokio::test]
 async fn a_clock_behind_the_last_commit_is_not_believed_until_somebody_says_so() {
     let mut rig = Rig::start_created(calm(&[Service::Infobip])).await;

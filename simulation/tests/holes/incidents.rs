@@ -4,7 +4,7 @@ use super::verbs::{check, phases, unchanged};
 use crate::bench::*;
 use rekeyd_simulation::core::command::{account_gone, restored, retire};
 use rekeyd_simulation::core::decide::decide;
-use rekeyd_simulation::core::facts::{Action, Outcome, Probe};
+use rekeyd_simulation::core::facts::{Action, Blocked, Outcome, Probe};
 use rekeyd_simulation::core::names::{Fingerprint, TargetId};
 use rekeyd_simulation::core::plan::{Command, CommandRefused, NoticeKind};
 use rekeyd_simulation::core::policy::{Policy, Reach};
@@ -301,6 +301,18 @@ pub fn a_retired_key_is_taken_from_its_targets_and_revoked() {
     it.rests();
     assert_eq!(it.wake_at, Timestamp::NEVER);
     it.say(Command::Forget).unwrap();
+}
+
+/// On another machine nothing is done, and so no file is removed, before somebody says that this is the one to run on.
+#[test]
+pub fn a_retired_key_is_taken_from_no_target_while_the_daemon_only_observes() {
+    let mut it = Bench::keeps();
+    leave_config(&mut it);
+    it.say(Command::Retire).unwrap();
+    it.facts.hold = Some(Blocked::Observing);
+    it.rests();
+    it.facts.hold = None;
+    assert_eq!(it.pass(), [Action::Empty { target: file() }]);
 }
 
 /// A target that can't be emptied is told, and then holds up no revocation; a version that can't be revoked is told.

@@ -40,6 +40,20 @@ pub fn a_key_that_a_target_still_holds_is_not_revoked() {
     assert!(!revokes(&actions, 1), "{actions:?}");
 }
 
+/// Two keys of one config may have been adopted with one secret: the first one that is rotated must not end the other's.
+#[test]
+pub fn a_key_that_another_key_uses_is_not_revoked_before_its_last_user_has_left() {
+    let mut it = overlapped();
+    it.facts.in_use.insert("k1".into());
+    let actions = it.pass();
+    assert!(!revokes(&actions, 1), "{actions:?}");
+    assert_eq!(it.ended(1), None);
+    assert!(it.wake_at < it.now.plus(days(1)), "it is looked at again");
+    it.facts.in_use.clear();
+    let actions = it.pass();
+    assert!(revokes(&actions, 1), "{actions:?}");
+}
+
 /// A model may err. The last guard against reality: nothing that was ever delivered is revoked unless the current key is
 /// seen alive in this very pass.
 #[test]
