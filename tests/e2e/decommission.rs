@@ -93,10 +93,10 @@ async fn a_create_under_way_at_an_account_that_was_renamed_is_told_and_begun_ane
 
 #[tokio::test]
 async fn whoever_is_to_revoke_what_left_the_config_in_its_overlap_hears_how_long_consumers_may_use_it() {
-    let world = World { overlap: Duration::from_secs(3600), ..calm(&[Service::Infobip]) };
+    let world = World { overlap: Duration::from_secs(300), ..calm(&[Service::Infobip]) };
     let rig = Rig::start_created(world).await;
     rig.rotate(KEY).await;
-    rig.until_version(KEY, 2).await;
+    rig.until_phase(KEY, PhaseName::Overlap).await;
     leave_config(&rig).await;
     rig.until_notice(KEY, "revoke.needed").await;
     let history = rig.ok(&["history", KEY]).await;
