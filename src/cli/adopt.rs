@@ -105,7 +105,7 @@ fn expires(report: &AdoptReport) -> String {
     match report.valid_to {
         Some(at) => format!("expires {}, {said}", absolute(at)),
         None if report.expiry.is_some() && report.valid_from.is_some() => "expiry unknown".to_owned(),
-        None if report.expiry.is_some() => "age unknown, so it is replaced in the next window".to_owned(),
+        None if report.expiry.is_some() => "age unknown, so it counts as due".to_owned(),
         None => "-".to_owned(),
     }
 }

@@ -27,7 +27,37 @@ fn socket(cli: &Cli) -> PathBuf {
 /// A file with faults still tells its socket: what is wrong elsewhere is for `check` to say.
 fn configured(file: &Path) -> Option<PathBuf> {
     let text = std::fs::read_to_string(file).ok()?;
-    let table: toml::Table = text.parse().ok()?;
-    let socket = table.get("daemon")?.get("control_socket")?.as_str()?;
-    Some(socket.into())
+    let socket = match text.parse::<toml::Table>() {
+        Ok(table) => table.get("daemon")?.get("control_socket")?.as_str()?.into(),
+        // The daemon runs on with its last good config: a slip of the editor must not make it look stopped.
+        Err(_) => text.lines().find_map(alone)?,
+    };
+    Some(socket)
+}
+
+/// The socket that one line names by itself.
+fn alone(line: &str) -> Option<PathBuf> {
+    let table: toml::Table = line.parse().ok()?;
+    Some(table.get("control_socket")?.as_str()?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(config: &str, expected: Option<&str>) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("rekeyd.toml");
+        std::fs::write(&file, config).unwrap();
+        assert_eq!(configured(&file), expected.map(PathBuf::from), "{config}");
+    }
+
+    #[test]
+    fn a_config_that_can_t_be_parsed_still_tells_its_socket() {
+        let good = "[daemon]\ncontrol_socket = \"/x/it.sock\" # here\n";
+        check(good, Some("/x/it.sock"));
+        check(&format!("{good}[keys.a]\nprovider = \n"), Some("/x/it.sock"));
+        check("[daemon]\n#control_socket = \"/x/it.sock\"\n[keys", None);
+        check("[daemon]\n", None);
+    }
 }

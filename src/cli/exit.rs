@@ -2,7 +2,6 @@
 use super::output::{Paint, Tone};
 use crate::control::client::ClientError;
 use crate::control::problem::{Kind, Problem};
-use std::fmt::Write;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -86,8 +85,9 @@ impl Failure {
 
     /// With the config that this command line named: a command to try next needs it as well.
     pub(super) fn named_config(mut self, config: Option<&Path>) -> Self {
-        if let (Some(remedy), Some(config)) = (self.remedy.as_mut().filter(|it| it.starts_with("rekeyd ")), config) {
-            let _ = write!(remedy, " --config {}", config.display());
+        if let (Some(remedy), Some(config)) = (self.remedy.as_mut(), config) {
+            // Before the verb: what follows it may be a redirection, a full stop or another command.
+            *remedy = remedy.replace("rekeyd ", &format!("rekeyd --config {} ", config.display()));
         }
         self.more = self.more.into_iter().map(|it| it.named_config(config)).collect();
         self
@@ -215,8 +215,10 @@ mod tests {
         };
         assert_eq!(
             text("rekeyd check", Some("./my.toml")),
-            "error: it has faults\ntry: rekeyd check --config ./my.toml\n"
+            "error: it has faults\ntry: rekeyd --config ./my.toml check\n"
         );
+        let either = text("rekeyd rotate x, or: rekeyd adopt x < FILE", Some("./my.toml"));
+        assert!(either.ends_with("rekeyd --config ./my.toml rotate x, or: rekeyd --config ./my.toml adopt x < FILE\n"));
         assert_eq!(text("rekeyd check", None), "error: it has faults\ntry: rekeyd check\n");
         assert!(text("systemctl status rekeyd", Some("./my.toml")).ends_with("status rekeyd\n"));
     }

@@ -18,7 +18,7 @@ pub struct Args {
     /// Nothing before this time, such as 2026-12-04 or 2026-12-04T22:00:00Z
     #[arg(long, value_name = "TIME")]
     since: Option<Time>,
-    /// Nothing after this time
+    /// Nothing after this time; a date alone is its first moment, in UTC
     #[arg(long, value_name = "TIME")]
     until: Option<Time>,
 }

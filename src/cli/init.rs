@@ -34,7 +34,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
             let (config, master_key) = (config.display(), master_key.display());
             writeln!(out, "wrote {config} and {master_key}")?;
             writeln!(out, "master key fingerprint: {fingerprint}")?;
-            writeln!(out, "Keep a copy of {master_key} off this host: without it neither state nor backup opens.")?;
+            writeln!(out, "Keep a copy of {master_key} off this host: without it the state does not open.")?;
             writeln!(out, "next: edit {config}, then run: rekeyd check --config {config}")?;
             Ok(Exit::Ok)
         }

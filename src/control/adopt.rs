@@ -60,18 +60,18 @@ fn check_managed(snapshot: &Snapshot, name: &KeyName) -> Result<(), Problem> {
 /// Why a key is not adopted, with what to do then.
 pub(super) fn problem(name: &str, why: &AdoptRefused) -> Problem {
     let detail = format!("key {name}: {why}");
-    let on_stdin = format!("rekeyd adopt {name} --deliver, with the right key on stdin");
+    let on_stdin = format!("rekeyd adopt {name} --deliver < FILE");
     let again = format!("rekeyd adopt {name} --from-target");
     match why {
         AdoptRefused::NothingInTargets { will_be_created: true } => {
             Problem::new(Kind::NothingInTargets, detail).remedy(format!("rekeyd status {name}"))
         }
         AdoptRefused::NothingInTargets { .. } => {
-            Problem::new(Kind::NothingInTargets, detail).remedy(format!("rekeyd adopt {name}, with the key on stdin"))
+            Problem::new(Kind::NothingInTargets, detail).remedy(format!("rekeyd adopt {name} < FILE"))
         }
         AdoptRefused::TargetsDiffer(_) => Problem::new(Kind::TargetsDiffer, detail).remedy(on_stdin),
         AdoptRefused::TargetUnreadable(..) => Problem::new(Kind::TargetUnreadable, detail)
-            .remedy(format!("let rekeyd read it, or overwrite it: {on_stdin}")),
+            .remedy(format!("let the daemon read it, or overwrite it: {on_stdin}")),
         AdoptRefused::Changed(_) | AdoptRefused::ConfigChanged => {
             Problem::new(Kind::TargetHolds, detail).remedy(format!("look again: {again}"))
         }

@@ -199,7 +199,9 @@ impl Problem {
             CommandRefused::TargetHolds(_) => {
                 Self::new(Kind::TargetHolds, detail).remedy(format!("rekeyd adopt {name} --deliver"))
             }
-            CommandRefused::Unadopted => Self::new(Kind::Unadopted, detail).remedy(format!("rekeyd adopt {name}")),
+            CommandRefused::Unadopted => {
+                Self::new(Kind::Unadopted, detail).remedy(format!("rekeyd adopt {name} --from-target"))
+            }
             CommandRefused::NoKeyGiven => {
                 let remedy = format!("get a new key in the provider's portal, then: rekeyd rotate {name} < FILE");
                 Self::new(Kind::NoKeyGiven, detail).remedy(remedy)

@@ -221,7 +221,7 @@ fn a_target_that_somebody_else_wrote_to_is_answered_by_adopting() {
     record.held.values_mut().for_each(|it| it.foreign = Some(Fingerprint::of(b"theirs")));
     let key = it(&one(policy(), record));
     assert_eq!(codes(&key), ["undelivered"]);
-    assert_eq!(key.actions, ["rekeyd adopt it"]);
+    assert_eq!(key.actions, ["rekeyd adopt it --from-target"]);
 }
 
 #[test]

@@ -81,7 +81,7 @@ async fn without_a_secret_or_with_one_that_is_not_new_nothing_changes() {
     let rig = adopted("", 20).await;
     let none = rotate(&rig, &[], "").await;
     assert_eq!(none.code, Some(66), "{}", none.err);
-    assert!(none.err.contains("no secret on stdin") && none.err.contains("rekeyd rotate partner-portal < FILE"));
+    assert!(none.err.contains("no secret on stdin") && none.err.contains("rotate partner-portal < FILE"));
     let same = rotate(&rig, &[], "the-first-secret").await;
     assert_eq!(same.code, Some(65), "{}", same.err);
     assert!(same.err.contains("version 1"), "{}", same.err);

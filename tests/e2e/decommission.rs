@@ -1,7 +1,8 @@
 //! A key at the end of its service, or under another name: what is revoked, what is emptied, and what is left alone.
 use crate::rig::{PATIENCE, Rig, calm, number};
 use rekeyd::control::protocol::PhaseName;
-use rekeyd::simulator::{Call, Fault, Service};
+use rekeyd::simulator::{Call, Fault, Service, World};
+use std::time::Duration;
 
 const KEY: &str = "billing-sms";
 
@@ -88,4 +89,18 @@ async fn a_create_under_way_at_an_account_that_was_renamed_is_told_and_begun_ane
     rig.until_notice(KEY, "revoke.needed").await;
     rig.until_notice(KEY, "rotation.failed").await;
     rig.each_notice_came_once().await;
+}
+
+#[tokio::test]
+async fn whoever_is_to_revoke_what_left_the_config_in_its_overlap_hears_how_long_consumers_may_use_it() {
+    let world = World { overlap: Duration::from_secs(300), ..calm(&[Service::Infobip]) };
+    let rig = Rig::start_created(world).await;
+    rig.rotate(KEY).await;
+    rig.until_phase(KEY, PhaseName::Overlap).await;
+    leave_config(&rig).await;
+    rig.until_notice(KEY, "revoke.needed").await;
+    let history = rig.ok(&["history", KEY]).await;
+    assert!(history.contains("revoke version 1 by hand") && history.contains("; not before 20"), "{history}");
+    let status = rig.ok(&["status", KEY]).await;
+    assert!(status.contains("revoke it by hand, not before 20"), "{status}");
 }

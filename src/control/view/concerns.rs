@@ -49,7 +49,11 @@ fn message(subject: &Subject<'_>, concern: &Concern<'_>) -> String {
         Concern::RevokeNeeded(old) => {
             let id = old.version.id.as_ref().map(|it| format!("id {it}, ")).unwrap_or_default();
             let (number, print) = (old.version.number, &old.version.fingerprint);
-            format!("the old version {number} ({id}fingerprint {print}) is not revoked from here; revoke it by hand")
+            let early = old.version.delivered && old.after > subject.now;
+            let when = early.then(|| format!(", not before {}", old.after.whole_second())).unwrap_or_default();
+            format!(
+                "the old version {number} ({id}fingerprint {print}) is not revoked from here; revoke it by hand{when}"
+            )
         }
         Concern::Unadopted(Initial::Adopt) => "it is not in our care yet: hand over the key in use".into(),
         Concern::Unadopted(Initial::Create) => "its first key is not created yet".into(),
@@ -150,7 +154,7 @@ fn action(subject: &Subject<'_>, name: &KeyName, concern: &Concern<'_>) -> Optio
         }
         Concern::Undelivered { held, .. } => {
             let foreign = held.is_some_and(|it| it.foreign.is_some());
-            Some(format!("rekeyd {} {name}", if foreign { "adopt" } else { "resume" }))
+            Some(if foreign { format!("rekeyd adopt {name} --from-target") } else { format!("rekeyd resume {name}") })
         }
         Concern::Unrevoked { .. } => Some(format!("rekeyd resume {name}")),
         _ => None,

@@ -66,7 +66,7 @@ pub(super) fn blocked_message(why: &Blocked) -> String {
         Blocked::Store(it) => format!("the state can't be written: {it}"),
         Blocked::Target(target, it) => format!("{target} can't be delivered to: {it}"),
         Blocked::Provider(it) => format!("the provider can't be reached: {it}"),
-        Blocked::Login => "the provider refuses our login; correct it in the config".into(),
+        Blocked::Login => "the provider refuses our login; correct it where the config says it is".into(),
         Blocked::Throttled(at) => format!("the provider asked us to wait until {at}"),
         Blocked::Budget(at) => format!("the daily create budget is used up until {at}"),
         Blocked::Account => "another key's create at the same account has not ended".into(),

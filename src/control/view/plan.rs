@@ -72,7 +72,7 @@ impl Planner<'_> {
             let message = "the first key is created as soon as every target is seen to be empty";
             self.push(self.subject.now, "rotate", None, "initial_create", message, None);
         } else {
-            self.warn(&format!("not adopted: nothing is planned before: rekeyd adopt {name}"));
+            self.warn(&format!("not adopted: nothing is planned before: rekeyd adopt {name} --from-target"));
         }
     }
 

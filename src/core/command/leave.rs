@@ -39,7 +39,10 @@ pub fn unmanaged(record: &Record, account: &Account, now: Timestamp) -> Option<C
         if it.ended.is_none() && it.version.account == account.id {
             it.ended = Some(Ended::Reported);
             let version = it.version.clone();
-            pass.tell_revoke_needed(&version, why);
+            // Whoever revokes it by hand must not be quicker than rekeyd itself would have been.
+            let early = version.delivered && it.after > now;
+            let wait = format!("{why}; not before {}, for consumers may use it until then", it.after.whole_second());
+            pass.tell_revoke_needed(&version, if early { &wait } else { why });
         }
     }
     (pass.record != *record || pass.account != *account).then(|| pass.change(record))
