@@ -28,7 +28,7 @@ pub struct Actor {
     pub user: Option<String>,
 }
 
-/// An operator holds the key back: nothing is begun or revoked. See [`Record::is_paused`].
+/// An operator holds the key back: nothing is begun or revoked. See `Record::is_paused`.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pause {
