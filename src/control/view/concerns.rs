@@ -50,7 +50,7 @@ fn message(subject: &Subject<'_>, concern: &Concern<'_>) -> String {
             let id = old.version.id.as_ref().map(|it| format!("id {it}, ")).unwrap_or_default();
             let (number, print) = (old.version.number, &old.version.fingerprint);
             let early = old.version.delivered && old.after > subject.now;
-            let when = early.then(|| format!(", not before {}", old.after.whole_second())).unwrap_or_default();
+            let when = if early { format!(", not before {}", old.after.whole_second()) } else { String::new() };
             format!(
                 "the old version {number} ({id}fingerprint {print}) is not revoked from here; revoke it by hand{when}"
             )
