@@ -281,6 +281,11 @@ pub fn versions_that_were_revoked_by_hand_end_as_revoked() {
     it.say(Command::Ack { revoked: true }).unwrap();
     assert_eq!(it.ended(1), Some(Ended::Revoked));
     it.is_at_rest();
+
+    let mut it = Bench::keeps().rotated();
+    it.wait(days(3));
+    it.record.held.values_mut().for_each(|it| it.maybe.extend([1]));
+    assert_eq!(it.say(Command::Ack { revoked: true }), Err(CommandRefused::NothingToRevoke), "a target may hold it");
 }
 
 /// First the targets are emptied, then every version is revoked; then nothing is left to do, and the record may go.

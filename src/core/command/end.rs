@@ -21,12 +21,15 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// A version in its overlap is not meant: consumers may use it, and it is revoked when that is over.
+    /// A version in its overlap is not meant, nor one that a target may still hold: consumers may use it, and it is revoked
+    /// when that is over.
     fn note_revoked_by_hand(&mut self) -> Result<(), CommandRefused> {
         let now = self.now;
+        let held: BTreeSet<u32> =
+            self.record.held.values().flat_map(|it| it.settled.iter().chain(&it.maybe)).copied().collect();
         let waits = self.record.retired.iter_mut().filter(|it| match it.ended {
             Some(ended) => ended == Ended::Reported,
-            None => it.after <= now || !it.version.delivered,
+            None => !held.contains(&it.version.number) && (it.after <= now || !it.version.delivered),
         });
         let mut any = false;
         for it in waits {
