@@ -241,3 +241,35 @@ pub fn a_login_is_lost_only_for_the_key_that_is_the_login() {
     never_lost.wait(hours(1)).rests();
     assert_eq!(never_lost.halted(), None, "the old key was never put at risk");
 }
+
+/// A replica that still shows the key which the last create ended would not show a lost one either: no create is sent on
+/// its word, but not for ever.
+#[test]
+pub fn no_create_is_sent_on_a_read_that_is_out_of_date() {
+    let mut it = Bench::revokes();
+    it.policy.announce = minutes(0);
+    it = it.due();
+    it.created("k2");
+    it.reads("k2", Probe::Alive).probes(1, Probe::Dead).probes(2, Probe::Alive).delivers(2, "k2");
+    it.rests();
+    assert_eq!(it.phase(), "steady");
+    it.now = it.record.current.as_ref().unwrap().valid_to.unwrap().minus(days(10));
+    it.reads("k1", Probe::Dead).rests();
+    assert_eq!(it.blocked, Some(Blocked::Provider("the provider's answer is out of date".into())));
+    it.wait(it.policy.accept_within.mul_f64(0.9)).rests();
+    it.wait(it.policy.accept_within).creates();
+}
+
+/// A cutover whose announced moment has passed while nobody could act waits for the next window.
+#[test]
+pub fn an_announced_moment_that_was_missed_waits_for_the_next_window() {
+    let mut it = Bench::revokes().due();
+    it.policy.windows = nights();
+    it.rests();
+    let Phase::Announce { until } = it.record.phase else { panic!("{}", it.phase()) };
+    it.now = until.plus(hours(12));
+    it.rests();
+    assert_eq!((it.phase(), &it.blocked), ("announce", &Some(Blocked::Window(until.plus(days(1))))));
+    it.now = until.plus(days(1));
+    it.creates();
+}
