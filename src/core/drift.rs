@@ -15,13 +15,13 @@ impl Pass<'_> {
         }
         let reads = self.policy.provider.recover == Recover::ReadCurrent;
         match self.believable(facts.read.as_ref()).filter(|_| reads) {
-            Some(found) => self.note_other_key(&found),
+            Some(found) => self.note_other_key(facts, &found),
             None => self.note_dead_key(facts),
         }
     }
 
     /// The account's one key is none that we know.
-    fn note_other_key(&mut self, found: &Found) {
+    fn note_other_key(&mut self, facts: &Facts, found: &Found) {
         // A create of ours whose answer was lost has its effect late: that is no drift.
         if let Some((token, _)) = self.my_lost_tokens().into_iter().min_by_key(|(_, open)| open.sent_at) {
             self.take_over(found);
@@ -30,7 +30,8 @@ impl Pass<'_> {
         let what = "somebody else changed the key at the provider";
         self.tell_drifted(found.fingerprint.as_ref(), what);
         if self.is_held() {
-            return;
+            // That consumers hold a dead key is told all the same.
+            return self.note_dead_key(facts);
         }
         match self.policy.on_drift {
             OnDrift::Adopt => self.take_over(found),

@@ -326,3 +326,16 @@ pub fn an_adopted_key_that_another_installation_made_is_no_stranger() {
     it.creates();
     assert_eq!(it.halted(), None);
 }
+
+/// Somebody rotates a key that an operator holds back: nothing is done, but that consumers hold a dead key is told at once.
+#[test]
+pub fn a_paused_key_that_somebody_else_replaced_is_told_to_be_dead() {
+    let mut it = Bench::revokes();
+    let pause = super::incidents::pause(&it, None);
+    it.say(Command::Pause(pause)).unwrap();
+    it.reads("k9", Probe::Alive).probes(1, Probe::Dead);
+    it.wait(days(1)).rests();
+    assert_eq!((it.told(NoticeKind::KeyDrifted), it.told(NoticeKind::KeyRefused)), (1, 1));
+    assert_eq!((it.phase(), it.current()), ("steady", 1));
+    it.is_at_rest();
+}
