@@ -1,8 +1,8 @@
 //! Keys that nobody looks after any more: the config no longer names them.
 //! They are kept, and never created, delivered or revoked; their owners still hear of what they must do themselves.
 use super::account::Account;
+use super::command::nobody;
 use super::facts::{Blocked, Facts};
-use super::names::Incarnation;
 use super::pass::Pass;
 use super::plan::Plan;
 use super::policy::Policy;
@@ -25,9 +25,4 @@ pub fn watch_expiry(
     let mut pass = Pass::new(record, account, &policy, &nobody, now);
     pass.tell_expiry(&facts);
     Plan { blocked: Some(Blocked::Unmanaged), ..pass.plan(record, &facts) }
-}
-
-/// Nothing here issues a token, so that it does not matter who would.
-fn nobody() -> Incarnation {
-    Incarnation { install: String::new(), epoch: String::new() }
 }

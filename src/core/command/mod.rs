@@ -66,6 +66,6 @@ pub fn retire(
 }
 
 /// No verb issues a token, so that it does not matter who would.
-fn nobody() -> Incarnation {
+pub(super) fn nobody() -> Incarnation {
     Incarnation { install: String::new(), epoch: String::new() }
 }
