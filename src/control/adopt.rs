@@ -1,4 +1,5 @@
 //! `PUT /v1/keys/{key}/secret`: a key that is in use comes into our care. What is said of it is the engine's to check.
+use super::commands::by;
 use super::problem::{Kind, Problem};
 use super::requests::{AdoptReport, AdoptRequest, Holds, ProviderWord, TargetReport};
 use super::rights::Right;
@@ -7,7 +8,7 @@ use super::verbs::{Body, Caller, body_of, name, read, snapshot};
 use crate::core::facts::{Content, Probe};
 use crate::core::names::{Fingerprint, KeyName, TargetId};
 use crate::engine::adopt::{AdoptRefused, Adoption, Offer};
-use crate::engine::handle::{By, Refused, Request, Snapshot};
+use crate::engine::handle::{Refused, Request, Snapshot};
 use axum::Json;
 use axum::extract::{ConnectInfo, Path, State};
 
@@ -38,7 +39,7 @@ pub(super) async fn adopt(
         unverified: ask.unverified,
         deliver: ask.deliver,
         dry_run: ask.dry_run,
-        by: By { actor, reason: None },
+        by: by(actor, ask.reason)?,
     };
     let (asked, offer) = (name.clone(), Box::new(offer));
     let answer = server::ask(&desk.engine, |reply| Request::Adopt { name: asked, offer, reply }).await?;
@@ -54,7 +55,7 @@ fn check_managed(snapshot: &Snapshot, name: &KeyName) -> Result<(), Problem> {
         let detail = format!("the config no longer names key {name}");
         return Err(Problem::new(Kind::Unmanaged, detail).remedy("add it to the config, then: rekeyd reload"));
     }
-    Err(Problem::no_such_key(name.as_str()))
+    Err(Problem::refused(name.as_str(), &Refused::no_such_key(name, &snapshot.settings)))
 }
 
 /// Why a key is not adopted, with what to do then.
