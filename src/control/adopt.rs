@@ -41,10 +41,10 @@ pub(super) async fn adopt(
         dry_run: ask.dry_run,
         by: by(actor, ask.reason)?,
     };
-    let (asked, offer) = (name.clone(), Box::new(offer));
+    let (asked, dry_run, offer) = (name.clone(), offer.dry_run, Box::new(offer));
     let answer = server::ask(&desk.engine, |reply| Request::Adopt { name: asked, offer, reply }).await?;
     let adoption = answer.map_err(|it| Problem::refused(&key, &it))?;
-    Ok(Json(report(name, adoption)))
+    Ok(Json(report(name, adoption, dry_run)))
 }
 
 fn check_managed(snapshot: &Snapshot, name: &KeyName) -> Result<(), Problem> {
@@ -84,10 +84,11 @@ pub(super) fn problem(name: &str, why: &AdoptRefused) -> Problem {
     }
 }
 
-fn report(key: KeyName, it: Adoption) -> AdoptReport {
+fn report(key: KeyName, it: Adoption, dry_run: bool) -> AdoptReport {
     // What will be created needs nobody's help.
     let will_be_created = Refused::from(AdoptRefused::NothingInTargets { will_be_created: true });
-    let adoptable = it.refused.is_none();
+    // What a look finds to be done already is not to be done.
+    let adoptable = it.refused.is_none() && !(dry_run && it.done.is_some());
     let waits = it.refused.as_ref().filter(|it| **it == will_be_created).map(ToString::to_string);
     let refused = it.refused.filter(|_| waits.is_none()).map(|why| Problem::refused(key.as_str(), &why));
     let targets: Vec<TargetReport> = it

@@ -60,7 +60,7 @@ pub struct AdoptReport {
     pub message: String,
     /// The rotation that brings the key to its targets, where it follows another key.
     pub attempt: Option<u32>,
-    /// Whether nothing speaks against it.
+    /// Whether nothing speaks against it, and there is something to do.
     pub adoptable: bool,
     /// Tells the key from others.
     pub fingerprint: Option<Fingerprint>,

@@ -114,7 +114,7 @@ fn lines(report: &AdoptReport) -> Vec<(Option<Tone>, Vec<String>)> {
         let fate = report.targets.get(n).map_or("", |it| fate(it));
         let fate = match &report.refused {
             Some(problem) if n == 0 => format!("not adopted: {}", without_name(report, &problem.detail)),
-            None if !report.adoptable && n == 0 => format!("not adopted: {}", report.message),
+            None if !report.adoptable && n == 0 => report.message.clone(),
             _ if !report.adoptable => String::new(),
             _ => format!("adopted: the target {fate}"),
         };
