@@ -170,7 +170,6 @@ impl Problem {
     pub fn refused(name: &str, refused: &Refused) -> Self {
         let detail = refused.to_string();
         match refused {
-            Refused::NoSuchKey(_) => Self::no_such_key(name),
             Refused::Adopt(why) => adopt::problem(name, why),
             Refused::NoMatch { .. } => Self::new(Kind::NoSuchKey, detail).remedy("rekeyd status"),
             Refused::Command(why) => Self::command(name, why.clone()),
@@ -178,6 +177,7 @@ impl Problem {
             Refused::NoVersion(_) => Self::new(Kind::NoVersion, detail).remedy(format!("rekeyd adopt {name}")),
             Refused::Observing => Self::new(Kind::Observing, format!("key {name}: {detail}"))
                 .remedy("where this is the machine to run on: rekeyd resume --all"),
+            Refused::NoDeadLetters => Self::new(Kind::Phase, detail).remedy("rekeyd history"),
             Refused::Config(_) => Self::new(Kind::ConfigRefused, detail).remedy("rekeyd check"),
         }
     }

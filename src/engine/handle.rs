@@ -100,11 +100,25 @@ pub enum Request {
         loaded: Box<Loaded>,
         /// Whether it may drop more keys than `max_removals`.
         allow_removals: bool,
+        /// Who asks, and why; none where it was a signal.
+        by: Option<By>,
         /// Answered when it is in use.
-        reply: oneshot::Sender<Result<(), Refused>>,
+        reply: oneshot::Sender<Result<Done, Refused>>,
     },
     /// The config on disk is broken; the one in use stays.
-    ConfigRejected(String),
+    ConfigRejected {
+        /// How.
+        why: String,
+        /// Who asked for a reload, and why; none where it was a signal.
+        by: Option<By>,
+    },
+    /// A human knows of the notices that were given up.
+    AckLetters {
+        /// Who asks, and why.
+        by: By,
+        /// The answer.
+        reply: oneshot::Sender<Result<Done, Refused>>,
+    },
 }
 
 /// Who asks for a verb, and why: what the history keeps of it.
@@ -145,10 +159,7 @@ pub struct Done {
 /// Why a request was refused. Nothing was changed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refused {
-    /// There is no such key.
-    #[error("there is no key {0}")]
-    NoSuchKey(KeyName),
-    /// No key is so.
+    /// No key is so, or has that name.
     #[error("{what}; {known}")]
     NoMatch {
         /// What was looked for.
@@ -171,6 +182,9 @@ pub enum Refused {
     /// The state came from another machine.
     #[error("the state came from another machine, and the daemon only observes")]
     Observing,
+    /// No notice was given up.
+    #[error("no notice was given up")]
+    NoDeadLetters,
     /// The config drops more keys than `max_removals` allows, or the like.
     #[error("{0}")]
     Config(String),
@@ -268,18 +282,20 @@ pub struct ReadRow {
 /// An operator did something.
 #[derive(Clone, Debug)]
 pub struct CommandRow {
-    /// To which key.
-    pub name: KeyName,
+    /// To which key; none where it was to the daemon.
+    pub name: Option<KeyName>,
     /// When.
     pub at: Timestamp,
     /// What, as the command line calls it.
     pub verb: String,
     /// How, as the command line spells it.
     pub options: Vec<String>,
-    /// Who.
-    pub actor: Actor,
+    /// Who; none where it was a signal.
+    pub actor: Option<Actor>,
     /// The reason given.
     pub reason: Option<String>,
+    /// What came of it, where that is more than that it was done.
+    pub result: Option<String>,
 }
 
 impl Handle {

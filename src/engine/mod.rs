@@ -12,6 +12,7 @@ mod doors;
 pub mod event;
 pub mod execute;
 pub mod handle;
+mod letters;
 pub mod meters;
 pub mod observe;
 mod outbox;

@@ -1,5 +1,6 @@
 //! Which keys a verb for several of them is for.
 use super::handle::{Refused, Which};
+use crate::config::meant;
 use crate::config::settings::{Key, Settings};
 use crate::core::names::KeyName;
 use crate::core::record::Record;
@@ -37,10 +38,7 @@ fn keys(named: &[KeyName], settings: &Settings, records: &BTreeMap<KeyName, Reco
     names.sort();
     names.dedup();
     match names.iter().find(|it| !settings.keys.contains_key(*it) && !records.contains_key(*it)) {
-        Some(missing) => Err(Refused::NoMatch {
-            what: format!("there is no key {missing}"),
-            known: those("keys", settings.keys.keys()),
-        }),
+        Some(missing) => Err(Refused::no_such_key(missing, settings)),
         None => Ok(names),
     }
 }
@@ -56,6 +54,17 @@ fn some(
         return Err(Refused::NoMatch { what, known });
     }
     Ok(names)
+}
+
+impl Refused {
+    /// There is no key of this name: which one may have been meant, or which there are.
+    pub fn no_such_key(name: &KeyName, settings: &Settings) -> Self {
+        let known = match meant(name.as_str(), settings.keys.keys().map(KeyName::as_str)) {
+            Some(near) => format!("did you mean {near}?"),
+            None => those("keys", settings.keys.keys()),
+        };
+        Self::NoMatch { what: format!("there is no key {name}"), known }
+    }
 }
 
 /// `the keys are: a, b, c`.

@@ -164,7 +164,7 @@ pub(crate) fn policy() -> Policy {
 pub(crate) fn weeknights() -> Window {
     Window {
         name: Some("weeknights".to_owned()),
-        open: "0 22 * * Mon-Thu".parse().unwrap(),
+        open: Arc::new("0 22 * * Mon-Thu".parse().unwrap()),
         duration: 4 * HOUR,
         timezone: chrono_tz::Europe::London,
     }

@@ -146,6 +146,9 @@ impl Rig {
         };
         command.arg("--config").arg(self.config()).arg("run").env("RUST_LOG", "info").kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::null());
+        if self.path("credentials").exists() {
+            command.env("CREDENTIALS_DIRECTORY", self.path("credentials"));
+        }
         command
     }
 
