@@ -186,6 +186,7 @@ pub(crate) fn version(number: u32, from: &str, to: Option<&str>) -> Version {
         dead_since: None,
         restriction: None,
         delivered: true,
+        was_current: true,
     }
 }
 
