@@ -22,6 +22,7 @@ mod resume;
 mod selection;
 pub mod service;
 mod start;
+pub mod trial;
 mod trouble;
 mod twin;
 mod unmanaged;
