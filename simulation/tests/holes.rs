@@ -52,3 +52,5 @@ mod timing;
 mod tokens;
 #[path = "holes/verbs.rs"]
 mod verbs;
+#[path = "holes/wars.rs"]
+mod wars;
