@@ -112,5 +112,5 @@ fn settings(document: &Document<'_>, findings: &mut Findings) -> Option<Settings
     freezes::warn_of_unused(&parts, &keys, findings);
     let keys = keys.into_iter().filter_map(|(name, it)| it.complete(name.clone()).map(|it| (name, it))).collect();
     let providers = providers.into_iter().map(|(name, it)| (name, it.section)).collect();
-    Some(Settings { daemon: daemon?, owners, providers, keys })
+    Some(Settings { daemon: daemon?, owners, providers, windows, freezes, keys })
 }

@@ -200,6 +200,8 @@ pub struct Snapshot {
     pub config_loaded_at: Timestamp,
     /// Why the newest config is not in use, if so.
     pub config_rejected: Option<String>,
+    /// Names the installation, see [`crate::core::names::Incarnation`]; none where nothing was ever issued.
+    pub install: Option<String>,
     /// The config in use.
     pub settings: Arc<Settings>,
     /// Every key on the books, in the config or not.
@@ -280,6 +282,31 @@ pub struct CommandRow {
     pub actor: Actor,
     /// The reason given.
     pub reason: Option<String>,
+}
+
+impl Snapshot {
+    /// What is known at a moment without a daemon: a config, and what the state holds. Nothing is under way.
+    pub fn at_rest(now: Timestamp, settings: Arc<Settings>) -> Self {
+        Self {
+            now,
+            started_at: now,
+            config_loaded_at: now,
+            config_rejected: None,
+            install: None,
+            settings,
+            records: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            blocked: BTreeMap::new(),
+            wake_at: BTreeMap::new(),
+            provider_trouble: BTreeMap::new(),
+            observing: false,
+            outbox_pending: 0,
+            outbox_dead: 0,
+            swept_at: now,
+            clock_suspect: false,
+            meters: Meters::default(),
+        }
+    }
 }
 
 impl Handle {

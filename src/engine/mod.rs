@@ -19,7 +19,7 @@ mod post;
 mod reload;
 mod requests;
 mod resume;
-mod selection;
+pub mod selection;
 pub mod service;
 mod start;
 mod trouble;

@@ -89,6 +89,7 @@ impl Engine {
             started_at: self.started_at,
             config_loaded_at: self.config_loaded_at,
             config_rejected: self.config_rejected.clone(),
+            install: Some(self.books.by.install.clone()),
             settings: Arc::clone(&self.books.settings),
             records: self.books.records.clone(),
             accounts: self.books.accounts.clone(),

@@ -13,7 +13,7 @@ const NAMES_SHOWN: usize = 20;
 ///
 /// # Errors
 /// Where a named key is not there, or none is as asked for: with the names of what there is.
-pub(super) fn names(
+pub fn names(
     which: &Which,
     settings: &Settings,
     records: &BTreeMap<KeyName, Record>,

@@ -72,13 +72,21 @@ pub(crate) struct World(pub(crate) Snapshot);
 pub(crate) fn empty() -> World {
     let sections = [("sms", "infobip"), ("voice", "mobivate")];
     let providers = sections.into_iter().map(|(name, kind)| (name.to_owned(), section(name, kind))).collect();
-    let settings = Settings { daemon: daemon(), owners: BTreeMap::new(), providers, keys: BTreeMap::new() };
+    let settings = Settings {
+        daemon: daemon(),
+        owners: BTreeMap::new(),
+        providers,
+        windows: BTreeMap::new(),
+        freezes: BTreeMap::new(),
+        keys: BTreeMap::new(),
+    };
     let account = Account { creates: vec![at("2026-11-21T12:00:00Z")], ..Account::new(AccountId::from("sms")) };
     World(Snapshot {
         now: now(),
         started_at: at("2026-11-01T06:00:00Z"),
         config_loaded_at: at("2026-11-20T08:30:00Z"),
         config_rejected: None,
+        install: Some("0a1b2c3d".to_owned()),
         settings: Arc::new(settings),
         records: BTreeMap::new(),
         accounts: BTreeMap::from([(account.id.clone(), account)]),
