@@ -1,6 +1,7 @@
 //! The config: `source` are the files, `document` their sections, `written` what serde reads from these, and `settings`
 //! what it all means. Every fault is found before any is told.
 mod budget;
+mod capacity;
 mod daemon;
 mod document;
 mod effective;

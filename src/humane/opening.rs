@@ -12,7 +12,17 @@ const ALL_BIT: u8 = 1;
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 /// The months of a year.
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 /// At most this many times of a day are spelled out; more are left to the expression itself.
@@ -131,10 +141,8 @@ fn months(it: &Cron, month: &str) -> Option<String> {
 fn times(seconds: &str, minutes: &str, hours: &str) -> Option<String> {
     let numbers = |field: &str| field.split(',').map(|it| it.parse::<u8>().ok()).collect::<Option<Vec<u8>>>();
     let (seconds, minutes, hours) = (numbers(seconds)?, numbers(minutes)?, numbers(hours)?);
-    let mut times: Vec<(u8, u8, u8)> = hours
-        .iter()
-        .flat_map(|h| minutes.iter().flat_map(|m| seconds.iter().map(|s| (*h, *m, *s))))
-        .collect();
+    let mut times: Vec<(u8, u8, u8)> =
+        hours.iter().flat_map(|h| minutes.iter().flat_map(|m| seconds.iter().map(|s| (*h, *m, *s)))).collect();
     times.sort_unstable();
     let one = |(h, m, s): &(u8, u8, u8)| match s {
         0 => format!("{h:02}:{m:02}"),
@@ -223,8 +231,11 @@ mod tests {
 
     #[test]
     fn a_freeze_is_told_with_its_days_and_when_it_is_next() {
-        let when =
-            When::Yearly { from: Day { month: 12, day: 18 }, to: Day { month: 1, day: 4 }, timezone: Tz::Europe__London };
+        let when = When::Yearly {
+            from: Day { month: 12, day: 18 },
+            to: Day { month: 1, day: 4 },
+            timezone: Tz::Europe__London,
+        };
         let yearly = Freeze { name: "year-end".into(), when };
         assert_eq!(
             freeze(&yearly),

@@ -37,8 +37,7 @@ pub struct View {
 
 /// As people read it.
 pub fn text(report: &PlanReport, view: View) -> String {
-    let entries: Vec<&PlanEntry> =
-        report.entries.iter().filter(|it| view.verbose || it.action != "probe").collect();
+    let entries: Vec<&PlanEntry> = report.entries.iter().filter(|it| view.verbose || it.action != "probe").collect();
     let hidden = report.entries.len() - entries.len();
     let mut text = if entries.is_empty() {
         format!("nothing is planned until {}\n", absolute(report.until))
@@ -63,12 +62,11 @@ fn days(report: &PlanReport, entries: &[&PlanEntry], view: View) -> String {
     let first = days.iter().take(entries_of).copied();
     let shown = first.clone().flat_map(|day| day.iter().take(if whole { usize::MAX } else { ENTRIES_A_DAY }));
     let key = shown.map(|it| it.key.as_str().len()).max().unwrap_or_default();
-    let mut text = String::new();
-    for (n, day) in first.enumerate() {
-        let gap = if n == 0 { "" } else { "\n" };
+    let mut text = format!("until {}, all times in UTC\n", absolute(report.until));
+    for day in first {
         let heading = heading(day, report.now);
         let counts = if whole { String::new() } else { format!(": {}", counts(day)) };
-        let _ = writeln!(text, "{gap}{heading}{counts}");
+        let _ = writeln!(text, "\n{heading}{counts}");
         let most = if whole { day.len() } else { ENTRIES_A_DAY };
         day.iter().take(most).for_each(|it| line(&mut text, it, key, view));
         if day.len() > most {
@@ -87,10 +85,9 @@ fn days(report: &PlanReport, entries: &[&PlanEntry], view: View) -> String {
     }
     if !whole {
         let said = format!(
-            "{} entries until {}, more than {WHOLE}, so that not each of them is shown; for that: --full, or narrow it by \
-             --for, --key or --owner",
-            entries.len(),
-            absolute(report.until)
+            "{} entries are more than {WHOLE}, so that not each of them is shown; for that: --full, or narrow it by --for, \
+             --key or --owner",
+            entries.len()
         );
         let _ = writeln!(text, "\n{}", folded(&said, 0, view.width));
     }
@@ -99,7 +96,9 @@ fn days(report: &PlanReport, entries: &[&PlanEntry], view: View) -> String {
 
 /// `2026-12-07 Mon, in 16 days`.
 fn heading(day: &[&PlanEntry], now: Time) -> String {
-    let Some((date, today)) = day.first().and_then(|it| date(it.at)).zip(date(now)) else { return "some day".to_owned() };
+    let Some((date, today)) = day.first().and_then(|it| date(it.at)).zip(date(now)) else {
+        return "some day".to_owned();
+    };
     let relative = match (date - today).num_days() {
         0 => "today".to_owned(),
         1 => "tomorrow".to_owned(),

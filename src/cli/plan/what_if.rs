@@ -67,7 +67,10 @@ fn same_version(facts: &PlanFacts) -> Result<(), Failure> {
     if facts.version == own {
         return Ok(());
     }
-    let message = format!("the daemon is version {}, and this command is version {own}: what they reckon may differ", facts.version);
+    let message = format!(
+        "the daemon is version {}, and this command is version {own}: what they reckon may differ",
+        facts.version
+    );
     Err(Failure::new(Exit::TryLater, message).remedy("systemctl restart rekeyd"))
 }
 

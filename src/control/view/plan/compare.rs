@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const OUTSIDE: [&str; 2] = ["no_window_before_expiry", "leaves_freeze"];
 /// The code of a key that expires before it is replaced.
 const EXPIRES: &str = "expires_first";
+/// The code of a key that the config does not name.
+const UNMANAGED: &str = "unmanaged";
 
 /// Compares the plan of today with that of another config, made from the same facts at the same moment. `named` are the keys
 /// that the config of today names.
@@ -110,6 +112,8 @@ fn budgets(before: &PlanReport, after: &PlanReport) -> Vec<BudgetChange> {
 
 fn warnings(before: &PlanReport, after: &PlanReport) -> Vec<PlanWarning> {
     let was: BTreeSet<_> = before.warnings.iter().map(|it| (&it.key, &it.reason)).collect();
-    let new = after.warnings.iter().filter(|it| it.reason != EXPIRES && !was.contains(&(&it.key, &it.reason)));
+    // Who expires is told as worse off, and who is no longer named is told as gone.
+    let told = |it: &&PlanWarning| [EXPIRES, UNMANAGED].contains(&it.reason.as_str());
+    let new = after.warnings.iter().filter(|it| !told(it) && !was.contains(&(&it.key, &it.reason)));
     new.cloned().collect()
 }

@@ -33,7 +33,8 @@ impl Planner<'_> {
     pub(super) fn plan(mut self) {
         let current = self.subject.record.and_then(|it| it.current.as_ref());
         let Some(config) = self.subject.config else {
-            let message = "the config no longer names it: it is not replaced; when it is no longer used, revoke it by hand";
+            let message =
+                "the config no longer names it: it is not replaced; when it is no longer used, revoke it by hand";
             self.warn("unmanaged", message);
             return self.notices(current, &[]);
         };
@@ -42,12 +43,18 @@ impl Planner<'_> {
             (Some(record), Some(current)) => match &record.phase {
                 Phase::Halted { reason, .. } => {
                     let name = self.subject.name;
-                    self.warn("halted", &format!("halted ({}): nothing is planned before: rekeyd resume {name}", reason.code()));
+                    self.warn(
+                        "halted",
+                        &format!("halted ({}): nothing is planned before: rekeyd resume {name}", reason.code()),
+                    );
                     self.notices(Some(current), &policy.notify_before);
                     self.retirements(record, policy);
                 }
                 _ if record.is_paused(self.subject.now) && self.is_held(record) => {
-                    self.warn("paused", &format!("paused: nothing is planned before: rekeyd resume {}", self.subject.name));
+                    self.warn(
+                        "paused",
+                        &format!("paused: nothing is planned before: rekeyd resume {}", self.subject.name),
+                    );
                     self.notices(Some(current), &policy.notify_before);
                 }
                 _ => self.managed(record, current, policy),
@@ -62,7 +69,10 @@ impl Planner<'_> {
             let message = "the first key is created as soon as every target is seen to be empty";
             self.push(self.subject.now, "rotate", None, "initial_create", message, None);
         } else {
-            self.warn("unadopted", &format!("not adopted: nothing is planned before: rekeyd adopt {name} --from-target"));
+            self.warn(
+                "unadopted",
+                &format!("not adopted: nothing is planned before: rekeyd adopt {name} --from-target"),
+            );
         }
     }
 
