@@ -142,6 +142,14 @@ impl Parts<'_, '_> {
                 unknown_name(findings, at, "freeze", freeze.get_ref(), &self.document.freezes);
             }
         }
+        if written.together.as_ref().is_some_and(|it| it.get_ref().trim().is_empty()) {
+            let at = section.at_field("together");
+            findings.fault(
+                at,
+                "`together` is empty",
+                "write a word that all keys have which are to rotate in one window",
+            );
+        }
         owners(section, &written.owners, self.document, findings);
         let none = section.table.get("owners").and_then(|it| it.get_ref().as_array()).is_some_and(|it| it.is_empty());
         if none {
@@ -176,6 +184,8 @@ impl Parts<'_, '_> {
             freezes: freezes::of_key(self.freezes, &written.freezes),
             announce: written.announce.map_or(defaults::ANNOUNCE, |it| it.0),
             outside_window: written.outside_window,
+            together: written.together.as_ref().map(|it| it.get_ref().clone()),
+            slot: None,
             on_ambiguous: written.on_ambiguous,
             on_drift: written.on_drift,
             initial: written.initial,

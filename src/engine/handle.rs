@@ -8,6 +8,7 @@ use crate::core::facts::Blocked;
 use crate::core::names::{AccountId, KeyName};
 use crate::core::plan::{Command, CommandRefused, Notice};
 use crate::core::record::{Actor, Record, Rotation, VersionNo};
+use crate::core::schedule::Slots;
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -212,6 +213,8 @@ pub struct Snapshot {
     pub blocked: BTreeMap<KeyName, Blocked>,
     /// When the engine looks at a key again.
     pub wake_at: BTreeMap<KeyName, Timestamp>,
+    /// The moment that each key is given among all others, as reckoned last.
+    pub slots: Slots,
     /// What each provider section said last: `None` is well, else why not and since when.
     pub provider_trouble: BTreeMap<AccountId, (Blocked, Timestamp)>,
     /// Whether the state came from another machine, and nobody has said yet that this is the one to run on.

@@ -4,6 +4,7 @@
 //! do commands and reloads. A crash anywhere means: begin again with observe.
 mod act;
 pub mod adopt;
+mod agenda;
 mod answers;
 mod audit;
 mod books;
@@ -22,6 +23,7 @@ mod resume;
 pub mod selection;
 pub mod service;
 mod start;
+pub mod trial;
 mod trouble;
 mod unmanaged;
 mod wake;
@@ -187,6 +189,7 @@ impl Engine {
     /// Looks at every key: of the config, on its way out of service, or left alone.
     fn sweep(&mut self) {
         self.swept_at = clock::now();
+        self.books.turn_the_page();
         self.prune();
         self.look_at_reserve();
         let mut names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
@@ -261,6 +264,7 @@ impl Engine {
     }
 
     fn question(&mut self, name: &KeyName) -> Option<Question> {
+        self.books.reckon(clock::now());
         let policy = self.books.policy(name)?;
         let record = self.books.records.get(name)?.clone();
         let account = self.books.account(&policy.account);

@@ -95,6 +95,7 @@ impl Engine {
             accounts: self.books.accounts.clone(),
             blocked: self.blocked.clone(),
             wake_at: self.wake_at.clone(),
+            slots: self.books.slots(),
             provider_trouble: self.doors.troubles(),
             observing: self.observing,
             outbox_pending: counts.pending,
