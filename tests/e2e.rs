@@ -38,6 +38,8 @@ mod lost;
 mod notices;
 #[path = "e2e/operator.rs"]
 mod operator;
+#[path = "e2e/plan.rs"]
+mod plan;
 #[path = "e2e/regressions.rs"]
 mod regressions;
 #[path = "e2e/reload.rs"]

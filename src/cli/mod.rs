@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand. It parses, asks the daemon, and prints; it decides nothing.
 mod ack;
 mod adopt;
+mod calendar;
 pub mod check;
 mod completions;
 mod confirm;
@@ -149,7 +150,10 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     let out = &mut Output::new(cli.color, cli.json, cli.named_config());
     match &cli.command {
         Command::Init(args) => Ok(init::run(args, out.writer())?),
-        Command::Check(args) => Ok(check::run(args, &cli.config, cli.json, out.writer())?),
+        Command::Check(args) => {
+            let args = check::Args { explain: (cli.verbose > 0).then_some(out.width), ..args.clone() };
+            Ok(check::run(&args, &cli.config, cli.json, out.writer())?)
+        }
         Command::Demo(args) => run::demo(args),
         Command::Run => run::run(cli),
         Command::Status(args) => status::run(cli, args, out),

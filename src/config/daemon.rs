@@ -8,6 +8,7 @@ use super::source::Source;
 use super::words::{Address, Schedule};
 use super::written::{self, defaults};
 use crate::core::window::Window;
+use crate::humane::opening;
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds};
@@ -110,7 +111,8 @@ pub(super) fn names(names: Vec<Spanned<String>>) -> Vec<String> {
 
 fn cron(section: &Section<'_>, schedule: Spanned<Schedule>, findings: &mut Findings) -> Cron {
     if schedule.get_ref().numeric_weekdays {
-        let message = "weekdays by number are counted from Sunday = 0";
+        let means = opening::cron(&schedule.get_ref().cron);
+        let message = format!("weekdays by number are counted from Sunday = 0: this is {means}");
         findings.warning(section.place(&schedule.span()), message, "write names, such as Mon-Fri");
     }
     schedule.into_inner().cron

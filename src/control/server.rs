@@ -203,6 +203,7 @@ fn router(desk: Desk) -> Router {
     Router::new()
         .route("/v1/status", get(verbs::status))
         .route("/v1/plan", get(verbs::plan))
+        .route("/v1/plan/facts", get(verbs::plan_facts))
         .route("/v1/history", get(verbs::history))
         .route("/v1/reload", post(verbs::reload))
         .route("/v1/keys/{key}", get(verbs::key).delete(commands::forget))

@@ -1,7 +1,7 @@
 //! What each path of the control socket does. Reading is for everybody at the socket; the rest asks [`Desk::may`] first.
 use super::commands::by;
 use super::problem::{Kind, Problem};
-use super::protocol::{HistoryReport, KeyStatus, PlanReport, Status, Time};
+use super::protocol::{HistoryReport, KeyStatus, PlanFacts, PlanReport, Status, Time};
 use super::requests::{DoneReport, ReloadRequest, Revealed, SecretText};
 use super::rights::{Peer, Right};
 use super::server::{self, BODY_BYTES, Desk};
@@ -28,6 +28,9 @@ pub(super) type Body = Result<Bytes, BytesRejection>;
 #[derive(Debug, Deserialize)]
 pub(super) struct PlanQuery {
     r#for: Option<String>,
+    /// Names, with commas between them.
+    key: Option<String>,
+    owner: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,12 +47,18 @@ pub(super) async fn plan(
     State(desk): State<Desk>,
     query: Result<Query<PlanQuery>, QueryRejection>,
 ) -> Answer<PlanReport> {
-    let Query(query) = query.map_err(|it| bad(it.body_text()))?;
-    let ahead = match query.r#for {
-        Some(text) => duration(&text)?,
-        None => view::PLAN_FOR,
-    };
-    Ok(Json(view::plan(&snapshot(&desk).await?, ahead)))
+    let ask = plan_ask(query)?;
+    let plan = view::plan_of(&snapshot(&desk).await?, &ask);
+    plan.map(Json).map_err(|it| Problem::refused("", &it))
+}
+
+pub(super) async fn plan_facts(
+    State(desk): State<Desk>,
+    query: Result<Query<PlanQuery>, QueryRejection>,
+) -> Answer<PlanFacts> {
+    let ask = plan_ask(query)?;
+    let facts = view::plan_facts(&snapshot(&desk).await?, &ask);
+    facts.map(Json).map_err(|it| Problem::refused("", &it))
 }
 
 pub(super) async fn key(State(desk): State<Desk>, Path(key): Path<String>) -> Answer<KeyStatus> {
@@ -150,6 +159,13 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8], verb: &str) -> Result<T, Pr
 
 pub(super) fn name(key: &str) -> Result<KeyName, Problem> {
     key.parse().map_err(|_| Problem::no_such_key(key))
+}
+
+fn plan_ask(query: Result<Query<PlanQuery>, QueryRejection>) -> Result<view::PlanAsk, Problem> {
+    let Query(query) = query.map_err(|it| bad(it.body_text()))?;
+    let keys = query.key.iter().flat_map(|it| it.split(',')).map(name).collect::<Result<_, _>>()?;
+    let ahead = query.r#for.as_deref().map(duration).transpose()?;
+    Ok(view::PlanAsk { ahead, keys, owner: query.owner })
 }
 
 fn duration(text: &str) -> Result<Duration, Problem> {

@@ -1,5 +1,6 @@
 //! The books: every record and account in memory, and the batch that becomes durable next. Nothing acts on what stands here
 //! before the batch that changed it is committed.
+use super::agenda::Agenda;
 use super::event::FoundSecrets;
 use super::meters::{Calls, Meters};
 use super::post;
@@ -12,6 +13,7 @@ use crate::core::names::{AccountId, Fingerprint, Incarnation, KeyName, TargetId,
 use crate::core::plan::Change;
 use crate::core::policy::{Capabilities, Policy};
 use crate::core::record::{Ended, Phase, Record, Version, VersionNo};
+use crate::core::schedule::Slots;
 use crate::core::time::Timestamp;
 use crate::providers::CreateOptions;
 use crate::secret::Secret;
@@ -45,6 +47,8 @@ pub(super) struct Books {
     pub(super) calls: Calls,
     /// Whether anything was entered since the last commit.
     pub(super) dirty: bool,
+    /// When each key is replaced, among all others.
+    agenda: Agenda,
 }
 
 impl Books {
@@ -69,6 +73,7 @@ impl Books {
             meters,
             calls,
             dirty: false,
+            agenda: Agenda::default(),
         })
     }
 
@@ -134,6 +139,7 @@ impl Books {
         let record = self.records.get(name)?;
         let Some(key) = self.settings.keys.get(name) else { return self.policy_at_the_end(record) };
         let mut policy = key.policy.clone();
+        policy.slot = self.agenda.slots().get(name).copied();
         policy.former = self.capabilities();
         policy.former.remove(&policy.account);
         // A rotation whose account nobody speaks for any more can't go on, least of all at another account.
@@ -142,6 +148,23 @@ impl Books {
             return None;
         }
         Some(policy.working(record).into_owned())
+    }
+
+    /// Reckons the moment of every key anew, where something has changed.
+    pub(super) fn reckon(&mut self, now: Timestamp) {
+        let keys = self.settings.keys.values();
+        let keys = keys.filter_map(|it| Some((self.records.get(&it.name)?, &it.policy)));
+        self.agenda.reckon(keys, &self.accounts, self.generation, now);
+    }
+
+    /// The moments of all keys.
+    pub(super) fn slots(&self) -> Slots {
+        self.agenda.slots().clone()
+    }
+
+    /// What time alone moves is reckoned anew with the next pass.
+    pub(super) fn turn_the_page(&mut self) {
+        self.agenda.is_stale();
     }
 
     /// Of a key that is taken out of service: nothing is known but what its providers can do.
@@ -387,6 +410,7 @@ impl Books {
         if change.forgotten {
             return self.forget(&change.record);
         }
+        self.agenda.note(before, &change.record);
         for number in newly_useless(before, &change.record) {
             self.batch.drop_secrets.push((name.clone(), number));
         }

@@ -8,6 +8,7 @@ use crate::core::facts::Blocked;
 use crate::core::names::{AccountId, KeyName};
 use crate::core::plan::{Command, CommandRefused, Notice};
 use crate::core::record::{Actor, Record, Rotation, VersionNo};
+use crate::core::schedule::Slots;
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -225,6 +226,8 @@ pub struct Snapshot {
     pub config_loaded_at: Timestamp,
     /// Why the newest config is not in use, if so.
     pub config_rejected: Option<String>,
+    /// Names the installation, see [`crate::core::names::Incarnation`]; none where nothing was ever issued.
+    pub install: Option<String>,
     /// The config in use.
     pub settings: Arc<Settings>,
     /// Every key on the books, in the config or not.
@@ -235,6 +238,8 @@ pub struct Snapshot {
     pub blocked: BTreeMap<KeyName, Blocked>,
     /// When the engine looks at a key again.
     pub wake_at: BTreeMap<KeyName, Timestamp>,
+    /// The moment that each key is given among all others, as reckoned last.
+    pub slots: Slots,
     /// What each provider section said last: `None` is well, else why not and since when.
     pub provider_trouble: BTreeMap<AccountId, (Blocked, Timestamp)>,
     /// Why nothing is done but looking, if so.
@@ -307,6 +312,31 @@ pub struct CommandRow {
     pub reason: Option<String>,
     /// What came of it, where that is more than that it was done.
     pub result: Option<String>,
+}
+
+impl Snapshot {
+    /// What is known at a moment without a daemon: a config, and what the state holds. Nothing is under way.
+    pub fn at_rest(now: Timestamp, settings: Arc<Settings>) -> Self {
+        Self {
+            now,
+            started_at: now,
+            config_loaded_at: now,
+            config_rejected: None,
+            install: None,
+            settings,
+            records: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            blocked: BTreeMap::new(),
+            wake_at: BTreeMap::new(),
+            provider_trouble: BTreeMap::new(),
+            observing: false,
+            outbox_pending: 0,
+            outbox_dead: 0,
+            swept_at: now,
+            clock_suspect: false,
+            meters: Meters::default(),
+        }
+    }
 }
 
 impl Handle {

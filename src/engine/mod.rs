@@ -4,6 +4,7 @@
 //! do commands and reloads. A crash anywhere means: begin again with observe.
 mod act;
 pub mod adopt;
+mod agenda;
 mod answers;
 mod audit;
 mod books;
@@ -20,7 +21,7 @@ mod post;
 mod reload;
 mod requests;
 mod resume;
-mod selection;
+pub mod selection;
 pub mod service;
 mod start;
 pub mod trial;
@@ -194,6 +195,7 @@ impl Engine {
     /// Looks at every key: of the config, on its way out of service, or left alone.
     fn sweep(&mut self) {
         self.swept_at = clock::now();
+        self.books.turn_the_page();
         self.prune();
         self.look_at_reserve();
         let mut names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
@@ -268,6 +270,7 @@ impl Engine {
     }
 
     fn question(&mut self, name: &KeyName) -> Option<Question> {
+        self.books.reckon(clock::now());
         let policy = self.books.policy(name)?;
         let record = self.books.records.get(name)?.clone();
         let account = self.books.account(&policy.account);

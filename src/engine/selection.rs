@@ -14,11 +14,7 @@ const NAMES_SHOWN: usize = 20;
 ///
 /// # Errors
 /// Where a named key is not there, or none is as asked for: with the names of what there is.
-pub(super) fn names(
-    which: &Which,
-    settings: &Settings,
-    records: &BTreeMap<KeyName, Record>,
-) -> Result<Vec<KeyName>, Refused> {
+pub fn names(which: &Which, settings: &Settings, records: &BTreeMap<KeyName, Record>) -> Result<Vec<KeyName>, Refused> {
     match which {
         Which::Keys(named) => keys(named, settings, records),
         Which::Provider(name) => {

@@ -33,7 +33,8 @@ pub struct Start {
 /// When the next rotation of a key in our care begins; `None` where nothing says that there will be one, or where no
 /// window ever opens for it.
 pub fn first(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<Start> {
-    let policy = &subject.config?.policy;
+    let slot = subject.snapshot.slots.get(subject.name).copied();
+    let policy = &Policy { slot, ..subject.config?.policy.clone() };
     // Until somebody resumes it, or the pause ends, nothing begins.
     let from = match super::concern::pause(subject) {
         Some(pause) => pause.until?.max(subject.now),

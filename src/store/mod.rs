@@ -21,6 +21,7 @@ mod escrow;
 mod golden;
 mod kept;
 mod lock;
+mod look;
 mod open;
 mod reserve;
 mod rows;
@@ -32,6 +33,7 @@ pub use batch::{Batch, HistoryRow, OutboxCounts, OutboxId, OutboxRow, OutboxStat
 pub use error::StoreError;
 pub use escrow::{ANSWERS_KEPT, Answer, BODY_BYTES, Escrow};
 pub use kept::kept_config;
+pub use look::{Look, look};
 pub use open::{Opened, Site, machine_id};
 
 use crate::core::account::Account;

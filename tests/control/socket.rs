@@ -5,6 +5,7 @@ use rekeyd::control::client::{Client, ClientError};
 use rekeyd::control::problem::{Fault, Kind};
 use rekeyd::control::requests::{AdoptRequest, ReloadRequest, ResumeRequest, RotateRequest, SecretText, VerbRequest};
 use rekeyd::control::server::{BindError, Load, Server};
+use rekeyd::control::view::PlanAsk;
 use rekeyd::core::names::KeyName;
 use rekeyd::core::plan::{Command, CommandRefused};
 use rekeyd::engine::adopt::{AdoptRefused, Adoption, Offer};
@@ -115,7 +116,7 @@ async fn what_the_engine_knows_can_be_read() {
     let status = daemon.client.status().await.unwrap();
     assert_eq!(status.keys.len(), 7);
     assert_eq!(daemon.client.key("voice").await.unwrap().kind.as_deref(), Some("mobivate"));
-    assert!(!daemon.client.plan(90 * DAY).await.unwrap().entries.is_empty());
+    assert!(!daemon.client.plan(&PlanAsk::default()).await.unwrap().entries.is_empty());
     assert_eq!(daemon.client.history(None, None, None).await.unwrap().rotations.len(), 1);
     let since = Some(now().into());
     let past = daemon.client.history(Some("voice"), since, since).await.unwrap();

@@ -51,7 +51,11 @@ fn status_is_as_the_committed_json_and_text() {
 fn plan_is_as_the_committed_json_and_text() {
     let plan = view::plan(&world(), view::PLAN_FOR);
     golden("plan.json", &json(&plan));
-    golden("plan.txt", &cli::plan::text(&plan, Paint(false)));
+    let text =
+        |width, verbose| cli::plan::text(&plan, cli::plan::View { full: false, verbose, width, paint: Paint(false) });
+    golden("plan.txt", &text(usize::MAX, true));
+    golden("plan-200.txt", &text(200, false));
+    golden("plan-80.txt", &text(80, false));
 }
 
 #[test]

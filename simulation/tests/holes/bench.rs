@@ -380,6 +380,8 @@ fn policy(provider: Capabilities) -> Policy {
         freezes: Vec::new(),
         announce: days(3),
         outside_window: OutsideWindow::IfExpiring,
+        together: None,
+        slot: None,
         on_ambiguous: OnAmbiguous::Halt,
         on_drift: OnDrift::Adopt,
         initial: Initial::Adopt,
