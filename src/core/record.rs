@@ -168,6 +168,8 @@ pub enum Reason {
     Restored,
     /// Both the key that authorises the calls and its successor are refused.
     LoginLost,
+    /// The state lost what it knew of the key.
+    Damaged,
 }
 
 impl Reason {
@@ -184,6 +186,7 @@ impl Reason {
             Self::OldKeyDead => "old_key_dead",
             Self::Restored => "restored",
             Self::LoginLost => "login_lost",
+            Self::Damaged => "damaged",
         }
     }
 }

@@ -214,6 +214,8 @@ pub struct Snapshot {
     pub provider_trouble: BTreeMap<AccountId, (Blocked, Timestamp)>,
     /// Whether the state came from another machine, and nobody has said yet that this is the one to run on.
     pub observing: bool,
+    /// What is wrong with the daemon itself: a sentence by its cause.
+    pub troubles: BTreeMap<String, String>,
     /// Notices on their way.
     pub outbox_pending: u64,
     /// Notices that were given up.

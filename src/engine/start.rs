@@ -74,6 +74,9 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         sending: BTreeSet::new(),
         sent: Vec::new(),
         after_commit: Vec::new(),
+        shown: Vec::new(),
+        unwritable: None,
+        troubles: BTreeMap::new(),
         stop: stop.clone(),
         prune_at: now,
         swept_at: now,
@@ -88,6 +91,12 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
     engine.books.enter_new_keys(now);
     if opened.rolled_back || opened.new_machine {
         engine.distrust(opened.rolled_back, now);
+    }
+    if opened.rolled_back {
+        engine.tell_of_roll_back(now);
+    }
+    if let Some(damage) = &opened.damage {
+        engine.halt_damaged(damage, now);
     }
     engine.fold_in_escrow(opened.rolled_back || opened.new_machine, now).await?;
     engine.leave_gone_accounts(now);

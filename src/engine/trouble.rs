@@ -177,6 +177,7 @@ impl Engine {
         let what = "the state came from another machine; keys are only looked at until somebody says that this is the \
                     machine to run on";
         self.own(MACHINE, self.observing, what, resume, "this machine is the one to run on", now);
+        self.look_at_damage(now);
     }
 
     /// Looks whether there is room beside the state. That may have to wait for the disk.
@@ -211,15 +212,25 @@ impl Engine {
         }
     }
 
-    fn own(&mut self, cause: &str, holds: bool, what: &str, actions: Vec<String>, over: &str, now: Timestamp) {
+    pub(super) fn own(
+        &mut self,
+        cause: &str,
+        holds: bool,
+        what: &str,
+        actions: Vec<String>,
+        over: &str,
+        now: Timestamp,
+    ) {
         if holds {
+            self.troubles.insert(cause.to_owned(), what.to_owned());
             self.begin_own(cause, NoticeKind::DaemonDegraded, Severity::Warning, what.to_owned(), actions, now);
         } else {
+            self.troubles.remove(cause);
             self.books.end_incident(cause, over, now);
         }
     }
 
-    fn begin_own(
+    pub(super) fn begin_own(
         &mut self,
         cause: &str,
         kind: NoticeKind,

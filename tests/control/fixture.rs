@@ -86,6 +86,7 @@ pub(crate) fn empty() -> World {
         wake_at: BTreeMap::new(),
         provider_trouble: BTreeMap::new(),
         observing: false,
+        troubles: BTreeMap::new(),
         outbox_pending: 0,
         outbox_dead: 0,
         swept_at: now(),
