@@ -174,6 +174,7 @@ fn own_trouble(status: &Status, width: usize, paint: Paint) -> String {
     if daemon.state == DaemonState::Observing {
         lines.push("the state was restored: the daemon only reads until it knows what the providers hold".to_owned());
     }
+    lines.extend(daemon.troubles.iter().cloned());
     if daemon.outbox_dead > 0 {
         lines.push(format!(
             "{} notice(s) could not be delivered; try: rekeyd history, then: rekeyd ack --dead-letters",

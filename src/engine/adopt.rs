@@ -6,7 +6,7 @@ mod inventory;
 use super::Engine;
 use super::answers;
 use super::event::Event;
-use super::handle::{By, Done, Refused, Request};
+use super::handle::{By, Done, Observing, Refused, Request};
 use super::observe::contents;
 use super::service::Service;
 use crate::clock;
@@ -121,7 +121,7 @@ struct Examination {
     service: Option<Service>,
     targets: Vec<Arc<dyn Target>>,
     parcels: Vec<Parcel>,
-    observing: bool,
+    observing: Option<Observing>,
     now: Timestamp,
 }
 
@@ -241,8 +241,8 @@ impl Examination {
             return Err(AdoptRefused::NotListed.into());
         }
         (seen.valid_from, seen.valid_to, seen.expiry) = dates.map(|(from, to, expiry)| (from, to, Some(expiry)))?;
-        if self.observing {
-            return Err(Refused::Observing);
+        if let Some(why) = self.observing {
+            return Err(Refused::Observing(why));
         }
         Ok(Checked::Adopt(adopt, secret))
     }

@@ -456,6 +456,13 @@ impl Books {
         self.batch.due.push((name.clone(), Some(at).filter(|it| *it < Timestamp::NEVER)));
     }
 
+    /// Takes a batch back that was not written. Nothing was entered meanwhile.
+    pub(super) fn put_back(&mut self, mut batch: Batch) {
+        batch.meta.retain(|(name, _)| name != LAST_COMMIT);
+        self.batch = batch;
+        self.dirty = true;
+    }
+
     /// What is to be committed now; `None` where nothing changed. A moment that can't be believed is not noted as that of
     /// the last commit: a restart would believe it.
     pub(super) fn take_batch(&mut self, now: Timestamp, believed: bool) -> Option<Batch> {

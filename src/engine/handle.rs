@@ -244,6 +244,8 @@ pub struct Snapshot {
     pub provider_trouble: BTreeMap<AccountId, (Blocked, Timestamp)>,
     /// Why nothing is done but looking, if so.
     pub observing: Option<Observing>,
+    /// What is wrong with the daemon itself: a sentence by its cause.
+    pub troubles: BTreeMap<String, String>,
     /// Notices on their way.
     pub outbox_pending: u64,
     /// Notices that were given up.
@@ -328,8 +330,10 @@ impl Snapshot {
             accounts: BTreeMap::new(),
             blocked: BTreeMap::new(),
             wake_at: BTreeMap::new(),
+            slots: Slots::new(),
             provider_trouble: BTreeMap::new(),
-            observing: false,
+            observing: None,
+            troubles: BTreeMap::new(),
             outbox_pending: 0,
             outbox_dead: 0,
             swept_at: now,

@@ -49,7 +49,7 @@ impl Engine {
 }
 
 /// Tries once to send a row, and reports back.
-async fn send(row: OutboxRow, settings: Arc<Settings>, now: Timestamp, events: mpsc::Sender<Event>) {
+pub(super) async fn send(row: OutboxRow, settings: Arc<Settings>, now: Timestamp, events: mpsc::Sender<Event>) {
     let message = Message {
         id: row.notice.id.clone(),
         owner: row.owner.clone(),

@@ -23,11 +23,11 @@ impl Engine {
         match request {
             Request::Snapshot(reply) => {
                 let snapshot = self.snapshot();
-                self.reply(reply, snapshot);
+                self.show(reply, snapshot);
             }
             Request::Pulse(reply) => {
                 let pulse = self.pulse();
-                self.reply(reply, pulse);
+                self.show(reply, pulse);
             }
             Request::Command { name, command, secret, by, reply } => {
                 let done = self.fold_command(&name, &command, secret, &by);
@@ -87,6 +87,11 @@ impl Engine {
         }));
     }
 
+    /// The same for whoever only looks: where the disk takes nothing, they are answered all the same.
+    fn show<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
+        self.shown.push(Box::new(move || drop(reply.send(answer))));
+    }
+
     fn pulse(&self) -> Pulse {
         Pulse {
             now: clock::now(),
@@ -112,6 +117,7 @@ impl Engine {
             slots: self.books.slots(),
             provider_trouble: self.doors.troubles(),
             observing: self.observing,
+            troubles: self.troubles.clone(),
             outbox_pending: counts.pending,
             outbox_dead: counts.dead,
             swept_at: self.swept_at,

@@ -175,6 +175,7 @@ impl Engine {
         let why = self.observing.map(|it| it.to_string()).unwrap_or_default();
         let what = format!("{why}; keys are only looked at until somebody says that this is the one to run");
         self.own(MACHINE, self.observing.is_some(), &what, resume, "this is the one to run", now);
+        self.look_at_damage(now);
     }
 
     /// Looks whether there is room beside the state. That may have to wait for the disk.
@@ -209,15 +210,25 @@ impl Engine {
         }
     }
 
-    fn own(&mut self, cause: &str, holds: bool, what: &str, actions: Vec<String>, over: &str, now: Timestamp) {
+    pub(super) fn own(
+        &mut self,
+        cause: &str,
+        holds: bool,
+        what: &str,
+        actions: Vec<String>,
+        over: &str,
+        now: Timestamp,
+    ) {
         if holds {
+            self.troubles.insert(cause.to_owned(), what.to_owned());
             self.begin_own(cause, NoticeKind::DaemonDegraded, Severity::Warning, what.to_owned(), actions, now);
         } else {
+            self.troubles.remove(cause);
             self.books.end_incident(cause, over, now);
         }
     }
 
-    fn begin_own(
+    pub(super) fn begin_own(
         &mut self,
         cause: &str,
         kind: NoticeKind,

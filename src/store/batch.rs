@@ -39,6 +39,8 @@ pub struct Batch {
     pub new_incarnation: Option<Incarnation>,
     /// The consequences of a roll-back are in this batch: don't report it again.
     pub answers_roll_back: bool,
+    /// The consequences of damage are in this batch: don't report it again.
+    pub answers_damage: bool,
     /// The consequences of the move to another machine are in this batch: don't report it again.
     pub answers_new_machine: bool,
 }

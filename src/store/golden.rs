@@ -99,6 +99,7 @@ fn records() -> Vec<Record> {
         Reason::OldKeyDead,
         Reason::Restored,
         Reason::LoginLost,
+        Reason::Damaged,
     ];
     let halted = reasons.map(|reason| Phase::Halted { reason, at: NOW, resume: Box::new(Phase::Steady) });
     let mut records: Vec<_> = phases.into_iter().chain(halted).map(record).collect();
@@ -130,7 +131,8 @@ fn number_of_phase(phase: &Phase) -> u32 {
             | Reason::NewKeyRefused
             | Reason::OldKeyDead
             | Reason::Restored
-            | Reason::LoginLost => 9,
+            | Reason::LoginLost
+            | Reason::Damaged => 9,
         },
     }
 }

@@ -95,6 +95,7 @@ pub(crate) fn empty() -> World {
         slots: BTreeMap::new(),
         provider_trouble: BTreeMap::new(),
         observing: None,
+        troubles: BTreeMap::new(),
         outbox_pending: 0,
         outbox_dead: 0,
         swept_at: now(),

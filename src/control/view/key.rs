@@ -157,6 +157,10 @@ pub(super) fn halt_message(reason: Reason) -> &'static str {
         Reason::NewKeyRefused => "the provider refuses every key that it issues to us; ask it why, then resume",
         Reason::OldKeyDead => "the old key is dead and no new one could be had; adopt one from the portal, or resume",
         Reason::Restored => "the restored state does not match the provider and the targets; adopt the key in use",
+        Reason::Damaged => {
+            "the state lost what it knew of this key, and nothing is done for it; restore a backup (rekeyd restore FILE), or \
+             adopt the key in use"
+        }
         Reason::LoginLost => "the key that authorises our calls is refused, and so is its successor; adopt a valid one",
     }
 }
