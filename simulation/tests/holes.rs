@@ -39,6 +39,8 @@ mod issuing;
 mod leftovers;
 #[path = "holes/moments.rs"]
 mod moments;
+#[path = "holes/moves.rs"]
+mod moves;
 #[path = "holes/retiring.rs"]
 mod retiring;
 #[cfg(feature = "mutations")]
