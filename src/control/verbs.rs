@@ -8,7 +8,7 @@ use super::server::{self, BODY_BYTES, Desk};
 use super::view;
 use crate::core::names::KeyName;
 use crate::core::plan::Command;
-use crate::engine::handle::{By, Request, Snapshot};
+use crate::engine::handle::{By, Refused, Request, Snapshot};
 use crate::humane::HumanDuration;
 use crate::secret::Secret;
 use axum::Json;
@@ -48,8 +48,7 @@ pub(super) async fn plan(
     query: Result<Query<PlanQuery>, QueryRejection>,
 ) -> Answer<PlanReport> {
     let ask = plan_ask(query)?;
-    let plan = view::plan_of(&snapshot(&desk).await?, &ask);
-    plan.map(Json).map_err(|it| Problem::refused("", &it))
+    reckoned(&desk, move |snapshot| view::plan_of(snapshot, &ask)).await
 }
 
 pub(super) async fn plan_facts(
@@ -57,8 +56,7 @@ pub(super) async fn plan_facts(
     query: Result<Query<PlanQuery>, QueryRejection>,
 ) -> Answer<PlanFacts> {
     let ask = plan_ask(query)?;
-    let facts = view::plan_facts(&snapshot(&desk).await?, &ask);
-    facts.map(Json).map_err(|it| Problem::refused("", &it))
+    reckoned(&desk, move |snapshot| view::plan_facts(snapshot, &ask)).await
 }
 
 pub(super) async fn key(State(desk): State<Desk>, Path(key): Path<String>) -> Answer<KeyStatus> {
@@ -159,6 +157,17 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8], verb: &str) -> Result<T, Pr
 
 pub(super) fn name(key: &str) -> Result<KeyName, Problem> {
     key.parse().map_err(|_| Problem::no_such_key(key))
+}
+
+/// Thousands of keys take a while, in which the daemon has other things to do.
+async fn reckoned<T: Send + 'static>(
+    desk: &Desk,
+    reckon: impl FnOnce(&Snapshot) -> Result<T, Refused> + Send + 'static,
+) -> Answer<T> {
+    let snapshot = snapshot(desk).await?;
+    let answer = tokio::task::spawn_blocking(move || reckon(&snapshot)).await;
+    let answer = answer.map_err(|_| Problem::new(Kind::Internal, "the plan could not be reckoned"))?;
+    answer.map(Json).map_err(|it| Problem::refused("", &it))
 }
 
 fn plan_ask(query: Result<Query<PlanQuery>, QueryRejection>) -> Result<view::PlanAsk, Problem> {

@@ -8,7 +8,7 @@ use crate::core::facts::Blocked;
 use crate::core::names::{AccountId, KeyName};
 use crate::core::plan::{Command, CommandRefused, Notice};
 use crate::core::record::{Actor, Record, Rotation, VersionNo};
-use crate::core::schedule::Slots;
+use crate::core::schedule::{Slots, Spans, slots};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -340,6 +340,16 @@ impl Snapshot {
             clock_suspect: false,
             meters: Meters::default(),
         }
+    }
+}
+
+impl Snapshot {
+    /// With the moment of each key reckoned among all others, as an engine would have done it.
+    pub fn reckoned(self) -> Self {
+        let keys = self.settings.keys.values();
+        let keys = keys.filter_map(|it| Some((self.records.get(&it.name)?, &it.policy)));
+        let slots = slots(keys, &self.accounts, &mut Spans::default(), self.now);
+        Self { slots, ..self }
     }
 }
 

@@ -47,7 +47,8 @@ pub(super) fn of_state(config: &Path, socket: &Path) -> Result<(Snapshot, String
         records: look.records.into_iter().map(|it| (it.name.clone(), it)).collect(),
         accounts: look.accounts.into_iter().map(|it| (it.id.clone(), it)).collect(),
         ..Snapshot::at_rest(now, Arc::new(loaded.settings))
-    };
+    }
+    .reckoned();
     let note = format!("the daemon does not run: this is from {} and the state in {}", config.display(), dir.display());
     Ok((snapshot, note))
 }
@@ -61,7 +62,7 @@ pub(super) fn assumed(config: &Path) -> Result<Snapshot, Failure> {
 /// Each key as if it were issued then.
 pub(super) fn all_new(loaded: Loaded, now: Timestamp) -> Snapshot {
     let mut snapshot = Snapshot::at_rest(now, Arc::new(loaded.settings));
-    for (name, key) in &snapshot.settings.keys {
+    for (name, key) in &Arc::clone(&snapshot.settings).keys {
         let record = Record {
             phase: Phase::Steady,
             current: Some(issued(&key.policy, now)),
@@ -72,7 +73,7 @@ pub(super) fn all_new(loaded: Loaded, now: Timestamp) -> Snapshot {
         };
         snapshot.records.insert(name.clone(), record);
     }
-    snapshot
+    snapshot.reckoned()
 }
 
 /// Reads a config, or says all its faults.

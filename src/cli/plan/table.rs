@@ -10,9 +10,9 @@ use std::fmt::Write;
 /// As many entries are shown one by one; more only on demand.
 const WHOLE: usize = 60;
 /// Of a longer plan, the first days are shown in entries,
-const DAYS_OF_ENTRIES: usize = 7;
+const DAYS_OF_ENTRIES: usize = 5;
 /// at most so many of each day;
-const ENTRIES_A_DAY: usize = 8;
+const ENTRIES_A_DAY: usize = 4;
 /// of the days after them it is told how much there is, for so many days.
 const DAYS_OF_COUNTS: usize = 120;
 /// As many warnings are shown; more only on demand.

@@ -39,7 +39,7 @@ fn compared(cli: &Cli, args: &Args, file: &Path) -> Result<WhatIf, Failure> {
     match ask(cli, async |daemon| Ok(daemon.plan_facts(&args.ask()).await))? {
         Err(ClientError::NotRunning(socket)) => {
             let (today, _) = offline::of_state(&cli.config, &socket)?;
-            let other = Snapshot { settings: Arc::new(other.settings), ..today.clone() };
+            let other = Snapshot { settings: Arc::new(other.settings), ..today.clone() }.reckoned();
             Ok(view::compare(&plan(&today), &named(&today), &plan(&other), &other.settings))
         }
         answer => {
@@ -51,7 +51,8 @@ fn compared(cli: &Cli, args: &Args, file: &Path) -> Result<WhatIf, Failure> {
                 records: facts.records.into_iter().map(|it| (it.name.clone(), it)).collect(),
                 accounts: facts.accounts.into_iter().map(|it| (it.id.clone(), it)).collect(),
                 ..Snapshot::at_rest(before.now.0, Arc::new(other.settings))
-            };
+            }
+            .reckoned();
             Ok(view::compare(&before, &named, &plan(&other), &other.settings))
         }
     }

@@ -13,6 +13,7 @@ use crate::core::time::Timestamp;
 use crate::engine::handle::{Refused, Snapshot, Which};
 use crate::engine::selection;
 use crate::standing::Subject;
+use crate::standing::ahead::ahead;
 use planner::{Found, Planner};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -65,8 +66,9 @@ pub fn plan_facts(snapshot: &Snapshot, ask: &PlanAsk) -> Result<PlanFacts, Refus
 
 fn of(snapshot: &Snapshot, until: Timestamp, wanted: impl Fn(&KeyName) -> bool) -> PlanReport {
     let mut found = Found::default();
+    let lines = ahead(snapshot, until);
     for subject in Subject::all(snapshot) {
-        Planner { subject: &subject, until, found: &mut found }.plan();
+        Planner { subject: &subject, until, line: lines.get(subject.name), found: &mut found }.plan();
     }
     let Found { mut entries, mut warnings } = found;
     entries.sort_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));

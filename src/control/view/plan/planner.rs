@@ -7,11 +7,10 @@ use crate::core::time::Timestamp;
 use crate::core::window::Opening;
 use crate::humane::HumanDuration;
 use crate::standing::Subject;
-use crate::standing::forecast::{self, Start, began, cuts, revoked_at, scheduled, successor};
+use crate::standing::ahead::Line;
+use crate::standing::forecast::{Start, began, cuts, revoked_at};
 use std::time::Duration;
 
-/// How many rotations of one key a plan shows at most.
-const ROTATIONS_PER_KEY: usize = 1000;
 /// How many reminders of one key a plan shows at most.
 const REMINDERS_PER_KEY: usize = 200;
 
@@ -26,6 +25,8 @@ pub(super) struct Found {
 pub(super) struct Planner<'a> {
     pub(super) subject: &'a Subject<'a>,
     pub(super) until: Timestamp,
+    /// Its rotations, as foreseen among those of all keys.
+    pub(super) line: Option<&'a Line>,
     pub(super) found: &'a mut Found,
 }
 
@@ -66,8 +67,11 @@ impl Planner<'_> {
     fn unadopted(&mut self, policy: &Policy) {
         let name = self.subject.name;
         if policy.initial == Initial::Create {
+            // Where many are new, the budget of their account holds some of them up.
+            let slot = self.subject.snapshot.slots.get(name).filter(|it| it.version == 0);
+            let at = slot.map_or(self.subject.now, |it| it.at.max(self.subject.now));
             let message = "the first key is created as soon as every target is seen to be empty";
-            self.push(self.subject.now, "rotate", None, "initial_create", message, None);
+            self.push(at, "rotate", None, "initial_create", message, None);
         } else {
             self.warn(
                 "unadopted",
@@ -89,18 +93,11 @@ impl Planner<'_> {
         if !policy.provider.creates {
             return self.by_hand(record, current, policy);
         }
-        if matches!(record.phase, Phase::Steady | Phase::Announce { .. }) {
-            let first = forecast::first(self.subject, record, current);
-            return self.rotations(current.clone(), policy, first);
+        if !matches!(record.phase, Phase::Steady | Phase::Announce { .. }) {
+            self.push(now, "rotate", None, "in_progress", "a rotation is under way", Some(current));
+            self.retire(current, policy, now, policy.overlap);
         }
-        // A rotation is under way: the next one follows from what it yields.
-        let cutover = matches!(record.phase, Phase::Cutover { .. });
-        let newest = record.pending().or(Some(current).filter(|_| cutover)).cloned();
-        let newest = newest.unwrap_or_else(|| successor(current, policy, now));
-        self.push(now, "rotate", None, "in_progress", "a rotation is under way", Some(current));
-        self.retire(current, policy, now, policy.overlap);
-        let next = scheduled(&newest, policy, cuts(self.subject, policy), now);
-        self.rotations(newest, policy, next);
+        self.rotations(policy);
     }
 
     /// A key that only a human can replace: its reminders, as if nobody answered them.
@@ -125,28 +122,24 @@ impl Planner<'_> {
         }
     }
 
-    fn rotations(&mut self, mut version: Version, policy: &Policy, mut next: Option<Start>) {
-        let cuts = cuts(self.subject, policy);
-        if next.is_none() {
+    fn rotations(&mut self, policy: &Policy) {
+        let Some(line) = self.line.filter(|it| !it.rotations.is_empty()) else {
             let message =
                 "no rotation is foreseen: its expiry is unknown, or no window of it opens again outside its freezes";
-            self.warn("nothing_foreseen", message);
+            return self.warn("nothing_foreseen", message);
+        };
+        let until = self.until;
+        // Of one that begins later, the announcement may come within this time.
+        for (version, start) in line.rotations.iter().filter(|it| it.1.at <= until || it.1.announced_at.is_some()) {
+            self.rotation(version, start);
+            if start.at <= until {
+                let overlap = if start.compromised { Duration::ZERO } else { policy.overlap };
+                self.retire(version, policy, start.at, overlap);
+            }
         }
-        for _ in 0..ROTATIONS_PER_KEY {
-            let Some(start) = next.take().filter(|it| it.at <= self.until || it.announced_at.is_some()) else { return };
-            self.rotation(&version, &start);
-            if start.at > self.until {
-                return;
-            }
-            let overlap = if start.compromised { Duration::ZERO } else { policy.overlap };
-            self.retire(&version, policy, start.at, overlap);
-            let newer = successor(&version, policy, start.at);
-            next = scheduled(&newer, policy, cuts, start.at);
-            if next.as_ref().is_some_and(|it| it.at <= start.at) {
-                let message = "a new version would be due again at once: valid_for is not longer than rotate_before";
-                return self.warn("due_at_once", message);
-            }
-            version = newer;
+        if line.at_once {
+            let message = "a new version would be due again at once: valid_for is not longer than rotate_before";
+            self.warn("due_at_once", message);
         }
     }
 
