@@ -18,11 +18,11 @@ pub fn names(which: &Which, settings: &Settings, records: &BTreeMap<KeyName, Rec
     match which {
         Which::Keys(named) => keys(named, settings, records),
         Which::Provider(name) => {
-            let known = || those("providers", settings.providers.keys());
+            let known = || known("providers", name, settings.providers.keys().map(String::as_str));
             some(settings, |it| it.provider == *name, || (format!("no key is of provider {name}"), known()))
         }
         Which::Owner(name) => {
-            let known = || those("owners", settings.owners.keys());
+            let known = || known("owners", name, settings.owners.keys().map(String::as_str));
             some(settings, |it| it.owners.contains(name), || (format!("no key is of owner {name}"), known()))
         }
         Which::All => some(settings, |_| true, || ("there are no keys".to_owned(), "the config names none".to_owned())),
@@ -55,12 +55,14 @@ fn some(
 impl Refused {
     /// There is no key of this name: which one may have been meant, or which there are.
     pub fn no_such_key(name: &KeyName, settings: &Settings) -> Self {
-        let known = match meant(name.as_str(), settings.keys.keys().map(KeyName::as_str)) {
-            Some(near) => format!("did you mean {near}?"),
-            None => those("keys", settings.keys.keys()),
-        };
+        let known = known("keys", name.as_str(), settings.keys.keys().map(KeyName::as_str));
         Self::NoMatch { what: format!("there is no key {name}"), known }
     }
+}
+
+/// The one that was meant, if it was a slip, else all of them.
+fn known<'a>(what: &str, named: &str, all: impl ExactSizeIterator<Item = &'a str> + Clone) -> String {
+    meant(named, all.clone()).map_or_else(|| those(what, all), |near| format!("did you mean {near}?"))
 }
 
 /// `the keys are: a, b, c`.

@@ -40,9 +40,9 @@ async fn keys_are_paused_by_name_by_provider_by_owner_or_all_of_them() {
 async fn a_choice_that_means_no_key_names_those_that_there_are_and_pauses_none() {
     let rig = both().await;
     for (which, known) in [
-        (&["billing-sms", "billing-smss"][..], "there is no key billing-smss; the keys are: billing-sms, invoices"),
-        (&["--provider", "infobop"], "no key is of provider infobop; the providers are: infobip, single-invoice"),
-        (&["--owner", "payment"], "no key is of owner payment; the owners are: payments"),
+        (&["billing-sms", "billing-smss"][..], "there is no key billing-smss; did you mean billing-sms?"),
+        (&["--provider", "infobop"], "no key is of provider infobop; did you mean infobip?"),
+        (&["--owner", "sales"], "no key is of owner sales; the owners are: payments"),
     ] {
         let said = rig.cli(&[&["pause"], which].concat()).await;
         assert_eq!(said.code, Some(66), "{said:?}");
