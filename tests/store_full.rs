@@ -17,7 +17,7 @@ use mounts::{Mount, make_image};
 const NOW: Timestamp = Timestamp(1_790_000_000_000);
 const RESERVE: u64 = 2 * 1024 * 1024;
 /// How often the disk is filled; a long run sets `REKEYD_FILLS`.
-const FILLS: u64 = 8;
+const FILLS: u64 = 5;
 
 fn try_open(dir: &Path) -> Result<Opened, StoreError> {
     Store::open(Site { dir, machine: Some("here"), reserve: RESERVE }, &Secret::new(vec![1; 32]), NOW)

@@ -221,7 +221,6 @@ async fn a_damaged_state_is_refused_or_told_and_costs_no_consumer_its_key() {
         }
         let log = rig.log();
         if log.contains("the state is older") || log.contains("the state was damaged") {
-            rig.until_own_notice("daemon.degraded", "firing").await;
             // It compares with the world, or waits for a human who knows which key is in use.
             help(&rig).await;
             rig.every_live_key_is_known().await;
@@ -247,6 +246,8 @@ async fn versions(rig: &Rig) -> [u32; 2] {
 /// Keeps a copy of the state at rest.
 async fn keep(rig: &mut Rig) -> [u32; 2] {
     rig.until_rest().await;
+    let count = |status| rig.own_notices("daemon.degraded", status).len();
+    rig.until_true("every incident is over", || count("firing") == count("resolved")).await;
     rig.until_told().await;
     let versions = versions(rig).await;
     rig.kill().await;
