@@ -31,11 +31,13 @@ const OPEN_TRIES: u32 = 50;
 /// The wait between two tries.
 const OPEN_PAUSE: Duration = Duration::from_millis(20);
 
-/// Room that is kept behind the database's file, in bytes, beside four times what is written: sled writes pages anew, and
-/// in segments of half a mebibyte.
+/// Room that is kept behind the database's file, in bytes, beside what a write may come to: sled writes in segments of half
+/// a mebibyte.
 const ROOM_BYTES: u64 = 8 * 1024 * 1024;
 /// With less than this, nothing is written. The difference is for what must still be recorded on a full disk.
 const ROOM_LEAST: u64 = 2 * 1024 * 1024;
+/// What a row may come to beside itself: now and then sled writes the page anew that it stands in.
+const ROOM_PER_ROW: u64 = 8 * 1024;
 
 /// A write that the disk does not confirm within this time has failed.
 pub(super) const WRITE_WITHIN: Duration = Duration::from_secs(30);
@@ -100,12 +102,13 @@ impl Disk {
     /// errs; the next write may find room again.
     fn make_room(&self, writes: &Writes) -> Result<(), StoreError> {
         let bytes = writes.iter().map(|(row, value)| row.len() + value.as_ref().map_or(0, Vec::len)).sum::<usize>();
-        let end = self.file.metadata().map_err(at(&self.dir))?.len() + 4 * bytes as u64;
-        let take = |room| fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, end + room);
+        let needed = 2 * bytes as u64 + ROOM_PER_ROW * writes.len() as u64;
+        let end = self.file.metadata().map_err(at(&self.dir))?.len();
+        let take = |room| fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, end + needed + room);
         match take(ROOM_BYTES).or_else(|_| take(ROOM_LEAST)) {
             Ok(()) => Ok(()),
             // The file system can't: then all that can be done is to look.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) if free(&self.dir)? >= ROOM_LEAST + 4 * bytes as u64 => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) if free(&self.dir)? >= ROOM_LEAST + needed => Ok(()),
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(self.unwritable(Errno::NOSPC)),
             Err(error) => Err(self.unwritable(error)),
         }
@@ -150,11 +153,11 @@ impl Disk {
     }
 }
 
-/// A database that failed, or that could not write now, is not closed: that might never end, or panic. What it holds is on
-/// the disk, or is not.
+/// A database that failed is not closed: that might never end. Nor is one that can't be synced now: sled would panic. What
+/// it holds is on the disk, or is not.
 impl Drop for Disk {
     fn drop(&mut self) {
-        if self.check().is_err() || self.make_room(&Writes::new()).is_err() {
+        if self.check().is_err() || rustix::fs::fsync(&self.file).is_err() {
             std::mem::forget(self.db.clone());
         } else {
             self.writer.end();

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 const KEY: &str = "billing-sms";
-const RESERVE: u64 = 1024 * 1024;
+const RESERVE: u64 = 8 * 1024 * 1024;
 /// How often the state is damaged; a long run sets `REKEYD_DAMAGES`.
 const DAMAGES: u64 = 12;
 
@@ -20,7 +20,7 @@ const DAMAGES: u64 = 12;
 async fn on_a_small_disk() -> Option<(Rig, Mount)> {
     let rig = Rig::prepare(calm(&[Service::Infobip])).await;
     let disk = Mount::memory(&rig.path("state"))?;
-    rig.edit_config(|it| it.replace("[daemon]\n", "[daemon]\nreserve = \"1MiB\"\n"));
+    rig.edit_config(|it| it.replace("[daemon]\n", "[daemon]\nreserve = \"8MiB\"\n"));
     Some((rig, disk))
 }
 
@@ -175,7 +175,7 @@ async fn a_disk_that_turns_read_only_is_told_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn a_sync_that_fails_ends_the_daemon_at_once_and_a_restart_loses_nothing() {
-    for nth in [6, 9, 14] {
+    for nth in [4, 6, 8] {
         let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
         let inject = format!("inject=fdatasync:error=EIO:when={nth}+");
         let strace = ["strace", "-f", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", &inject];
@@ -200,54 +200,72 @@ struct Fates {
 async fn a_damaged_state_is_refused_or_told_and_costs_no_consumer_its_key() {
     let mut rig = Rig::prepare(calm(&[Service::Infobip, Service::SingleInvoice])).await;
     rig.run().await;
-    for (key, version) in [(KEY, 1), (KEY, 2), (KEY, 3)] {
-        rig.until_version(key, version).await;
+    for version in 1..=3 {
+        rig.until_version(KEY, version).await;
         if version < 3 {
-            rig.rotate(key).await;
+            rig.rotate(KEY).await;
         }
     }
-    rig.until_version("invoices", 1).await;
-    rig.until_told().await;
-    rig.kill().await;
-    copy_folder(&rig.path("state"), &rig.path("whole"));
+    let mut base = keep(&mut rig).await;
     let (mut chance, mut fates) = (Chance::new(from_environment("REKEYD_SEED", 7)), Fates::default());
     let consumers = [Service::Infobip, Service::SingleInvoice].map(|it| Consumer::of(&rig, it));
-    let before = (creates(&rig), rig.sim.truth().calls(Service::Infobip, Call::Revoke));
     for round in 0..from_environment("REKEYD_DAMAGES", DAMAGES) {
         copy_folder(&rig.path("whole"), &rig.path("state"));
-        let what = damage::damage(&rig.path("state"), &mut chance);
+        let what = format!("round {round}, {}", damage::damage(&rig.path("state"), &mut chance));
         fs::write(rig.path("log"), "").unwrap();
-        match rig.try_run().await {
-            Err(code) => {
-                assert_eq!(code, Some(74), "round {round}, {what}: {}", rig.tail());
-                assert!(rig.log().contains("rekeyd restore"), "round {round}, {what}: {}", rig.tail());
-                fates.refused += 1;
-            }
-            Ok(()) => {
-                tokio::time::sleep(Duration::from_millis(1500)).await;
-                let log = rig.log();
-                let whole = [(KEY, 3), ("invoices", 1)];
-                let mut is_whole = true;
-                for (key, version) in whole {
-                    let status = rig.key(key).await;
-                    is_whole &= number(&status) == version && status.phase == PhaseName::Steady;
-                }
-                let is_told = log.contains("the state is older") || log.contains("the state was damaged");
-                assert!(is_whole || is_told, "round {round}, {what}: {log}");
-                if is_told {
-                    fates.told += 1
-                } else {
-                    fates.well += 1
-                }
-                rig.kill().await;
-            }
+        if let Err(code) = rig.try_run().await {
+            assert_eq!(code, Some(74), "{what}: {}", rig.tail());
+            assert!(rig.log().contains("rekeyd restore"), "{what}: {}", rig.tail());
+            fates.refused += 1;
+            continue;
         }
-        let after = (creates(&rig), rig.sim.truth().calls(Service::Infobip, Call::Revoke));
-        assert_eq!(after, before, "round {round}, {what}: {}", rig.tail());
+        let log = rig.log();
+        if log.contains("the state is older") || log.contains("the state was damaged") {
+            // It compares with the world, or waits for a human who knows which key is in use.
+            help(&rig).await;
+            rig.every_live_key_is_known().await;
+            base = keep(&mut rig).await;
+            fates.told += 1;
+        } else {
+            assert_eq!(versions(&rig).await, base, "{what}: {log}");
+            rig.kill().await;
+            fates.well += 1;
+        }
     }
     consumers.into_iter().for_each(Consumer::never_held_a_dead_key);
     println!("{fates:?}");
     assert!(fates.refused + fates.told > 0, "{fates:?}");
+}
+
+const KEYS: [&str; 2] = [KEY, "invoices"];
+
+async fn versions(rig: &Rig) -> [u32; 2] {
+    [number(&rig.key(KEYS[0]).await), number(&rig.key(KEYS[1]).await)]
+}
+
+/// Keeps a copy of the state at rest.
+async fn keep(rig: &mut Rig) -> [u32; 2] {
+    rig.until_rest().await;
+    let count = |status| rig.own_notices("daemon.degraded", status).len();
+    rig.until_true("every incident is over", || count("firing") == count("resolved")).await;
+    rig.until_told().await;
+    let versions = versions(rig).await;
+    rig.kill().await;
+    copy_folder(&rig.path("state"), &rig.path("whole"));
+    versions
+}
+
+/// Does what the notice says with each key that waits for a human.
+async fn help(rig: &Rig) {
+    for key in KEYS {
+        let waits = |it: &rekeyd::control::protocol::KeyStatus| {
+            matches!(it.phase, PhaseName::Steady | PhaseName::Halted | PhaseName::Unadopted)
+        };
+        let status = rig.until(key, "at an end", waits).await;
+        if status.phase != PhaseName::Steady {
+            rig.ok(&["adopt", key, "--from-target"]).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -266,7 +284,9 @@ async fn a_key_that_the_state_lost_halts_and_an_adoption_brings_it_back() {
     assert_eq!(creates(&rig), 1);
     rig.until_version("invoices", 1).await;
     rig.ok(&["adopt", KEY, "--from-target"]).await;
-    rig.until(KEY, "adopted", |it| it.phase == PhaseName::Steady && number(it) == 2).await;
+    rig.until(KEY, "adopted", |it| it.phase == PhaseName::Steady && number(it) == 1).await;
+    rig.rotate(KEY).await;
+    rig.until_version(KEY, 2).await;
     let over = || rig.own_notices("daemon.degraded", "resolved").iter().any(|it| it.contains("looked after again"));
     rig.until_true("its end is told", over).await;
 }

@@ -4,8 +4,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The size of a disk, in bytes: room for the state, and soon full.
-pub(crate) const DISK_BYTES: u64 = 64 * 1024 * 1024;
+/// The size of a disk in memory, in bytes: room for the state, and soon full.
+const MEMORY_BYTES: u64 = 192 * 1024 * 1024;
+/// The size of an image, in bytes.
+const IMAGE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A disk that is mounted as long as this lives.
 pub(crate) struct Mount {
@@ -15,7 +17,7 @@ pub(crate) struct Mount {
 impl Mount {
     /// A disk in memory.
     pub(crate) fn memory(at: &Path) -> Option<Self> {
-        Self::with(at, &["-t", "tmpfs", "-o", &format!("size={DISK_BYTES}"), "tmpfs"])
+        Self::with(at, &["-t", "tmpfs", "-o", &format!("size={MEMORY_BYTES}"), "tmpfs"])
     }
 
     /// The file system in an image. An error of the device makes it read-only.
@@ -46,7 +48,7 @@ impl Mount {
         let _ = fs::remove_file(self.filler());
     }
 
-    pub(crate) fn filler(&self) -> PathBuf {
+    fn filler(&self) -> PathBuf {
         self.at.join("filler")
     }
 
@@ -69,7 +71,7 @@ impl Drop for Mount {
 
 /// Makes an image with an empty ext4 in it.
 pub(crate) fn make_image(path: &Path) -> bool {
-    File::create(path).unwrap().set_len(DISK_BYTES).unwrap();
+    File::create(path).unwrap().set_len(IMAGE_BYTES).unwrap();
     quietly(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(path))
 }
 
