@@ -13,7 +13,6 @@ use crate::core::names::{AccountId, Fingerprint, Incarnation, KeyName, TargetId,
 use crate::core::plan::Change;
 use crate::core::policy::{Capabilities, Policy};
 use crate::core::record::{Ended, Phase, Record, Version, VersionNo};
-use crate::core::schedule::Slots;
 use crate::core::time::Timestamp;
 use crate::providers::CreateOptions;
 use crate::secret::Secret;
@@ -48,7 +47,7 @@ pub(super) struct Books {
     /// Whether anything was entered since the last commit.
     pub(super) dirty: bool,
     /// When each key is replaced, among all others.
-    agenda: Agenda,
+    pub(super) agenda: Agenda,
 }
 
 impl Books {
@@ -148,23 +147,6 @@ impl Books {
             return None;
         }
         Some(policy.working(record).into_owned())
-    }
-
-    /// Reckons the moment of every key anew, where something has changed.
-    pub(super) fn reckon(&mut self, now: Timestamp) {
-        let keys = self.settings.keys.values();
-        let keys = keys.filter_map(|it| Some((self.records.get(&it.name)?, &it.policy)));
-        self.agenda.reckon(keys, &self.accounts, self.generation, now);
-    }
-
-    /// The moments of all keys.
-    pub(super) fn slots(&self) -> Slots {
-        self.agenda.slots().clone()
-    }
-
-    /// What time alone moves is reckoned anew with the next pass.
-    pub(super) fn turn_the_page(&mut self) {
-        self.agenda.is_stale();
     }
 
     /// Of a key that is taken out of service: nothing is known but what its providers can do.

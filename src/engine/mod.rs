@@ -206,7 +206,7 @@ impl Engine {
     /// Looks at every key: of the config, on its way out of service, or left alone.
     fn sweep(&mut self) {
         self.swept_at = clock::now();
-        self.books.turn_the_page();
+        self.books.agenda.is_stale();
         self.prune();
         self.look_at_reserve();
         let mut names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
