@@ -2,12 +2,12 @@
 use super::daemon::{names, owners};
 use super::document::{Document, a, unknown_name};
 use super::fault::{Findings, Hint, Subject};
-use super::freezes::{self, Named};
+use super::freezes;
 use super::layers;
 use super::providers::{Provider, kind};
 use super::secrets::{self, Managed};
 use super::section::{Section, deserializer};
-use super::settings::{Key, Owner};
+use super::settings::{Key, NamedFreeze, Owner};
 use super::written::{self, defaults};
 use crate::core::names::KeyName;
 use crate::core::policy::{Initial, OnCreate, Policy, RotateBefore, TargetPolicy};
@@ -30,7 +30,7 @@ pub(super) struct Parts<'p, 'i> {
     /// The windows that could be read.
     pub(super) windows: &'p BTreeMap<String, Window>,
     /// The freezes that could be read.
-    pub(super) freezes: &'p BTreeMap<String, Named>,
+    pub(super) freezes: &'p BTreeMap<String, NamedFreeze>,
     /// The owners that could be read.
     pub(super) owners: &'p BTreeMap<String, Owner>,
 }
