@@ -5,6 +5,8 @@
 mod adoption;
 #[path = "e2e/by_hand.rs"]
 mod by_hand;
+#[path = "e2e/comebacks.rs"]
+mod comebacks;
 #[path = "e2e/config.rs"]
 mod config;
 #[path = "e2e/crashes.rs"]
