@@ -5,6 +5,7 @@ use super::event::FoundSecrets;
 use super::meters::{Calls, Meters};
 use super::post;
 use super::service::Service;
+use super::spent::newly_useless;
 use crate::config::settings::{Key, ProviderSection, Settings};
 use crate::core::account::Account;
 use crate::core::command::{taken_up, unmanaged};
@@ -12,7 +13,7 @@ use crate::core::incidents::Incidents;
 use crate::core::names::{AccountId, Incarnation, KeyName, TargetId, Token};
 use crate::core::plan::Change;
 use crate::core::policy::{Capabilities, Policy};
-use crate::core::record::{Ended, Phase, Record, Version, VersionNo};
+use crate::core::record::{Phase, Record, Version, VersionNo};
 use crate::core::time::Timestamp;
 use crate::providers::CreateOptions;
 use crate::secret::Secret;
@@ -425,17 +426,6 @@ impl Books {
         }
         Some(batch)
     }
-}
-
-/// Versions whose secret is of no use any more: the provider refuses them, or they left the books.
-fn newly_useless(before: Option<&Record>, after: &Record) -> Vec<VersionNo> {
-    let Some(before) = before else { return Vec::new() };
-    let useful = |it: &Record| -> BTreeSet<VersionNo> {
-        let old = it.retired.iter().filter(|it| !matches!(it.ended, Some(Ended::Revoked | Ended::Expired)));
-        let versions = it.current.iter().chain(it.pending()).chain(old.map(|it| &it.version));
-        versions.map(|it| it.number).collect()
-    };
-    useful(before).difference(&useful(after)).copied().collect()
 }
 
 /// The name of the small row that holds the last numbers of a key that was forgotten: version, token, attempt.

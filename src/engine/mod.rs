@@ -26,6 +26,7 @@ mod requests;
 mod resume;
 pub mod selection;
 pub mod service;
+mod spent;
 mod start;
 pub mod trial;
 mod trouble;
