@@ -15,6 +15,7 @@ use croner::parser::{CronParser, Seconds};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeTable;
@@ -83,7 +84,7 @@ pub(super) fn windows(document: &Document<'_>, timezone: Tz, findings: &mut Find
         let open = cron(section, written.open, findings);
         let duration: Duration = written.duration.0;
         let timezone = written.timezone.map_or(timezone, |it| it.0);
-        windows.insert(name.clone(), Window { name: Some(name.clone()), open, duration, timezone });
+        windows.insert(name.clone(), Window { name: Some(name.clone()), open: Arc::new(open), duration, timezone });
     }
     windows
 }

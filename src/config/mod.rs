@@ -26,6 +26,7 @@ mod written;
 
 pub use fault::{Fault, Faults};
 pub use source::{FILE_BYTES, FILES, Source};
+pub use suggest::meant;
 
 use document::Document;
 use fault::Findings;

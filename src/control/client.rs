@@ -2,8 +2,8 @@
 use super::problem::{Kind, MEDIA_TYPE, Problem};
 use super::protocol::{HistoryReport, KeyStatus, PlanFacts, PlanReport, Status, Time};
 use super::requests::{
-    AckRequest, AdoptReport, AdoptRequest, ChannelReport, DoneReport, KeyDone, PauseRequest, ReloadRequest,
-    ResumeRequest, Revealed, RotateRequest, VerbRequest,
+    AckOwnRequest, AckRequest, AdoptReport, AdoptRequest, ChannelReport, DoneReport, KeyDone, PauseRequest,
+    ReloadRequest, ResumeRequest, Revealed, RotateRequest, VerbRequest,
 };
 use super::view::PlanAsk;
 use crate::core::names::KeyName;
@@ -141,6 +141,11 @@ impl Client {
     /// Says that a human has it.
     pub async fn ack(&self, key: &str, ask: &AckRequest) -> Result<DoneReport, ClientError> {
         self.fetch(self.on_key(Method::POST, key, "/ack").json(ask)).await
+    }
+
+    /// Says that a human has what belongs to no key.
+    pub async fn ack_own(&self, ask: &AckOwnRequest) -> Result<DoneReport, ClientError> {
+        self.fetch(self.request(Method::POST, "/v1/ack").json(ask)).await
     }
 
     /// Gives up the pending version.

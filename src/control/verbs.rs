@@ -1,4 +1,5 @@
 //! What each path of the control socket does. Reading is for everybody at the socket; the rest asks [`Desk::may`] first.
+use super::commands::by;
 use super::problem::{Kind, Problem};
 use super::protocol::{HistoryReport, KeyStatus, PlanFacts, PlanReport, Status, Time};
 use super::requests::{DoneReport, ReloadRequest, Revealed, SecretText};
@@ -7,7 +8,6 @@ use super::server::{self, BODY_BYTES, Desk};
 use super::view;
 use crate::core::names::KeyName;
 use crate::core::plan::Command;
-use crate::core::record::Actor;
 use crate::engine::handle::{By, Refused, Request, Snapshot};
 use crate::humane::HumanDuration;
 use crate::secret::Secret;
@@ -87,7 +87,7 @@ pub(super) async fn reveal(
 ) -> Result<impl IntoResponse, Problem> {
     let actor = desk.may(peer, Right::Own, "reveal").await?;
     let name = name(&key)?;
-    tracing::info!(key, by = who(&actor), "secret revealed");
+    tracing::info!(key, by = actor.name(), "secret revealed");
     let asked = name.clone();
     let answer = server::ask(&desk.engine, |reply| Request::Reveal { name: asked, actor, reply }).await?;
     let (version, secret) = answer.map_err(|it| Problem::refused(&key, &it))?;
@@ -99,11 +99,11 @@ pub(super) async fn reveal(
 }
 
 pub(super) async fn reload(State(desk): State<Desk>, ConnectInfo(peer): Caller, body: Body) -> Answer<DoneReport> {
-    desk.may(peer, Right::Own, "reload").await?;
+    let actor = desk.may(peer, Right::Own, "reload").await?;
     let body = body_of(body)?;
     let ask: ReloadRequest = if body.is_empty() { ReloadRequest::default() } else { read(&body, "reload")? };
-    server::reload(&desk.engine, &desk.load, ask.allow_removals).await?;
-    Ok(Json(DoneReport { message: "the config on disk is in use".to_owned(), attempt: None }))
+    let by = by(actor, ask.reason)?;
+    Ok(Json(server::reload(&desk.engine, &desk.load, ask.allow_removals, Some(by)).await?.into()))
 }
 
 pub(super) async fn snapshot(desk: &Desk) -> Result<Snapshot, Problem> {
@@ -117,6 +117,9 @@ async fn past(
 ) -> Answer<HistoryReport> {
     let Query(query) = query.map_err(|it| bad(it.body_text()))?;
     let (since, until) = (query.since.map(|it| it.0), query.until.map(|it| it.0));
+    if since.zip(until).is_some_and(|(since, until)| since > until) {
+        return Err(bad("since is after until: nothing lies between them"));
+    }
     let spelled = name.as_ref().map_or("", KeyName::as_str).to_owned();
     let answer = server::ask(&desk.engine, |reply| Request::History { name, since, until, reply }).await?;
     answer.map(|it| Json(view::history(it))).map_err(|it| Problem::refused(&spelled, &it))
@@ -187,8 +190,4 @@ fn duration(text: &str) -> Result<Duration, Problem> {
 
 pub(super) fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(Kind::BadRequest, detail)
-}
-
-fn who(actor: &Actor) -> String {
-    actor.user.clone().unwrap_or_else(|| format!("uid {}", actor.uid))
 }

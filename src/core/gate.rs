@@ -97,7 +97,7 @@ pub(super) fn next_attempt(policy: &Policy, now: Timestamp) -> Timestamp {
 
 /// An operator wants it now: no window and no freeze is waited for.
 fn waits_for_nothing(record: &Record) -> bool {
-    wish(record).is_some_and(|it| it.now || it.compromised)
+    wish(record).is_some_and(Wish::waits_for_nothing)
 }
 
 fn wish(record: &Record) -> Option<&Wish> {
@@ -297,9 +297,8 @@ impl Pass<'_> {
     }
 
     fn must_announce(&self) -> bool {
-        let hurry =
-            self.record.wish.as_ref().is_some_and(|it| it.now || it.compromised || it.trigger == Trigger::Drift);
-        announces(&self.account, self.policy) && !hurry && !self.current_is_dead()
+        let hurry = self.record.wish.as_ref().is_some_and(Wish::is_unannounced);
+        self.holds(Rule::Announce) && announces(&self.account, self.policy) && !hurry && !self.current_is_dead()
     }
 
     pub(super) fn must_wait_to_retry(&mut self) -> bool {

@@ -1,5 +1,6 @@
 //! When each key is replaced, reckoned among all others by [`core::schedule`](mod@crate::core::schedule) and kept until something
 //! changes that it depends on.
+use super::books::Books;
 use crate::clock::Boot;
 use crate::core::account::Account;
 use crate::core::names::AccountId;
@@ -24,6 +25,20 @@ pub(super) struct Agenda {
     /// When it was reckoned, and under which config; none where something changed since.
     reckoned: Option<(Boot, u64)>,
     changed: bool,
+}
+
+impl Books {
+    /// Reckons the moment of every key anew, where something has changed.
+    pub(super) fn reckon(&mut self, now: Timestamp) {
+        let keys = self.settings.keys.values();
+        let keys = keys.filter_map(|it| Some((self.records.get(&it.name)?, &it.policy)));
+        self.agenda.reckon(keys, &self.accounts, self.generation, now);
+    }
+
+    /// The moments of all keys.
+    pub(super) fn slots(&self) -> Slots {
+        self.agenda.slots().clone()
+    }
 }
 
 impl Agenda {

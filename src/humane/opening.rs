@@ -205,7 +205,7 @@ mod tests {
     fn a_window_says_its_zone_and_how_long_it_lasts_and_when_it_opens_next() {
         let nights = Window {
             name: Some("nights".into()),
-            open: parsed("0 22 * * Mon-Thu"),
+            open: parsed("0 22 * * Mon-Thu").into(),
             duration: Duration::from_secs(4 * 3600),
             timezone: Tz::Europe__London,
         };
@@ -220,7 +220,7 @@ mod tests {
     fn openings_that_adjoin_are_one() {
         let halves = Window {
             name: None,
-            open: parsed("0 0,12 * * Mon"),
+            open: parsed("0 0,12 * * Mon").into(),
             duration: Duration::from_secs(12 * 3600),
             timezone: Tz::UTC,
         };

@@ -2,7 +2,7 @@
 use super::Subject;
 use crate::core::pass::on_create;
 use crate::core::policy::{OnCreate, Policy};
-use crate::core::record::{Expiry, Phase, Record, Version, Wish};
+use crate::core::record::{Expiry, Phase, Record, Trigger, Version, Wish};
 use crate::core::schedule::{Slot, Why};
 use crate::core::time::Timestamp;
 use crate::core::window::Opening;
@@ -47,7 +47,7 @@ pub fn first(subject: &Subject<'_>, record: &Record, current: &Version) -> Optio
         return Some(Start { announced_at: None, message, ..begin.or_reason("announced") });
     }
     match &record.wish {
-        Some(wish) => asked(subject, current, policy, wish),
+        Some(wish) => asked(subject, current, policy, wish, from),
         None => {
             // What was given up is not begun again before its time, unless nothing works meanwhile.
             let waits = record.retry_at.filter(|_| current.dead_since.is_none());
@@ -113,18 +113,20 @@ pub fn revoked_at(policy: &Policy, after: Timestamp, at_once: bool) -> Option<(T
     Some((at, calendar.covering(at)))
 }
 
-fn asked(subject: &Subject<'_>, current: &Version, policy: &Policy, wish: &Wish) -> Option<Start> {
-    let at_once = wish.now || wish.compromised;
-    let announced = cuts(subject, policy) && !policy.announce.is_zero() && !at_once;
-    let announced_at = announced.then_some(subject.now);
+fn asked(subject: &Subject<'_>, current: &Version, policy: &Policy, wish: &Wish, from: Timestamp) -> Option<Start> {
+    let told_before = !wish.is_unannounced() && current.dead_since.is_none() && !policy.announce.is_zero();
+    let announced_at = (cuts(subject, policy) && told_before).then_some(from);
     let announce = announced_at.map(|_| policy.announce);
-    let begin = placed(current, policy, subject.now, Some(&Wish { now: at_once, ..wish.clone() }), announce)?;
-    let reason = if wish.compromised { "compromised" } else { "asked" };
-    let who = wish.actor.as_ref().map(|it| it.user.clone().unwrap_or_else(|| format!("uid {}", it.uid)));
-    let by = who.map(|it| format!(" by {it}")).unwrap_or_default();
+    let begin = placed(current, policy, from, Some(wish), announce)?;
+    let (reason, what) = match wish.trigger {
+        _ if wish.compromised => ("compromised", "asked for"),
+        Trigger::Drift => ("drifted", "somebody else changed it"),
+        _ => ("asked", "asked for"),
+    };
+    let by = wish.actor.as_ref().map(|it| format!(" by {}", it.name())).unwrap_or_default();
     let why = wish.reason.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
     let begin = begin.or_reason(reason);
-    Some(Start { announced_at, message: begin.say(format!("asked for{by}{why}")), ..begin })
+    Some(Start { announced_at, message: begin.say(format!("{what}{by}{why}")), ..begin })
 }
 
 /// Moves a moment to where the core would begin: into a window and out of freezes, or to the last safe moment where nothing

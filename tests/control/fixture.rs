@@ -94,7 +94,8 @@ pub(crate) fn empty() -> World {
         wake_at: BTreeMap::new(),
         slots: BTreeMap::new(),
         provider_trouble: BTreeMap::new(),
-        observing: false,
+        observing: None,
+        troubles: BTreeMap::new(),
         outbox_pending: 0,
         outbox_dead: 0,
         swept_at: now(),
@@ -175,7 +176,7 @@ pub(crate) fn policy() -> Policy {
 pub(crate) fn weeknights() -> Window {
     Window {
         name: Some("weeknights".to_owned()),
-        open: "0 22 * * Mon-Thu".parse().unwrap(),
+        open: Arc::new("0 22 * * Mon-Thu".parse().unwrap()),
         duration: 4 * HOUR,
         timezone: chrono_tz::Europe::London,
     }
@@ -197,6 +198,7 @@ pub(crate) fn version(number: u32, from: &str, to: Option<&str>) -> Version {
         dead_since: None,
         restriction: None,
         delivered: true,
+        was_current: true,
     }
 }
 

@@ -90,7 +90,7 @@ fn another_config_is_told_by_what_moves_and_who_is_worse_off() {
     let today = many(2);
     let never = |it: &mut Policy| {
         it.outside_window = OutsideWindow::Never;
-        it.windows[0].open = "0 22 24 12 *".parse().unwrap();
+        it.windows[0].open = "0 22 24 12 *".parse::<croner::Cron>().unwrap().into();
         it.windows[0].duration = Duration::from_secs(3600);
     };
     let other = with(&today.settings, never);

@@ -87,8 +87,9 @@ async fn answer(mut waiting: mpsc::Receiver<Request>, snapshot: Snapshot, desk: 
                 let rotations = vec![(name.unwrap_or(crate::fixture::name("billing-sms")), rotation())];
                 drop(reply.send(Ok(History { rotations, ..History::default() })));
             }
-            Request::Reload { reply, .. } => drop(reply.send(Ok(()))),
-            Request::ConfigRejected(why) => desk.rejected.lock().unwrap().push(why),
+            Request::Reload { reply, .. } => drop(reply.send(Ok(Done { message: "in use".to_owned(), attempt: None }))),
+            Request::ConfigRejected { why, .. } => desk.rejected.lock().unwrap().push(why),
+            Request::AckLetters { reply, .. } => drop(reply.send(Err(Refused::NoDeadLetters))),
             // Only the listener asks.
             Request::Pulse(_) => {}
             Request::Sweep => {}
@@ -286,7 +287,7 @@ async fn a_good_config_is_in_use_when_reload_answers() {
         Arc::new(move || Ok(Loaded { settings: settings.clone(), warnings: Vec::new(), sources: Vec::new() })),
     )
     .await;
-    assert_eq!(daemon.client.reload(&ReloadRequest::default()).await.unwrap().message, "the config on disk is in use");
+    assert_eq!(daemon.client.reload(&ReloadRequest::default()).await.unwrap().message, "in use");
 }
 
 #[tokio::test]

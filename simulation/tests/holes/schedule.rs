@@ -147,20 +147,20 @@ pub fn what_the_budget_does_not_hold_goes_to_later_windows() {
 }
 
 /// Where even the time from the due moment to the last safe one is too short for all, some are replaced before they are due, the
-/// nearer the better: 900 keys need 45 nights at 20 a night, and only 29 are left.
+/// nearer the better: 800 keys need 40 nights at 20 a night, and only 29 are left.
 #[test]
 pub fn what_does_not_fit_before_expiry_is_replaced_before_it_is_due() {
-    let fleet = Fleet::of(900, &windowed());
+    let fleet = Fleet::of(800, &windowed());
     let slots = fleet.slots();
     let moments: Vec<_> = slots.values().map(|it| it.at).collect();
-    assert_eq!(moments.len(), 900);
+    assert_eq!(moments.len(), 800);
     holds_budget(&moments, 20);
     let last = NOON.plus(days(89));
     assert!(moments.iter().all(|it| *it <= last), "nobody comes too late");
     let early: Vec<_> = slots.values().filter(|it| it.why == Why::Earlier).map(|it| it.at).collect();
     assert!(early.iter().all(|it| *it < due()) && !early.is_empty());
     let earliest = early.iter().min().unwrap();
-    assert!(due().since(*earliest) < days(27), "as late as possible: {earliest}");
+    assert!(due().since(*earliest) < days(15), "half of the life is left to every key: {earliest}");
     assert_eq!(slots.values().filter(|it| it.why == Why::Outside).count(), 0);
     let policy = fleet.keys.values().next().unwrap().1.clone();
     assert!(moments.iter().all(|it| policy.calendar().is_open(*it)));
@@ -283,7 +283,8 @@ pub fn who_can_not_go_holds_nobody() {
     assert!(fleet.at().iter().all(|it| *it >= expected && *it < expected.plus(hours(2))), "{:?}", fleet.slots());
     // One whose pause ends in time goes alone.
     fleet.record(0).paused = Some(Pause { since: NOON, until: Some(due().plus(days(5))), reason: None, actor: None });
-    assert_eq!(fleet.at()[0].since(due()) / 3600 / 24, (days(5) + hours(10)) / 3600 / 24);
+    let alone = fleet.at()[0].since(due().plus(days(5) + hours(10)));
+    assert!(alone > Duration::ZERO && alone <= hours(2), "{alone:?}");
 }
 
 /// Keys whose windows differ meet where both are open; where they never do, each goes by itself.

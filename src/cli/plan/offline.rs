@@ -98,6 +98,7 @@ fn issued(policy: &Policy, now: Timestamp) -> Version {
         dead_since: None,
         restriction: policy.restriction.clone(),
         delivered: true,
+        was_current: true,
     };
     match due::lifetime(&version) {
         Some(_) => version,

@@ -179,7 +179,7 @@ impl<'a> Schedule<'a> {
         let last = member.last?;
         let at = match member.task.policy.outside_window {
             OutsideWindow::IfExpiring => self.outside(member, last),
-            OutsideWindow::Never => return self.too_late(&alone, spans),
+            OutsideWindow::Never => return self.too_late(alone, spans),
         };
         Some(member.slot(at?, Why::Outside))
     }
@@ -256,16 +256,17 @@ impl<'a> Schedule<'a> {
 
     /// The last safe moment, or the one before that has room.
     fn outside(&mut self, member: &Member<'_, '_>, last: Timestamp) -> Option<Timestamp> {
-        let from = member.task.from;
         let room = self.room(&member.task.policy.account);
-        let at = room.last(from, last).or_else(|| room.first(from.max(last), Timestamp::NEVER))?;
+        let late = member.task.from.max(last);
+        let at = room.last(member.earliest(), last).or_else(|| room.first(late, Timestamp::NEVER))?;
         room.take(at);
         Some(at)
     }
 
     /// It may leave no window, whatever comes of it.
-    fn too_late(&mut self, alone: &Batch<'_, '_>, spans: &mut Spans) -> Option<Slot> {
-        let (at, _) = self.in_openings(alone, Timestamp::NEVER, spans)?.into_iter().next()?;
+    fn too_late(&mut self, alone: Batch<'_, '_>, spans: &mut Spans) -> Option<Slot> {
+        let alone = Batch { last: Timestamp::NEVER, ..alone };
+        let (at, _) = self.in_openings(&alone, alone.last, spans)?.into_iter().next()?;
         alone.members.first().map(|it| it.slot(at, Why::Later))
     }
 }

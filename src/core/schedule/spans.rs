@@ -32,6 +32,10 @@ struct Known {
     freezes: Vec<Freeze>,
     /// By the moment in which they open: since when there was no other, and the opening.
     openings: BTreeMap<Timestamp, (Timestamp, Span)>,
+    /// By the moment in which they open: openings as a whole, with all that adjoin them.
+    whole: BTreeMap<Timestamp, Span>,
+    /// When it was seen to be closed last.
+    closed_at: Option<Timestamp>,
 }
 
 impl Spans {
@@ -50,7 +54,8 @@ impl Spans {
             return number;
         }
         let (windows, freezes) = (windows.to_vec(), freezes.to_vec());
-        self.calendars.push(Known { windows, freezes, openings: BTreeMap::new() });
+        let (openings, whole, closed_at) = (BTreeMap::new(), BTreeMap::new(), None);
+        self.calendars.push(Known { windows, freezes, openings, whole, closed_at });
         self.calendars.len() - 1
     }
 
@@ -59,7 +64,7 @@ impl Spans {
     pub(super) fn from(&mut self, number: usize, at: Timestamp) -> Option<Span> {
         let known = self.calendars.get_mut(number)?;
         if known.windows.is_empty() {
-            return known.calendar().opens_from(at).map(|opens| known.calendar().span_at(opens));
+            return known.open_from(at);
         }
         if let Some((since, span)) = known.openings.range(at..).next().map(|it| *it.1)
             && since <= at
@@ -78,19 +83,52 @@ impl Spans {
 
     /// The opening that covers a moment, from its beginning on.
     pub(super) fn around(&mut self, number: usize, at: Timestamp) -> Option<Span> {
-        let calendar = self.calendars.get(number)?.calendar();
-        if calendar.windows.is_empty() {
-            return calendar.is_open(at).then(|| calendar.span_at(at));
+        let known = self.calendars.get_mut(number)?;
+        if known.windows.is_empty() {
+            return known.open_from(at).filter(|it| it.opens == at);
         }
-        calendar.covering(at).map(|it| Span { opens: it.opens, closes: it.closes })
-    }
-
-    pub(super) fn is_open(&self, number: usize, at: Timestamp) -> bool {
-        self.calendars.get(number).is_some_and(|it| it.calendar().is_open(at))
+        if let Some(span) = known.whole_at(at) {
+            return Some(span);
+        }
+        if known.closed_at == Some(at) {
+            return None;
+        }
+        match known.calendar().covering(at) {
+            Some(it) => Some(known.remember(Span { opens: it.opens, closes: it.closes })),
+            None => {
+                known.closed_at = Some(at);
+                None
+            }
+        }
     }
 }
 
 impl Known {
+    /// Without windows: a moment, or the end of the freeze that it lies in, up to the next freeze.
+    fn open_from(&mut self, at: Timestamp) -> Option<Span> {
+        if self.freezes.is_empty() {
+            return Some(Span { opens: at, closes: Timestamp::NEVER });
+        }
+        if let Some(span) = self.whole_at(at) {
+            return Some(Span { opens: at, ..span });
+        }
+        let opens = self.calendar().opens_from(at)?;
+        let span = self.calendar().span_at(opens);
+        Some(self.remember(span))
+    }
+
+    fn whole_at(&self, at: Timestamp) -> Option<Span> {
+        self.whole.range(..=at).next_back().map(|it| *it.1).filter(|it| at < it.closes)
+    }
+
+    fn remember(&mut self, span: Span) -> Span {
+        if self.whole.len() >= REMEMBERED {
+            self.whole.clear();
+        }
+        self.whole.insert(span.opens, span);
+        span
+    }
+
     fn calendar(&self) -> Calendar<'_> {
         Calendar { windows: &self.windows, freezes: &self.freezes }
     }

@@ -20,7 +20,7 @@ const SOFT_PERCENT: f64 = 66.0;
 /// Without windows, a key follows one that it goes together with for at most this part of its life.
 const FOLLOW_SHARE: u32 = 4;
 /// At most this many steps are made in search of a moment in which all keys of a batch may be begun.
-const STEPS: usize = 64;
+const STEPS: usize = 32;
 
 /// The next rotation of one key.
 #[derive(Clone, Debug)]
@@ -300,7 +300,7 @@ impl<'t, 'a> Batch<'t, 'a> {
             if let Some(span) = self.around(at, spans) {
                 return Some(Span { opens: at, ..span });
             }
-            let closed = self.members.iter().find(|it| !spans.is_open(it.calendar, at))?;
+            let closed = self.members.iter().find(|it| spans.around(it.calendar, at).is_none())?;
             at = spans.from(closed.calendar, at)?.opens;
         }
         None
