@@ -11,6 +11,7 @@ mod books;
 mod clockwatch;
 mod damage;
 mod doors;
+mod elsewhere;
 pub mod event;
 pub mod execute;
 mod full;
