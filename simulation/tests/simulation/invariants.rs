@@ -234,7 +234,7 @@ impl Sim {
             }
             Reason::Restored => world == Restore,
             Reason::LoginLost => world == Login,
-            // No store is in these worlds that could lose anything.
+            // No row of the state is ever damaged here.
             Reason::Damaged => false,
         };
         if !may {
