@@ -78,7 +78,8 @@ fn zeros(mut file: &File, bytes: u64) -> std::io::Result<()> {
     std::io::copy(&mut std::io::Read::take(std::io::repeat(0), bytes), &mut file).map(|_| ())
 }
 
-fn free(path: &Path) -> Result<u64, StoreError> {
+/// How much is free where this file is, or is to be.
+pub(super) fn free(path: &Path) -> Result<u64, StoreError> {
     let dir = path.parent().unwrap_or(path);
     let disk = statvfs(dir).map_err(|it| at(dir)(it.into()))?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))

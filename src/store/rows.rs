@@ -31,11 +31,15 @@ const PARTED: u8 = 1;
 
 pub(super) const RECORDS: &[u8] = b"record/";
 pub(super) const ACCOUNTS: &[u8] = b"account/";
+pub(super) const SECRETS: &[u8] = b"secret/";
 pub(super) const DUE: &[u8] = b"due/";
 pub(super) const OUTBOX: &[u8] = b"outbox/";
 pub(super) const OUTBOX_DUE: &[u8] = b"outbox-due/";
 pub(super) const OUTBOX_DEAD: &[u8] = b"outbox-dead/";
 pub(super) const HISTORY: &[u8] = b"history/";
+
+/// The rows that hold the parts of others.
+pub(super) const PARTS: &[u8] = b"part/";
 
 pub(super) const FORMAT_ROW: &[u8] = b"system/format";
 pub(super) const CHECK_ROW: &[u8] = b"system/check";
@@ -80,7 +84,7 @@ pub(super) fn timed<'a>(prefix: &[u8], row: &'a [u8]) -> Option<(Timestamp, &'a 
 }
 
 fn part(row: &[u8], number: u32) -> Vec<u8> {
-    [b"part/", row, b"/", &number.to_be_bytes()].concat()
+    [PARTS, row, b"/", &number.to_be_bytes()].concat()
 }
 
 /// A row's name for people.
