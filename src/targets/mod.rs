@@ -1,15 +1,14 @@
 //! The places that keys are delivered to. One file for each kind; to add one, write its file, then add its `mod` line and
 //! its row in [`KINDS`]. A target is mechanism: no retry, no clock, no notice, no decision.
-mod command;
 mod env;
 mod exec;
 mod file;
 mod format;
 mod hook;
 mod identity;
-mod mask;
 mod place;
 
+use crate::command::{Argv, CommandError, Run};
 use crate::core::facts::Content;
 use crate::core::names::{KeyName, TargetId};
 use crate::core::policy::Reach;
@@ -21,6 +20,7 @@ use serde::de::DeserializeOwned;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use toml::de::ValueDeserializer;
 
 /// Every kind of target.
@@ -58,11 +58,34 @@ pub struct Parcel {
     pub valid_to: Option<Timestamp>,
 }
 
+impl Parcel {
+    /// A command that gets the secret on stdin.
+    fn feed_to<'a>(&'a self, argv: &'a Argv, limit: Duration) -> Run<'a> {
+        Run { stdin: Some(&self.secret), ..self.tell_of(argv, limit) }
+    }
+
+    /// A command that learns the key's name, version and end of validity from its environment, but not the secret.
+    fn tell_of<'a>(&'a self, argv: &'a Argv, limit: Duration) -> Run<'a> {
+        let env = vec![
+            ("REKEYD_KEY_NAME", self.name.to_string()),
+            ("REKEYD_VERSION", self.version.to_string()),
+            ("REKEYD_VALID_TO", self.valid_to.map(|it| it.to_string()).unwrap_or_default()),
+        ];
+        Run { argv, limit, env, stdin: None, hidden: Some(&self.secret) }
+    }
+}
+
 /// Why a delivery failed: a sentence for people, with the exit code and the last lines of stderr where there are any.
 /// Never a byte of the secret.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
 pub struct DeliveryError(pub String);
+
+impl From<CommandError> for DeliveryError {
+    fn from(error: CommandError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// What the service's unit must allow for a target to work.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
