@@ -3,7 +3,7 @@ use super::Exit;
 use crate::config::{self, Fault, Faults, Loaded};
 use serde::Serialize;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Find every fault in the config, without touching the daemon or a provider
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -11,6 +11,9 @@ pub struct Args {
     /// Print the config after defaults and profiles, with the place that each value is from
     #[arg(long)]
     pub effective: bool,
+    /// Verify a backup instead: that it is whole, and that the configured master key opens all of it
+    #[arg(long, value_name = "FILE", conflicts_with = "effective")]
+    pub state: Option<PathBuf>,
 }
 
 /// The shape of `check --json`.

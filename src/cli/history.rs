@@ -93,7 +93,8 @@ fn who(actor: &Actor) -> String {
 fn command(it: &CommandRow) -> Row {
     let options = it.options.iter().map(|it| format!(" {it}")).collect::<String>();
     let reason = it.reason_given.clone().unwrap_or_default();
-    (None, vec![absolute(it.at), format!("{}{options}", it.verb), it.key.to_string(), who(&it.actor), reason])
+    let key = it.key.as_ref().map_or("-", KeyName::as_str).to_owned();
+    (None, vec![absolute(it.at), format!("{}{options}", it.verb), key, who(&it.actor), reason])
 }
 
 fn notice(it: &NoticeRow) -> Row {

@@ -2,6 +2,7 @@
 mod abandon;
 mod ack;
 mod adopt;
+mod backup;
 pub mod check;
 mod completions;
 mod confirm;
@@ -17,12 +18,15 @@ pub mod output;
 mod pause;
 pub mod plan;
 mod reload;
+mod reseal;
+mod restore;
 mod resume;
 mod retire;
 mod reveal;
 mod rollback;
 mod rotate;
 mod run;
+mod state;
 pub mod status;
 mod stdin;
 pub mod times;
@@ -103,6 +107,12 @@ pub enum Command {
     Plan(plan::Args),
     /// Have the daemon read its config anew
     Reload(reload::Args),
+    /// Write the whole state into one sealed file
+    Backup(backup::Args),
+    /// Put a backup back, where there is no state
+    Restore(restore::Args),
+    /// Seal the state with another master key
+    Reseal(reseal::Args),
     /// Print a completion script
     Completions(completions::Args),
     /// Print the manual page
@@ -148,6 +158,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     let out = &mut Output::new(cli.color, cli.json);
     match &cli.command {
         Command::Init(args) => Ok(init::run(args, out.writer())?),
+        Command::Check(check::Args { state: Some(file), .. }) => restore::check(cli, file, out),
         Command::Check(args) => Ok(check::run(args, &cli.config, cli.json, out.writer())?),
         Command::Demo(args) => run::demo(args),
         Command::Run => run::run(cli),
@@ -165,6 +176,9 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Reveal(args) => reveal::run(cli, args, out),
         Command::Plan(args) => plan::run(cli, args, out),
         Command::Reload(args) => reload::run(cli, args, out),
+        Command::Backup(args) => backup::run(cli, args, out),
+        Command::Restore(args) => restore::run(cli, args, out),
+        Command::Reseal(args) => reseal::run(cli, args, out),
         Command::Completions(args) => completions::run(args, out),
         Command::Man => man::run(out),
     }

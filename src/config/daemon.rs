@@ -107,7 +107,7 @@ pub(super) fn names(names: Vec<Spanned<String>>) -> Vec<String> {
     names.into_iter().map(Spanned::into_inner).collect()
 }
 
-fn cron(section: &Section<'_>, schedule: Spanned<Schedule>, findings: &mut Findings) -> Cron {
+pub(super) fn cron(section: &Section<'_>, schedule: Spanned<Schedule>, findings: &mut Findings) -> Cron {
     if schedule.get_ref().numeric_weekdays {
         let message = "weekdays by number are counted from Sunday = 0";
         findings.warning(section.place(&schedule.span()), message, "write names, such as Mon-Fri");
@@ -126,7 +126,8 @@ fn listen(section: &Section<'_>, written: Spanned<Address>, findings: &mut Findi
     address
 }
 
-fn path(
+/// A whole path, or its default.
+pub(super) fn path(
     section: &Section<'_>,
     written: Option<Spanned<PathBuf>>,
     findings: &mut Findings,

@@ -92,6 +92,13 @@ pub enum Request {
         /// The answer.
         reply: oneshot::Sender<Result<History, Refused>>,
     },
+    /// The whole state as one sealed file; audited.
+    Backup {
+        /// Who asks.
+        actor: Actor,
+        /// The answer.
+        reply: oneshot::Sender<Result<Vec<u8>, Refused>>,
+    },
     /// Look at every key now.
     Sweep,
     /// Use this config from now on; already checked.
@@ -214,6 +221,8 @@ pub struct Snapshot {
     pub provider_trouble: BTreeMap<AccountId, (Blocked, Timestamp)>,
     /// Whether the state came from another machine, and nobody has said yet that this is the one to run on.
     pub observing: bool,
+    /// The backups that are made by themselves; `None` where the config asks for none.
+    pub backup: Option<BackupState>,
     /// Notices on their way.
     pub outbox_pending: u64,
     /// Notices that were given up.
@@ -224,6 +233,17 @@ pub struct Snapshot {
     pub clock_suspect: bool,
     /// What was counted since the start.
     pub meters: Meters,
+}
+
+/// Where the backups stand that are made by themselves.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct BackupState {
+    /// When the newest one was made.
+    pub last_at: Option<Timestamp>,
+    /// When the next one is made, or tried again; `None` until the folder was looked at.
+    pub next_at: Option<Timestamp>,
+    /// Why the last try failed, if it did.
+    pub failed: Option<String>,
 }
 
 /// What happened.
@@ -268,8 +288,8 @@ pub struct ReadRow {
 /// An operator did something.
 #[derive(Clone, Debug)]
 pub struct CommandRow {
-    /// To which key.
-    pub name: KeyName,
+    /// To which key; `None` where it is about the whole state.
+    pub name: Option<KeyName>,
     /// When.
     pub at: Timestamp,
     /// What, as the command line calls it.

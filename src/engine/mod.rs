@@ -6,6 +6,7 @@ mod act;
 pub mod adopt;
 mod answers;
 mod audit;
+mod backup;
 mod books;
 mod clockwatch;
 mod doors;
@@ -39,6 +40,7 @@ use crate::core::plan::Plan;
 use crate::core::record::Phase;
 use crate::core::time::Timestamp;
 use crate::store::{Batch, OutboxId, Store, StoreError};
+use backup::Backups;
 use books::Books;
 use clockwatch::ClockWatch;
 use doors::{Asked, Doors};
@@ -95,6 +97,7 @@ struct Engine {
     wake_at: BTreeMap<KeyName, Timestamp>,
     blocked: BTreeMap<KeyName, Blocked>,
     doors: Doors,
+    backups: Backups,
     sending: BTreeSet<OutboxId>,
     /// Rows whose fate becomes durable with the batch; until then the state still shows them as pending.
     sent: Vec<OutboxId>,
@@ -167,6 +170,7 @@ impl Engine {
         }
         self.begin_due();
         self.look_at_itself(clock::now());
+        self.begin_backup(clock::now());
         self.begin_sending()?;
         self.commit().await
     }
@@ -181,6 +185,7 @@ impl Engine {
             Event::LookBroke(name) => self.look_broke(&name),
             Event::Acted(acted) => self.record(*acted),
             Event::Sent(row, answer) => self.note_answer(*row, answer),
+            Event::Backup(news) => self.note_backup(news, clock::now()),
         }
     }
 
@@ -189,6 +194,7 @@ impl Engine {
         self.swept_at = clock::now();
         self.prune();
         self.look_at_reserve();
+        self.backups.knock(self.swept_at);
         let mut names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
         names.extend(self.books.ending().cloned());
         names.extend(self.books.unmanaged());
@@ -213,7 +219,7 @@ impl Engine {
     }
 
     fn until_due(&self) -> Duration {
-        let next = self.due.first().map_or(Timestamp::NEVER, |it| it.0);
+        let next = self.due.first().map_or(Timestamp::NEVER, |it| it.0).min(self.backups.due_at());
         next.since(clock::now()).min(LONGEST_SLEEP)
     }
 

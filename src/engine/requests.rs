@@ -56,6 +56,7 @@ impl Engine {
                     reply.send(read.map_err(|it| Refused::Store(it.to_string())))
                 });
             }
+            Request::Backup { actor, reply } => self.fetch_backup(actor, reply),
             Request::Sweep => self.sweep(),
             Request::Reload { loaded, allow_removals, reply } => {
                 let taken = self.reload(*loaded, allow_removals);
@@ -96,6 +97,7 @@ impl Engine {
             wake_at: self.wake_at.clone(),
             provider_trouble: self.doors.troubles(),
             observing: self.observing,
+            backup: self.backup_state(),
             outbox_pending: counts.pending,
             outbox_dead: counts.dead,
             swept_at: self.swept_at,
@@ -197,6 +199,10 @@ fn history(
                 history.reads.push(ReadRow { name, at, by, version, via });
             }
             HistoryRow::Command { name, at, verb, options, actor, reason } => {
+                history.commands.push(CommandRow { name: Some(name), at, verb, options, actor, reason });
+            }
+            HistoryRow::Daemon { at, verb, actor } => {
+                let (name, options, reason) = (None, Vec::new(), None);
                 history.commands.push(CommandRow { name, at, verb, options, actor, reason });
             }
             HistoryRow::Notice { notice, owner } => {

@@ -219,7 +219,7 @@ impl Engine {
         }
     }
 
-    fn begin_own(
+    pub(super) fn begin_own(
         &mut self,
         cause: &str,
         kind: NoticeKind,

@@ -150,6 +150,15 @@ pub enum HistoryRow {
         /// The reason given.
         reason: Option<String>,
     },
+    /// Somebody asked for something that concerns the whole state, and it was done.
+    Daemon {
+        /// When.
+        at: Timestamp,
+        /// What, as the command line calls it.
+        verb: String,
+        /// Who.
+        actor: Actor,
+    },
 }
 
 impl HistoryRow {
@@ -158,6 +167,7 @@ impl HistoryRow {
         match self {
             Self::Rotation { name, .. } | Self::Read { name, .. } | Self::Command { name, .. } => Some(name),
             Self::Notice { notice, .. } => notice.key.as_ref(),
+            Self::Daemon { .. } => None,
         }
     }
 
@@ -166,7 +176,7 @@ impl HistoryRow {
         match self {
             Self::Rotation { rotation, .. } => rotation.finished_at.unwrap_or(rotation.started_at),
             Self::Notice { notice, .. } => notice.at,
-            Self::Read { at, .. } | Self::Command { at, .. } => *at,
+            Self::Read { at, .. } | Self::Command { at, .. } | Self::Daemon { at, .. } => *at,
         }
     }
 }

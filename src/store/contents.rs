@@ -139,7 +139,9 @@ impl Contents {
                     let token = std::str::from_utf8(name).ok().and_then(|it| it.parse().ok());
                     contents.answers.push((token.ok_or("an answer is of no create")?, content.to_owned()));
                 }
-                CONFIG => contents.config = Some(String::from_utf8(content.to_owned()).map_err(|_| "its config is no text")?),
+                CONFIG => {
+                    contents.config = Some(String::from_utf8(content.to_owned()).map_err(|_| "its config is no text")?)
+                }
                 END => return contents.ended(content, bytes),
                 _ => return Err("an entry is of an unknown kind"),
             }

@@ -261,6 +261,8 @@ fn history() -> Vec<HistoryRow> {
         version: 5,
         via: "credential".to_owned(),
     });
+    let actor = Actor { uid: 0, login_uid: Some(1000), user: Some("anna".to_owned()) };
+    rows.push(HistoryRow::Daemon { at: NOW, verb: "backup".to_owned(), actor });
     rows
 }
 

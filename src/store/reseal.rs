@@ -70,14 +70,16 @@ pub(super) fn settle_answers(answers: &Path, holds: &Fingerprint) -> Result<(), 
     let mut moved = false;
     for entry in fs::read_dir(answers).map_err(at(answers))? {
         let path = entry.map_err(at(answers))?.path();
-        let Some((token, master)) = path.file_name().and_then(|it| it.to_str()).and_then(|it| it.rsplit_once('.')) else {
+        let Some((token, master)) = path.file_name().and_then(|it| it.to_str()).and_then(|it| it.rsplit_once('.'))
+        else {
             continue;
         };
         if token.parse::<Token>().is_err() {
             continue;
         }
         moved = true;
-        let done = if master == holds.as_str() { fs::rename(&path, answers.join(token)) } else { fs::remove_file(&path) };
+        let done =
+            if master == holds.as_str() { fs::rename(&path, answers.join(token)) } else { fs::remove_file(&path) };
         done.map_err(at(&path))?;
     }
     if moved { sync(answers) } else { Ok(()) }

@@ -73,7 +73,9 @@ impl Shelf {
                 fs::remove_file(&path).map_err(at(&path))?;
             }
         }
-        if self.dir.exists() { sync(&self.dir)? }
+        if self.dir.exists() {
+            sync(&self.dir)?
+        }
         Ok(surplus)
     }
 
@@ -186,7 +188,8 @@ mod tests {
             let path = shelf.add(b"x", at_day(day), 0).unwrap();
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         }
-        let foreign = ["rekeyd-ffffffff-20200101T000000Z.backup", "rekeyd-0a1b2c3d-2020.backup", "notes", ".x.backup.new"];
+        let foreign =
+            ["rekeyd-ffffffff-20200101T000000Z.backup", "rekeyd-0a1b2c3d-2020.backup", "notes", ".x.backup.new"];
         for name in foreign {
             fs::write(shelf.dir.join(name), "mine").unwrap();
         }

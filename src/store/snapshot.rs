@@ -142,7 +142,8 @@ impl Snapshot {
         }
         let (json, body) = line(&bytes, after).ok_or_else(|| damaged("it has no header"))?;
         let header: Header = serde_json::from_str(json).map_err(|_| damaged("its header makes no sense"))?;
-        let plain = |it: &str| it.len() <= 64 && it.bytes().all(|it| it.is_ascii_alphanumeric() || b".-+".contains(&it));
+        let plain =
+            |it: &str| it.len() <= 64 && it.bytes().all(|it| it.is_ascii_alphanumeric() || b".-+".contains(&it));
         if ![header.master.as_str(), &header.install, &header.rekeyd].into_iter().all(plain) {
             return Err(damaged("its header makes no sense"));
         }
@@ -334,8 +335,7 @@ mod tests {
         let first = 4 + u32::from_be_bytes(whole[head..head + 4].try_into().unwrap()) as usize;
         let later = String::from_utf8_lossy(&whole[..head]).replace("1790000000000", "1790000000001");
         let without_first = [&whole[..head], &whole[head + first..]].concat();
-        let without_last =
-            [&whole[..head + 2 * first], [0; 4].as_slice(), &whole[whole.len() - SUM_BYTES..]].concat();
+        let without_last = [&whole[..head + 2 * first], [0; 4].as_slice(), &whole[whole.len() - SUM_BYTES..]].concat();
         for bent in [without_first, without_last, [later.as_bytes(), &whole[head..]].concat()] {
             assert!(fault(with_sum(bent)).contains("does not open"));
         }

@@ -72,7 +72,8 @@ pub(crate) struct World(pub(crate) Snapshot);
 pub(crate) fn empty() -> World {
     let sections = [("sms", "infobip"), ("voice", "mobivate")];
     let providers = sections.into_iter().map(|(name, kind)| (name.to_owned(), section(name, kind))).collect();
-    let settings = Settings { daemon: daemon(), owners: BTreeMap::new(), providers, keys: BTreeMap::new() };
+    let settings =
+        Settings { daemon: daemon(), backup: None, owners: BTreeMap::new(), providers, keys: BTreeMap::new() };
     let account = Account { creates: vec![at("2026-11-21T12:00:00Z")], ..Account::new(AccountId::from("sms")) };
     World(Snapshot {
         now: now(),
@@ -86,6 +87,7 @@ pub(crate) fn empty() -> World {
         wake_at: BTreeMap::new(),
         provider_trouble: BTreeMap::new(),
         observing: false,
+        backup: None,
         outbox_pending: 0,
         outbox_dead: 0,
         swept_at: now(),

@@ -86,6 +86,7 @@ async fn answer(mut waiting: mpsc::Receiver<Request>, snapshot: Snapshot, desk: 
                 let rotations = vec![(name.unwrap_or(crate::fixture::name("billing-sms")), rotation())];
                 drop(reply.send(Ok(History { rotations, ..History::default() })));
             }
+            Request::Backup { reply, .. } => drop(reply.send(Ok(b"rekeyd-backup 1\n".to_vec()))),
             Request::Reload { reply, .. } => drop(reply.send(Ok(()))),
             Request::ConfigRejected(why) => desk.rejected.lock().unwrap().push(why),
             // Only the listener asks.

@@ -81,7 +81,7 @@ fn history_is_as_the_committed_json_and_text() {
         via: "reveal".to_owned(),
     };
     let command = CommandRow {
-        name: name("billing-sms"),
+        name: Some(name("billing-sms")),
         at: at("2026-06-15T20:59:00Z"),
         verb: "rotate".to_owned(),
         options: vec!["--now".to_owned()],

@@ -138,7 +138,12 @@ async fn an_auditor_reads_who_paused_rotated_and_read_a_key_and_when() {
     let expected = [("resume", Some("the storm is over"), uid), ("rotate", Some("a leaver"), uid)];
     assert_eq!(rows.collect::<Vec<_>>(), expected);
     assert_eq!(report.commands[1].options, ["--now"]);
-    assert!(report.commands.iter().all(|it| it.key.as_str() == "billing-sms" && from <= it.at.0 && it.at.0 <= to));
+    assert!(
+        report
+            .commands
+            .iter()
+            .all(|it| it.key.as_ref().unwrap().as_str() == "billing-sms" && from <= it.at.0 && it.at.0 <= to)
+    );
     assert_eq!((report.rotations.len(), report.reads.len()), (1, 1));
     assert!(report.notices.iter().all(|it| !it.channels.is_empty()), "{:?}", report.notices);
     let text = rig.ok(&span).await;

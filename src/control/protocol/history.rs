@@ -125,8 +125,8 @@ pub struct ReadRow {
 /// An operator did something: a verb that was carried out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommandRow {
-    /// To which key.
-    pub key: KeyName,
+    /// To which key; null where it is about the whole state.
+    pub key: Option<KeyName>,
     /// When.
     pub at: Time,
     /// What, as the command line calls it.

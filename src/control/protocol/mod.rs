@@ -7,8 +7,8 @@ mod status;
 pub use history::{ChannelRow, CommandRow, DeliveryRow, HistoryReport, NoticeRow, PhaseRow, ReadRow, RotationRow};
 pub use plan::{PlanEntry, PlanReport, PlanWarning, WindowStatus};
 pub use status::{
-    AttentionStatus, BlockedStatus, DaemonState, DaemonStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation,
-    NextStep, PausedStatus, ProviderState, ProviderStatus, Status, VersionStatus,
+    AttentionStatus, BackupStatus, BlockedStatus, DaemonState, DaemonStatus, ErrorStatus, HaltedStatus, KeyStatus,
+    LastRotation, NextStep, PausedStatus, ProviderState, ProviderStatus, Status, VersionStatus,
 };
 
 pub use crate::standing::{Health, PhaseName};
