@@ -23,6 +23,7 @@ mod escrow;
 mod golden;
 mod kept;
 mod lock;
+mod migrate;
 mod open;
 mod reseal;
 mod reserve;

@@ -8,7 +8,7 @@ use super::reserve::Reserve;
 use super::rows::{self, FORMAT};
 use super::seal::{Place, Seal};
 use super::sequence::{self, Noted};
-use super::{Store, restore, row_content};
+use super::{Store, migrate, restore, row_content};
 use crate::core::names::{Fingerprint, Incarnation};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
@@ -104,8 +104,9 @@ impl Store {
         let noted = sequence::read(site.dir)?;
         let fresh = is_fresh(&disk, site.dir, noted)?;
         if !fresh {
-            check_format(&disk, site.dir)?;
+            check_known(&disk, site.dir)?;
             check_master(&disk, site.dir, &seal)?;
+            migrate::to_newest(&disk, site.dir, &seal, now)?;
         }
         let before = if fresh { None } else { Some(read_identity(&disk)?) };
         let commits = read_sequence(&disk)?;
@@ -161,9 +162,18 @@ fn is_fresh(disk: &Disk, dir: &Path, noted: Noted) -> Result<bool, StoreError> {
     }
 }
 
-pub(super) fn check_format(disk: &Disk, dir: &Path) -> Result<(), StoreError> {
+/// Errs where the format is newer than any that we know: then nothing else can be read.
+fn check_known(disk: &Disk, dir: &Path) -> Result<(), StoreError> {
     match read_format(disk)? {
         found if found > FORMAT => Err(StoreError::NewerFormat { dir: dir.to_owned(), found, known: FORMAT }),
+        _ => Ok(()),
+    }
+}
+
+/// Errs unless the state is of this format: whoever does not bring it up to it can't use another.
+pub(super) fn check_format(disk: &Disk, dir: &Path) -> Result<(), StoreError> {
+    check_known(disk, dir)?;
+    match read_format(disk)? {
         FORMAT => Ok(()),
         _ => Err(rows::damaged(disk.dir(), rows::FORMAT_ROW, "it holds no format that ever was")),
     }

@@ -16,7 +16,7 @@ const INVOICES: &str = "invoices";
 /// Another master key.
 const OTHER: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
 /// How often a command is killed somewhere in its middle.
-const KILLS: u64 = 25;
+const KILLS: u64 = 12;
 
 /// Old keys end at once, so that many rotations take little time.
 fn quick(services: &[Service]) -> World {
