@@ -5,6 +5,7 @@ mod adopt;
 mod backup;
 pub mod client;
 mod commands;
+mod owners;
 pub mod problem;
 pub mod protocol;
 pub mod requests;

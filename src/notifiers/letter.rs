@@ -98,6 +98,7 @@ fn event(kind: NoticeKind) -> &'static str {
         NoticeKind::BackupFailed => "There is no new backup of the daemon's state.",
         NoticeKind::ConfigRejected => "A new config was refused; the last good one stays in use.",
         NoticeKind::Digest => "This is the regular summary.",
+        NoticeKind::Test => "Somebody tries whether you can be told.",
     }
 }
 
