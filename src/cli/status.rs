@@ -176,7 +176,7 @@ fn own_trouble(status: &Status, width: usize, paint: Paint) -> String {
         && let Some(why) = &backup.last_error
     {
         let last = backup.last_at.map_or("there is none".to_owned(), |at| both(at, status.now));
-        lines.push(format!("no backup can be made: {why}; the newest one: {last}"));
+        lines.push(format!("backups fail: {why}; the newest one: {last}"));
     }
     if daemon.outbox_dead > 0 {
         lines.push(format!("{} notice(s) could not be delivered; try: rekeyd history", daemon.outbox_dead));

@@ -4,7 +4,6 @@ use super::Engine;
 use super::event::Event;
 use super::handle::{BackupState, Refused};
 use crate::clock;
-use crate::config::settings::Backup;
 use crate::core::plan::{NoticeKind, Severity};
 use crate::core::record::Actor;
 use crate::core::time::Timestamp;
@@ -23,8 +22,8 @@ const CAUSE: &str = "backup";
 pub enum News {
     /// When the newest one was made that is in the folder.
     Found(Result<Option<Timestamp>, String>),
-    /// One was made at this moment.
-    Made(Result<Timestamp, String>),
+    /// One was made at this moment, and why old ones could not be removed, if so.
+    Made(Result<(Timestamp, Option<String>), String>),
 }
 
 /// Where the backups stand that are made by themselves.
@@ -35,7 +34,10 @@ pub(super) struct Backups {
     last_at: Option<Timestamp>,
     /// When the next one is made; not known before the folder was looked at.
     due_at: Option<Timestamp>,
+    /// What went wrong last.
     failed: Option<String>,
+    /// The one that was due is still to be made.
+    owed: bool,
     under_way: bool,
 }
 
@@ -47,7 +49,7 @@ impl Backups {
 
     /// A sweep tries again what failed.
     pub(super) fn knock(&mut self, now: Timestamp) {
-        if self.failed.is_some() {
+        if self.owed {
             self.due_at = Some(now);
         }
     }
@@ -71,15 +73,15 @@ impl Engine {
         let shelf = Shelf { dir: backup.dir.clone(), install: self.books.by.install.clone() };
         let of = Some((shelf.clone(), backup.schedule.pattern.to_string()));
         if self.backups.of != of {
-            let failed = self.backups.failed.take();
-            self.backups = Backups { of, failed, ..Backups::default() };
+            let Backups { failed, owed, .. } = std::mem::take(&mut self.backups);
+            self.backups = Backups { of, failed, owed, ..Backups::default() };
         }
         match self.backups.due_at {
             None => self.beside(move || News::Found(shelf.newest(now).map_err(|it| it.to_string()))),
             Some(due) if due <= now => {
                 let (store, spare) = (Arc::clone(&self.books.store), self.books.settings.daemon.reserve);
                 let keep = (!self.clock.is_suspect()).then_some(backup.keep);
-                let made = move || make(&store, &shelf, keep, spare, now).map(|()| now).map_err(|it| it.to_string());
+                let made = move || make(&store, &shelf, keep, spare, now).map_err(|it| it.to_string());
                 self.beside(move || News::Made(made()));
             }
             Some(_) => {}
@@ -93,25 +95,31 @@ impl Engine {
         match news {
             News::Found(Ok(newest)) => {
                 self.backups.last_at = newest;
-                let behind = newest.filter(|_| self.backups.failed.is_none());
+                let behind = newest.filter(|_| !self.backups.owed);
                 self.backups.due_at = Some(behind.map_or(now, |it| backup.next_after(it)));
             }
-            News::Made(Ok(at)) => {
+            News::Made(Ok((at, surplus))) => {
                 tracing::info!(dir = %backup.dir.display(), "a backup was made");
                 self.backups.last_at = Some(at);
-                self.backups.failed = None;
+                self.backups.owed = false;
+                self.backups.failed.clone_from(&surplus);
                 self.backups.due_at = Some(backup.next_after(at.max(now)));
-                self.books.end_incident(CAUSE, "a backup was made", now);
+                match surplus {
+                    None => self.books.end_incident(CAUSE, "a backup was made", now),
+                    Some(why) => self.tell_of_backup(format!("old backups can't be removed: {why}"), now),
+                }
             }
-            News::Found(Err(why)) | News::Made(Err(why)) => self.backup_failed(&backup, why, now),
+            News::Found(Err(why)) | News::Made(Err(why)) => {
+                // With what was seen in the folder, if anything: the next try may be to look again.
+                self.backups.due_at = Some(now.plus(RETRY_AFTER));
+                self.backups.owed = true;
+                self.tell_of_backup(format!("no backup could be made in {}: {why}", backup.dir.display()), now);
+                self.backups.failed = Some(why);
+            }
         }
     }
 
-    fn backup_failed(&mut self, backup: &Backup, why: String, now: Timestamp) {
-        // With what was seen in the folder, if anything: the next try may be to look again.
-        self.backups.due_at = Some(now.plus(RETRY_AFTER));
-        let summary = format!("no backup could be made in {}: {why}", backup.dir.display());
-        self.backups.failed = Some(why);
+    fn tell_of_backup(&mut self, summary: String, now: Timestamp) {
         let actions = vec!["rekeyd status".to_owned(), "rekeyd backup FILE".to_owned()];
         self.begin_own(CAUSE, NoticeKind::BackupFailed, Severity::Warning, summary, actions, now);
     }
@@ -153,7 +161,14 @@ impl Engine {
 }
 
 /// Old ones go only once the new one is there; under a clock that is not believed, none does.
-fn make(store: &Store, shelf: &Shelf, keep: Option<usize>, spare: u64, now: Timestamp) -> Result<(), StoreError> {
+fn make(
+    store: &Store,
+    shelf: &Shelf,
+    keep: Option<usize>,
+    spare: u64,
+    now: Timestamp,
+) -> Result<(Timestamp, Option<String>), StoreError> {
     shelf.add(&store.snapshot(now)?, now, spare)?;
-    keep.map_or(Ok(0), |keep| shelf.prune(keep, now)).map(|_| ())
+    let pruned = keep.map_or(Ok(0), |keep| shelf.prune(keep, now));
+    Ok((now, pruned.err().map(|it| it.to_string())))
 }

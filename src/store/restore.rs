@@ -124,7 +124,7 @@ fn check_empty(dir: &Path, backups: &Path) -> Result<(), RestoreError> {
     for entry in fs::read_dir(dir).map_err(at(dir))? {
         let path = entry.map_err(at(dir))?.path();
         let name = path.file_name().unwrap_or_default();
-        let harmless = ["lock", "reserve", "lost+found"].iter().any(|it| name == *it) || path == backups;
+        let harmless = ["lock", "reserve", "lost+found"].iter().any(|it| name == *it) || backups.starts_with(&path);
         let leftover = broke_off && [FOLDER, escrow::FOLDER, kept::NAME].iter().any(|it| name == *it);
         if !harmless && !leftover {
             return Err(RestoreError::NotEmpty { dir: dir.to_owned(), found: path });
