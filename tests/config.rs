@@ -184,7 +184,7 @@ fn what_is_not_acted_on_yet_is_refused() {
     let want = [(2, "digest"), (3, "group_within"), (4, "escalate_to")].map(refused).join("\n");
     check(&[], owner, &want);
     let deliver = "[[keys.k.deliver]]\nkind = 'credential'";
-    let want = "7:8: kind `credential` is not supported yet\n  hint: known here: exec, file";
+    let want = "7:8: kind `credential` is not supported yet\n  hint: known here: exec, file, webhook";
     check(&[SMS], &format!("{}{deliver}", key("").replace("deliver = []\n", "\n")), want);
     let daemon = "[daemon]\nmaster_key = { env = 'X' }\ncredential_socket = ''";
     let faults = render(parse(daemon).unwrap_err().faults, 0);

@@ -121,6 +121,8 @@ const FILE: Fields = &[
 
 const EXEC: Fields = &[("kind", ""), ("command", ""), ("timeout", r#""30s""#), ("confirm", "")];
 
+const KEY_WEBHOOK: Fields = &[("kind", ""), ("url", ""), ("secret", ""), ("confirm", "")];
+
 const HOOK: Fields = &[("restart", ""), ("reload", ""), ("command", ""), ("timeout", r#""2m""#)];
 
 /// Those of a kind of provider, beside what all share.
@@ -142,6 +144,7 @@ pub(super) fn of_element(list: &str, kind: &str) -> Fields {
         ("exec", _) => EXEC_CHANNEL,
         ("deliver", "file") => FILE,
         ("deliver", "exec") => EXEC,
+        ("deliver", "webhook") => KEY_WEBHOOK,
         _ => &[],
     }
 }

@@ -4,6 +4,7 @@
 //! Other than a provider's call a webhook may be sent twice: receivers tell repeats by `webhook-id`. So a lost answer is
 //! no more than a reason to try again.
 use super::{RETRY_AFTER_MOST, init, is_this_machine, moments};
+use crate::clock;
 use crate::core::names::Fingerprint;
 use crate::core::time::Timestamp;
 use crate::secret::reference::{References, TextOrReference};
@@ -12,11 +13,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, StatusCode, Url};
 use serde::{Deserialize, Deserializer};
 use sha2::Sha256;
 use std::error::Error as _;
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// How long a connection may take to be made.
@@ -193,15 +195,22 @@ pub fn client() -> Result<Client, Fault> {
 /// # Errors
 /// Likewise.
 pub fn client_with_limit(limit: Duration) -> Result<Client, Fault> {
+    builder(limit).build().map_err(no_client)
+}
+
+fn builder(limit: Duration) -> ClientBuilder {
     init();
-    let builder = Client::builder()
+    Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT.min(limit / 2))
         .timeout(limit)
-        .user_agent(concat!("rekeyd/", env!("CARGO_PKG_VERSION")));
-    builder.build().map_err(|it| Fault::Wrong(format!("the HTTP client can't be made: {it}")))
+        .user_agent(concat!("rekeyd/", env!("CARGO_PKG_VERSION")))
+}
+
+fn no_client(error: reqwest::Error) -> Fault {
+    Fault::Wrong(format!("the HTTP client can't be made: {error}"))
 }
 
 /// What came of one POST.
@@ -230,6 +239,26 @@ pub async fn post(client: &Client, url: Url, signature: Option<Signature>, body:
         }
         Err(error) => Posted::Later(format!("{place}: {}", why(error)), None),
     }
+}
+
+/// Brings something secret by a signed POST, at once and over a connection of its own.
+///
+/// # Errors
+/// Where it can't be signed, or the machine's certificates can't be read.
+pub async fn bring(url: Url, signers: &Signers, id: &str, body: Secret) -> Result<Posted, Fault> {
+    static READY: OnceLock<Client> = OnceLock::new();
+    let client = match READY.get() {
+        Some(client) => client.clone(),
+        None => {
+            let client = builder(SEND_TIMEOUT).pool_max_idle_per_host(0).build().map_err(no_client)?;
+            READY.get_or_init(|| client).clone()
+        }
+    };
+    let (signers, id, signed) = (signers.clone(), id.to_owned(), body.clone());
+    let now = clock::now();
+    let sign = tokio::task::spawn_blocking(move || signers.sign(&id, now, signed.expose())).await;
+    let signature = sign.map_err(|_| Fault::Wrong("its secrets can't be read".into()))??;
+    Ok(post(&client, url, Some(signature), &body, now).await)
 }
 
 /// What a status says. A receiver's 4xx is most often a mistake that somebody will mend, so it is tried again; only 410 is

@@ -7,12 +7,13 @@ mod format;
 mod hook;
 mod identity;
 mod place;
+mod webhook;
 
 use crate::command::{Argv, CommandError, Run};
 use crate::core::facts::Content;
 use crate::core::names::{KeyName, TargetId};
 use crate::core::policy::Reach;
-use crate::core::record::VersionNo;
+use crate::core::record::{Version, VersionNo};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use async_trait::async_trait;
@@ -24,8 +25,11 @@ use std::time::Duration;
 use toml::de::ValueDeserializer;
 
 /// Every kind of target.
-pub const KINDS: &[Kind] =
-    &[Kind { name: "file", parse: parse::<file::KeyFile> }, Kind { name: "exec", parse: parse::<exec::Exec> }];
+pub const KINDS: &[Kind] = &[
+    Kind { name: "file", parse: parse::<file::KeyFile> },
+    Kind { name: "exec", parse: parse::<exec::Exec> },
+    Kind { name: "webhook", parse: parse::<webhook::Webhook> },
+];
 
 /// A kind of target.
 #[derive(Clone, Copy, Debug)]
@@ -56,9 +60,23 @@ pub struct Parcel {
     pub secret: Secret,
     /// Until when it is valid, if known.
     pub valid_to: Option<Timestamp>,
+    /// When it came to us.
+    pub obtained_at: Timestamp,
 }
 
 impl Parcel {
+    /// A version with its secret.
+    pub fn of(name: &KeyName, provider: &str, version: &Version, secret: Secret) -> Self {
+        Self {
+            name: name.clone(),
+            provider: provider.to_owned(),
+            version: version.number,
+            secret,
+            valid_to: version.valid_to,
+            obtained_at: version.obtained_at,
+        }
+    }
+
     /// A command that gets the secret on stdin.
     fn feed_to<'a>(&'a self, argv: &'a Argv, limit: Duration) -> Run<'a> {
         Run { stdin: Some(&self.secret), ..self.tell_of(argv, limit) }
