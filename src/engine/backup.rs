@@ -60,7 +60,7 @@ impl Engine {
     /// is made good.
     pub(super) fn begin_backup(&mut self, now: Timestamp) {
         // A copy of a state must not mix its backups with those of the original.
-        if self.backups.under_way || self.observing || self.stopping {
+        if self.backups.under_way || self.observing.is_some() || self.stopping {
             return;
         }
         let Some(backup) = self.books.settings.backup.clone() else {

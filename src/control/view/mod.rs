@@ -53,7 +53,7 @@ fn backup(it: &BackupState) -> BackupStatus {
 fn daemon_state(snapshot: &Snapshot) -> DaemonState {
     let no_backup = snapshot.backup.as_ref().is_some_and(|it| it.failed.is_some());
     let own = |it: &Blocked| matches!(it, Blocked::Clock | Blocked::Store(_) | Blocked::Config);
-    if snapshot.observing {
+    if snapshot.observing.is_some() {
         DaemonState::Observing
     } else if snapshot.config_rejected.is_some()
         || snapshot.outbox_dead > 0
