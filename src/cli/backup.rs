@@ -40,7 +40,7 @@ pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Fail
     let by_daemon = fetched.is_some();
     let bytes = match fetched {
         Some(bytes) => bytes,
-        None => read_state(cli, &args.file)?,
+        None => read_state(cli)?,
     };
     let snapshot = Snapshot::parse(bytes.clone());
     let snapshot = snapshot.map_err(|fault| SnapshotError { path: args.file.clone(), fault })?;
@@ -81,9 +81,8 @@ fn check_place(file: &Path) -> Result<(), Failure> {
 }
 
 /// Without a daemon. The history can't tell of it, for the state is not written to.
-fn read_state(cli: &Cli, file: &Path) -> Result<Vec<u8>, Failure> {
+fn read_state(cli: &Cli) -> Result<Vec<u8>, Failure> {
     let settings = state::settings(cli)?;
     let master = state::master(&settings.daemon.master_key, "daemon.master_key")?;
-    let work = file.with_file_name(format!(".rekeyd-copy-{}", std::process::id()));
-    Ok(snapshot_of(&settings.daemon.state_dir, &work, &master, clock::now())?)
+    Ok(snapshot_of(&settings.daemon.state_dir, &master, clock::now())?)
 }

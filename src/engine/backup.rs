@@ -128,8 +128,16 @@ impl Engine {
     pub(super) fn fetch_backup(&mut self, actor: Actor, reply: oneshot::Sender<Result<Vec<u8>, Refused>>) {
         let now = clock::now();
         tracing::info!(uid = actor.uid, user = actor.user, "the state was fetched as a backup");
-        let verb = "backup".to_owned();
-        self.books.edit(|it| it.history.push(HistoryRow::Daemon { at: now, verb, actor }));
+        let row = HistoryRow::Command {
+            name: None,
+            at: now,
+            verb: "backup".to_owned(),
+            options: Vec::new(),
+            actor: Some(actor),
+            reason: None,
+            result: None,
+        };
+        self.books.edit(|it| it.history.push(row));
         let store = Arc::clone(&self.books.store);
         self.after_commit.push(Box::new(move || {
             tokio::task::spawn_blocking(move || {

@@ -47,7 +47,7 @@ fn migrate(disk: &Disk, dir: &Path, seal: &Seal, steps: &[Step], to: u32, now: T
         let mut draft = Draft::new(disk);
         (step.change)(disk, &mut draft)?;
         draft.put(rows::FORMAT_ROW, (step.from + 1).to_string().as_bytes())?;
-        disk.apply(&draft.into_writes())?;
+        disk.apply(&draft.into_writes()?)?;
     }
     Ok(())
 }

@@ -14,7 +14,6 @@ use super::{row_content, rows};
 use crate::core::names::{Fingerprint, Token};
 use crate::secret::Secret;
 use std::fs;
-use std::io;
 use std::path::Path;
 
 /// What a reseal came to.
@@ -39,7 +38,7 @@ pub struct Resealed {
 pub fn reseal(dir: &Path, old: &Secret, new: &Secret, write: &str) -> Result<Resealed, StoreError> {
     let (old, new) = (Seal::new(old)?, Seal::new(new)?);
     if !dir.join("sled").exists() {
-        return Err(at(dir)(io::Error::new(io::ErrorKind::NotFound, "there is no state here")));
+        return Err(StoreError::NoState { dir: dir.to_owned() });
     }
     let _lock = Lock::take(dir)?;
     settle(dir)?;
@@ -114,6 +113,6 @@ fn reseal_rows(disk: &Disk, old: &Seal, new: &Seal, write: &str) -> Result<usize
     let sealed = new.seal(&Place::Check, &Secret::new(b"rekeyd".to_vec()))?;
     let before = Before { master: old.fingerprint().clone(), write: write.to_owned() };
     draft.put_json(rows::CHECK_ROW, &Check { master: new.fingerprint().clone(), sealed, before: Some(before) })?;
-    disk.apply(&draft.into_writes())?;
+    disk.apply(&draft.into_writes()?)?;
     Ok(secrets)
 }

@@ -9,6 +9,7 @@ use super::draft::Draft;
 use super::error::{StoreError, at};
 use super::escrow::{self, Escrow};
 use super::kept;
+use super::ledger::{self, Digest};
 use super::lock::Lock;
 use super::open::{Identity, random_hex};
 use super::rows;
@@ -151,10 +152,16 @@ fn distrust(contents: &mut Contents, now: Timestamp) -> Result<(), StoreError> {
 fn write(work: &Path, contents: &Contents) -> Result<(), StoreError> {
     create_folder(work)?;
     let disk = Disk::open(&work.join(DATABASE))?;
-    for some in contents.rows.chunks(ROWS_AT_ONCE) {
+    let (heads, rows): (Vec<_>, Vec<_>) = contents.rows.iter().partition(|it| it.0 == rows::SEQUENCE_ROW);
+    let head = heads.first().and_then(|it| ledger::parse(&it.1));
+    let (commits, mut digest) = (head.map_or(0, |it| it.0), Digest::default());
+    for some in rows.chunks(ROWS_AT_ONCE) {
         let mut draft = Draft::new(&disk);
         some.iter().try_for_each(|(row, content)| draft.put(row, content))?;
-        disk.apply(&draft.into_writes())?;
+        // The head that lies in the snapshot is of the rows as they were; the identity is another one by now.
+        let (writes, sum) = draft.finish(commits, digest)?;
+        disk.apply(&writes)?;
+        digest = sum;
     }
     drop(disk);
     let answers = work.join(escrow::FOLDER);

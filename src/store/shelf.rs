@@ -1,9 +1,9 @@
 //! The files of snapshots: written at once or not at all, found by their names, and never more of them than wanted. A file
 //! that does not bear the name of one of this installation's snapshots is none of ours.
 use super::contents::collect;
-use super::disk::{Disk, create_folder, sync};
+use super::disk::{create_folder, sync};
 use super::error::{StoreError, at};
-use super::lock::Lock;
+use super::look::Scratch;
 use super::open::{check_format, check_master};
 use super::reserve::free;
 use super::restore::settle;
@@ -13,7 +13,7 @@ use crate::secret::Secret;
 use chrono::NaiveDateTime;
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// How the moment stands in a name.
@@ -45,7 +45,7 @@ impl Shelf {
         create_folder(&self.dir)?;
         let moment = made_at.datetime().map(|it| it.format(MOMENT).to_string()).unwrap_or_default();
         let path = self.dir.join(format!("{}{moment}.backup", self.prefix()));
-        let free = free(&path)?;
+        let free = free(&self.dir)?;
         let needed = spare.saturating_add(snapshot.len() as u64);
         if free < needed {
             let why = format!("{free} bytes are free, {needed} are needed (the backup, and daemon.reserve)");
@@ -128,43 +128,21 @@ pub fn keep_snapshot(path: &Path, snapshot: &[u8]) -> Result<(), StoreError> {
     sync(path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new(".")))
 }
 
-/// A snapshot of a state that no daemon has open. The state is not touched: even to open a database writes to it, so that a
-/// copy of it is opened, in the folder `work`, which is removed again.
+/// A snapshot of a state that no daemon has open. The state is not touched: a copy of it is read, see [`super::look`].
 ///
 /// # Errors
 /// Where there is no state, a daemon has it open, the master key is another one, or it is damaged.
-pub fn snapshot_of(dir: &Path, work: &Path, master: &Secret, now: Timestamp) -> Result<Vec<u8>, StoreError> {
+pub fn snapshot_of(dir: &Path, master: &Secret, now: Timestamp) -> Result<Vec<u8>, StoreError> {
     let seal = Seal::new(master)?;
-    if !dir.join("sled").exists() {
-        return Err(at(dir)(io::Error::new(ErrorKind::NotFound, "there is no state here")));
-    }
-    let _lock = Lock::take(dir)?;
     settle(dir)?;
-    fs::DirBuilder::new().mode(0o700).create(work).map_err(at(work))?;
-    let copied = || {
-        copy(&dir.join("sled"), &work.join("sled"))?;
-        let disk = Disk::open(&work.join("sled"))?;
+    let scratch = Scratch::new()?;
+    let disk = scratch.open(dir)?;
+    let read = || {
         check_format(&disk, dir)?;
         check_master(&disk, dir, &seal)?;
         collect(&disk, dir, &seal, now)
     };
-    let snapshot = copied();
-    fs::remove_dir_all(work).map_err(at(work))?;
-    snapshot
-}
-
-fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
-    fs::create_dir(to).map_err(at(to))?;
-    for entry in fs::read_dir(from).map_err(at(from))? {
-        let path = entry.map_err(at(from))?.path();
-        let there = to.join(path.file_name().unwrap_or_default());
-        if path.is_dir() {
-            copy(&path, &there)?;
-        } else {
-            fs::copy(&path, &there).map_err(at(&path))?;
-        }
-    }
-    Ok(())
+    read().map_err(|it| it.of(dir))
 }
 
 #[cfg(test)]

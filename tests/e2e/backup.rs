@@ -66,7 +66,7 @@ async fn a_backup_is_one_sealed_file_for_its_owner_alone_and_the_history_tells_o
     assert!(master.contains(checked["master"].as_str().unwrap()), "{master}");
     let history: HistoryReport = serde_json::from_str(&rig.ok(&["history", "--json"]).await).unwrap();
     let row = history.commands.iter().find(|it| it.verb == "backup").unwrap();
-    assert_eq!((row.key.as_ref(), row.actor.uid), (None, rustix::process::geteuid().as_raw()));
+    assert_eq!((row.key.as_ref(), row.actor.as_ref().unwrap().uid), (None, rustix::process::geteuid().as_raw()));
     rig.backup("state.backup").await;
     write(&rig.path("notes"), "mine");
     assert_eq!(rig.on(&["backup"], &rig.path("notes")).await.code, Some(73));

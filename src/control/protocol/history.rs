@@ -122,10 +122,10 @@ pub struct ReadRow {
     pub via: String,
 }
 
-/// An operator did something: a verb that was carried out.
+/// An operator did something: a verb that was carried out, or a reload, whatever came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommandRow {
-    /// To which key; null where it is about the whole state.
+    /// To which key; null where it was to the daemon.
     pub key: Option<KeyName>,
     /// When.
     pub at: Time,
@@ -133,8 +133,10 @@ pub struct CommandRow {
     pub verb: String,
     /// How, as the command line spells it.
     pub options: Vec<String>,
-    /// Who.
-    pub actor: Actor,
+    /// Who; null where it was a signal.
+    pub actor: Option<Actor>,
     /// The reason that was given.
     pub reason_given: Option<String>,
+    /// What came of it, where that is more than that it was done.
+    pub result: Option<String>,
 }

@@ -36,6 +36,9 @@ pub struct DaemonStatus {
     /// The backups that are made by themselves; null where the config asks for none.
     #[serde(default)]
     pub backup: Option<BackupStatus>,
+    /// What is wrong with it, and what it does not do meanwhile; a sentence each.
+    #[serde(default)]
+    pub troubles: Vec<String>,
     /// Notices on their way.
     pub outbox_pending: u64,
     /// Notices that were given up.

@@ -6,7 +6,7 @@ mod next;
 mod plan;
 
 pub use history::history;
-pub use plan::{PLAN_FOR, PLAN_FOR_MAX, plan};
+pub use plan::{PLAN_FOR, PLAN_FOR_MAX, PlanAsk, compare, freeze, plan, plan_facts, plan_of, window};
 
 use super::protocol::{BackupStatus, DaemonState, DaemonStatus, KeyStatus, ProviderState, ProviderStatus, Status};
 use crate::config::settings::ProviderSection;
@@ -40,6 +40,7 @@ fn daemon(snapshot: &Snapshot) -> DaemonStatus {
         config_error: snapshot.config_rejected.clone(),
         state: daemon_state(snapshot),
         backup: snapshot.backup.as_ref().map(backup),
+        troubles: snapshot.troubles.values().cloned().collect(),
         outbox_pending: snapshot.outbox_pending,
         outbox_dead: snapshot.outbox_dead,
     }
@@ -58,6 +59,7 @@ fn daemon_state(snapshot: &Snapshot) -> DaemonState {
     } else if snapshot.config_rejected.is_some()
         || snapshot.outbox_dead > 0
         || no_backup
+        || !snapshot.troubles.is_empty()
         || snapshot.blocked.values().any(own)
     {
         DaemonState::Degraded
