@@ -62,5 +62,7 @@ mod trouble;
 mod two_daemons;
 #[path = "e2e/verbs.rs"]
 mod verbs;
+#[path = "e2e/verbs_cutover.rs"]
+mod verbs_cutover;
 #[path = "e2e/watch.rs"]
 mod watch;

@@ -193,9 +193,13 @@ impl Rig {
         Some(ended.unwrap_or_else(|_| panic!("the daemon did not end:\n{}", self.tail())).unwrap().code())
     }
 
+    /// The process id of the daemon.
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id().unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = self.daemon.as_ref().unwrap().id().unwrap();
-        kill_process(Pid::from_raw(i32::try_from(id).unwrap()).unwrap(), signal).unwrap();
+        kill_process(Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap(), signal).unwrap();
     }
 
     /// Waits until the daemon has ended by itself.
