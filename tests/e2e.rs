@@ -7,6 +7,8 @@ mod adoption;
 mod by_hand;
 #[path = "support/chance.rs"]
 mod chance;
+#[path = "e2e/command_line.rs"]
+mod command_line;
 #[path = "e2e/config.rs"]
 mod config;
 #[path = "e2e/crashes.rs"]
@@ -44,6 +46,8 @@ mod mounts;
 mod notices;
 #[path = "e2e/operator.rs"]
 mod operator;
+#[path = "e2e/plan.rs"]
+mod plan;
 #[path = "e2e/power.rs"]
 mod power;
 #[path = "e2e/regressions.rs"]

@@ -121,8 +121,8 @@ fn broken(ended: Result<Result<(), StoreError>, JoinError>) -> Failure {
 }
 
 async fn reload_and_tell(engine: Handle, load: Load) {
-    match reload(&engine, &load, false).await {
-        Ok(()) => tracing::info!("the config on disk is in use"),
+    match reload(&engine, &load, false, None).await {
+        Ok(done) => tracing::info!("{}", done.message),
         Err(problem) => {
             let faults: Vec<_> = problem.faults.iter().map(ToString::to_string).collect();
             tracing::error!(%problem, ?faults, "the config on disk is not used");

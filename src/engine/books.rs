@@ -1,5 +1,6 @@
 //! The books: every record and account in memory, and the batch that becomes durable next. Nothing acts on what stands here
 //! before the batch that changed it is committed.
+use super::agenda::Agenda;
 use super::event::FoundSecrets;
 use super::meters::{Calls, Meters};
 use super::post;
@@ -45,6 +46,8 @@ pub(super) struct Books {
     pub(super) calls: Calls,
     /// Whether anything was entered since the last commit.
     pub(super) dirty: bool,
+    /// When each key is replaced, among all others.
+    pub(super) agenda: Agenda,
 }
 
 impl Books {
@@ -69,6 +72,7 @@ impl Books {
             meters,
             calls,
             dirty: false,
+            agenda: Agenda::default(),
         })
     }
 
@@ -134,6 +138,7 @@ impl Books {
         let record = self.records.get(name)?;
         let Some(key) = self.settings.keys.get(name) else { return self.policy_at_the_end(record) };
         let mut policy = key.policy.clone();
+        policy.slot = self.agenda.slots().get(name).copied();
         policy.former = self.capabilities();
         policy.former.remove(&policy.account);
         // A rotation whose account nobody speaks for any more can't go on, least of all at another account.
@@ -387,6 +392,7 @@ impl Books {
         if change.forgotten {
             return self.forget(&change.record);
         }
+        self.agenda.note(before, &change.record);
         for number in newly_useless(before, &change.record) {
             self.batch.drop_secrets.push((name.clone(), number));
         }

@@ -60,6 +60,7 @@ impl Engine {
             Request::Command { reply, .. } => drop(reply.send(Err(refused()))),
             Request::Commands { reply, .. } => drop(reply.send(Err(refused()))),
             Request::Adopt { reply, .. } => drop(reply.send(Err(refused()))),
+            Request::AckLetters { reply, .. } => drop(reply.send(Err(refused()))),
             Request::Reveal { reply, .. } => drop(reply.send(Err(refused()))),
             Request::Reload { reply, .. } => drop(reply.send(Err(refused()))),
             Request::Settings(reply) => drop(reply.send(Arc::clone(&self.books.settings))),
@@ -67,7 +68,7 @@ impl Engine {
             | Request::Pulse(_)
             | Request::History { .. }
             | Request::Sweep
-            | Request::ConfigRejected(_) => self.answer(request),
+            | Request::ConfigRejected { .. } => self.answer(request),
         }
     }
 

@@ -4,6 +4,7 @@
 //! do commands and reloads. A crash anywhere means: begin again with observe.
 mod act;
 pub mod adopt;
+mod agenda;
 mod answers;
 mod audit;
 mod books;
@@ -14,6 +15,7 @@ pub mod event;
 pub mod execute;
 mod full;
 pub mod handle;
+mod letters;
 pub mod meters;
 pub mod observe;
 mod outbox;
@@ -21,7 +23,7 @@ mod post;
 mod reload;
 mod requests;
 mod resume;
-mod selection;
+pub mod selection;
 pub mod service;
 mod start;
 pub mod trial;
@@ -204,6 +206,7 @@ impl Engine {
     /// Looks at every key: of the config, on its way out of service, or left alone.
     fn sweep(&mut self) {
         self.swept_at = clock::now();
+        self.books.agenda.is_stale();
         self.prune();
         self.look_at_reserve();
         let mut names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
@@ -279,6 +282,7 @@ impl Engine {
     }
 
     fn question(&mut self, name: &KeyName) -> Option<Question> {
+        self.books.reckon(clock::now());
         let policy = self.books.policy(name)?;
         let record = self.books.records.get(name)?.clone();
         let account = self.books.account(&policy.account);

@@ -163,13 +163,13 @@ fn outbox_name(id: &OutboxId) -> String {
     format!("{}\0{}\0{}", id.notice, id.owner, id.channel)
 }
 
-/// Where a row of the outbox is found by what is to be done with it; a sent one is not.
+/// Where a row of the outbox is found by what is to be done with it; what is over is not.
 pub(super) fn index_row(row: &OutboxRow) -> Option<Vec<u8>> {
     let name = outbox_name(&row.id());
     match row.state {
         OutboxState::Pending => Some([rows::OUTBOX_DUE, &rows::time(row.retry_at), name.as_bytes()].concat()),
         OutboxState::Dead => Some([rows::OUTBOX_DEAD, name.as_bytes()].concat()),
-        OutboxState::Sent => None,
+        OutboxState::Sent | OutboxState::Acked => None,
     }
 }
 

@@ -23,6 +23,12 @@ pub enum StoreError {
         /// Whose it is, where known.
         pid: Option<u32>,
     },
+    /// There is nothing to look at.
+    #[error("{} holds no state yet", dir.display())]
+    NoState {
+        /// The folder in which it would be.
+        dir: PathBuf,
+    },
     /// The master key is none.
     #[error("the master key (daemon.master_key) {0}; it must be 32 bytes, as 64 hex digits, base64, or raw")]
     MasterKey(String),

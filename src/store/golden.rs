@@ -227,7 +227,7 @@ fn accounts() -> Vec<Account> {
 
 /// One row for each kind of notice, with every severity, status and state among them.
 fn outbox() -> Vec<OutboxRow> {
-    let states = [OutboxState::Pending, OutboxState::Sent, OutboxState::Dead];
+    let states = [OutboxState::Pending, OutboxState::Sent, OutboxState::Dead, OutboxState::Acked];
     let row = |(number, kind): (usize, &NoticeKind)| OutboxRow {
         notice: notice(*kind, number),
         owner: "payments".to_owned(),
@@ -263,6 +263,18 @@ fn history() -> Vec<HistoryRow> {
         version: 5,
         via: "credential".to_owned(),
     });
+    let command = |name, verb: &str, actor, result| HistoryRow::Command {
+        name,
+        at: NOW,
+        verb: verb.to_owned(),
+        options: vec!["--now".to_owned()],
+        actor,
+        reason: Some("a leaver".to_owned()),
+        result,
+    };
+    let anna = Actor { uid: 0, login_uid: Some(1000), user: Some("anna".to_owned()) };
+    rows.push(command(Some(name()), "rotate", Some(anna), None));
+    rows.push(command(None, "reload", None, Some("in use: 2 keys".to_owned())));
     rows
 }
 

@@ -23,6 +23,7 @@ mod golden;
 mod kept;
 mod ledger;
 mod lock;
+mod look;
 mod open;
 mod rescue;
 mod reserve;
@@ -35,6 +36,7 @@ pub use batch::{Batch, HistoryRow, OutboxCounts, OutboxId, OutboxRow, OutboxStat
 pub use error::StoreError;
 pub use escrow::{ANSWERS_KEPT, Answer, BODY_BYTES, Escrow};
 pub use kept::kept_config;
+pub use look::{Look, look};
 pub use open::{Opened, Site, machine_id};
 pub use rescue::Damage;
 
@@ -190,7 +192,11 @@ impl Store {
         let _reading = self.reading();
         let until = [rows::OUTBOX_DUE, &rows::time(now), &[u8::MAX]].concat();
         let due = self.disk.range(rows::OUTBOX_DUE, Bound::Excluded(&until)).take(limit);
-        due.map(|index| self.indexed(&index?.0)).collect()
+        let name = |index: Vec<u8>| {
+            let timed = rows::timed(rows::OUTBOX_DUE, &index);
+            timed.map(|(_, name)| name.to_owned()).ok_or_else(|| self.misnamed(&index))
+        };
+        due.map(|index| self.indexed(&name(index?.0)?)).collect()
     }
 
     /// What became of one notice, over all owners and channels.
@@ -201,6 +207,16 @@ impl Store {
         let _reading = self.reading();
         let prefix = [rows::OUTBOX, notice.as_str().as_bytes(), b"\0"].concat();
         self.disk.prefix(&prefix).map(|row| self.decoded(row?).map(|(_, it)| it)).collect()
+    }
+
+    /// The notices that were given up and that nobody knows of yet, at most `limit`. Costs as many rows.
+    ///
+    /// # Errors
+    /// Where a row is damaged.
+    pub fn outbox_dead(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        let _reading = self.reading();
+        let dead = self.disk.prefix(rows::OUTBOX_DEAD).take(limit);
+        dead.map(|index| self.indexed(index?.0.strip_prefix(rows::OUTBOX_DEAD).unwrap_or_default())).collect()
     }
 
     /// How many notices are on their way, and how many were given up. Costs as many rows.
@@ -318,8 +334,8 @@ impl Store {
         name.map(|name| (at, name)).ok_or_else(|| self.misnamed(row))
     }
 
-    fn indexed(&self, index: &[u8]) -> Result<OutboxRow, StoreError> {
-        let (_, name) = rows::timed(rows::OUTBOX_DUE, index).ok_or_else(|| self.misnamed(index))?;
+    /// The row of the outbox that an index names.
+    fn indexed(&self, name: &[u8]) -> Result<OutboxRow, StoreError> {
         let row = [rows::OUTBOX, name].concat();
         let value = self.disk.row(&row)?.ok_or_else(|| rows::damaged(self.disk.dir(), &row, "it is gone"))?;
         self.decoded((row, value)).map(|(_, it)| it)

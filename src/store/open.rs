@@ -188,7 +188,7 @@ fn is_fresh(disk: &Disk, dir: &Path, noted: Noted) -> Result<bool, StoreError> {
 }
 
 /// Every format keeps this one row as it is: a decimal number.
-fn check_format(disk: &Disk, dir: &Path) -> Result<(), StoreError> {
+pub(super) fn check_format(disk: &Disk, dir: &Path) -> Result<(), StoreError> {
     let content = row_content(disk, rows::FORMAT_ROW)?.unwrap_or_default();
     let found = std::str::from_utf8(&content).ok().and_then(|it| it.parse().ok());
     match found {

@@ -146,6 +146,9 @@ impl Rig {
         };
         command.arg("--config").arg(self.config()).arg("run").env("RUST_LOG", "info").kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::null());
+        if self.path("credentials").exists() {
+            command.env("CREDENTIALS_DIRECTORY", self.path("credentials"));
+        }
         command
     }
 
@@ -161,6 +164,11 @@ impl Rig {
         };
         let up = tokio::time::timeout(PATIENCE, up).await;
         assert!(up.is_ok(), "the daemon never answered:\n{}", self.tail());
+    }
+
+    /// The process id of the daemon.
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id().unwrap()
     }
 
     /// Starts the daemon, and waits until it answers; `Err` with its exit code where it ends instead.
@@ -191,11 +199,6 @@ impl Rig {
         let mut daemon = command.spawn().ok()?;
         let ended = tokio::time::timeout(PATIENCE, daemon.wait()).await;
         Some(ended.unwrap_or_else(|_| panic!("the daemon did not end:\n{}", self.tail())).unwrap().code())
-    }
-
-    /// The process id of the daemon.
-    pub(crate) fn pid(&self) -> u32 {
-        self.daemon.as_ref().unwrap().id().unwrap()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -6,7 +6,7 @@ mod next;
 mod plan;
 
 pub use history::history;
-pub use plan::{PLAN_FOR, PLAN_FOR_MAX, plan};
+pub use plan::{PLAN_FOR, PLAN_FOR_MAX, PlanAsk, compare, freeze, plan, plan_facts, plan_of, window};
 
 use super::protocol::{DaemonState, DaemonStatus, KeyStatus, ProviderState, ProviderStatus, Status};
 use crate::config::settings::ProviderSection;
