@@ -416,6 +416,7 @@ impl Engine {
         }
         for id in std::mem::take(&mut self.sent) {
             self.sending.remove(&id);
+            fail_point!(NoticeNoted);
         }
         for token in std::mem::take(&mut self.books.ended) {
             let escrow = self.books.store.escrow().clone();

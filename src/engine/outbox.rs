@@ -60,7 +60,9 @@ async fn send(row: OutboxRow, settings: Arc<Settings>, now: Timestamp, events: m
         None => Sent::Refused("the config names this channel no more".into()),
         Some(notifier) if !notifier.wants(&message) => Sent::Taken,
         Some(notifier) => {
+            fail_point!(NoticeBegins);
             let sent = AssertUnwindSafe(notifier.send(&message, now)).catch_unwind().await;
+            fail_point!(NoticeEnds);
             let why = || "rekeyd itself broke down while sending; please report this".to_owned();
             sent.unwrap_or_else(|_| Sent::Later { why: why(), retry_after: None })
         }

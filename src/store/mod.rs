@@ -76,6 +76,7 @@ impl Store {
     /// [`StoreError::Poisoned`] where the disk did not confirm it, and ever after: then nobody knows what the disk
     /// holds, and nothing may be done on the strength of what is read. With any other error nothing was written.
     pub fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        fail_point!(CommitBegins);
         self.disk.check()?;
         let mut commits = self.writing();
         let next = *commits + 1;
@@ -101,6 +102,7 @@ impl Store {
         if batch.sealing_point {
             sequence::write(&self.dir, next).map_err(|it| self.disk.poison(it.to_string()))?;
         }
+        fail_point!(CommitEnds);
         Ok(())
     }
 

@@ -87,6 +87,7 @@ impl Store {
         let reserve = Reserve::new(site.dir, site.reserve);
         reserve.release_if_full()?;
         let disk = Disk::open(&site.dir.join("sled"))?;
+        fail_point!(DatabaseOpened);
         let noted = sequence::read(site.dir)?;
         let fresh = is_fresh(&disk, site.dir, noted)?;
         if !fresh {
@@ -107,6 +108,7 @@ impl Store {
             tracing::warn!(why, "the reserve beside the state can't be taken; no key is created until it can");
         }
         let Identity { incarnation, rolled_back, new_machine, .. } = identity;
+        fail_point!(StateOpened);
         Ok(Opened { store, incarnation, rolled_back, new_machine, fresh })
     }
 
@@ -124,6 +126,7 @@ impl Store {
         let next = if let Noted::At(noted) = noted { noted.max(*commits) } else { *commits } + 1;
         draft.put(rows::SEQUENCE_ROW, &next.to_be_bytes())?;
         self.disk.apply(&draft.into_writes())?;
+        fail_point!(LifeWritten);
         *commits = next;
         sequence::write(&self.dir, next)
     }

@@ -35,10 +35,18 @@ pub(super) fn write(dir: &Path, sequence: u64) -> Result<(), StoreError> {
     let (path, temporary) = (dir.join(NAME), dir.join("sequence.new"));
     let mut options = OpenOptions::new();
     let file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary);
-    let write = |mut file: File| file.write_all(&text(sequence)).and_then(|()| file.sync_all());
+    let write = |mut file: File| {
+        file.write_all(&text(sequence))?;
+        fail_point!(SequenceWritten);
+        file.sync_all()
+    };
     file.and_then(write).map_err(at(&temporary))?;
+    fail_point!(SequenceSynced);
     std::fs::rename(&temporary, &path).map_err(at(&path))?;
-    sync(dir)
+    fail_point!(SequenceRenamed);
+    sync(dir)?;
+    fail_point!(SequenceFolderSynced);
+    Ok(())
 }
 
 fn text(sequence: u64) -> Vec<u8> {

@@ -144,7 +144,9 @@ impl Run<'_> {
     /// then succeeds has decided by itself that it needs no more. Dropping the future kills the whole process group.
     pub(super) async fn run(self) -> Result<(), CommandError> {
         let program = || self.argv.program().to_owned();
+        fail_point!(CommandBegins);
         let mut group = self.spawn().map_err(|source| CommandError::Start { program: program(), source })?;
+        fail_point!(CommandStarted);
         let secret = &self.parcel.secret;
         let (stdin, stderr) = (group.0.stdin.take(), group.0.stderr.take());
         let mut said = Tail::default();
@@ -163,6 +165,7 @@ impl Run<'_> {
             }
             ended.map(|(status, _)| status)
         };
+        fail_point!(CommandEnds);
         match ended {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(CommandError::Failed { program: program(), status, stderr: said.tell(secret) }),
