@@ -99,10 +99,7 @@ pub(crate) fn put_by_command(rig: &Rig) -> std::path::PathBuf {
 fn deliver_by_commands(rig: &Rig) {
     let (script, put) = (rig.path("put.sh"), put_by_command(rig));
     write(&script, &format!("cat > {0}.new && mv {0}.new {0}\n", put.display()));
-    rig.add_to_target(
-        "billing-sms",
-        "then = { command = [\"/bin/true\"] }\nconfirm = { command = [\"/bin/true\"] }",
-    );
+    rig.add_to_target("billing-sms", "then = { command = [\"/bin/true\"] }\nconfirm = { command = [\"/bin/true\"] }");
     let exec = format!("[[keys.billing-sms.deliver]]\nkind = \"exec\"\ncommand = [\"/bin/sh\", {script:?}]\n");
     rig.edit_config(|it| it + &exec);
 }

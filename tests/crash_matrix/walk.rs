@@ -49,7 +49,12 @@ pub(crate) async fn walk(course: &'static Course, points: Vec<Point>, every: boo
     let mut walker = Walker::begin(course).await;
     let counts = walker.count().await;
     for (point, count) in points.iter().filter_map(|it| Some((*it, *counts.get(it.name())?))) {
-        let times: BTreeSet<usize> = if every { (1..=count).collect() } else { [1, 2.min(count), count].into() };
+        let times: BTreeSet<usize> = match course.act {
+            _ if every => (1..=count).collect(),
+            // Each is a state of its own, and what comes after the first start is walked by the others.
+            Act::Begin => [1].into(),
+            _ => [1, 2.min(count), count].into(),
+        };
         for time in times {
             if course.act == Act::Begin {
                 walker.begin_again().await;
@@ -67,6 +72,8 @@ struct Walker {
     walked: Walked,
     /// Whether the daemon has died since it was armed.
     died: bool,
+    /// Whether an answer to a create was in escrow when it died.
+    kept: bool,
     /// The versions at which the key rested.
     rested: BTreeSet<u32>,
     arms: usize,
@@ -76,7 +83,7 @@ impl Walker {
     async fn begin(course: &'static Course) -> Self {
         let walked = Walked { name: course.name, deaths: Vec::new(), missed: 0, halts: 0, resent: 0 };
         let rig = Rig::prepare(course.world()).await;
-        let mut it = Self { course, rig, walked, died: false, rested: BTreeSet::new(), arms: 0 };
+        let mut it = Self { course, rig, walked, died: false, kept: false, rested: BTreeSet::new(), arms: 0 };
         (course.prepare)(&it.rig);
         match course.act {
             Act::Rotate => {
@@ -125,7 +132,7 @@ impl Walker {
         let consumer = self.consumer();
         self.arms += 1;
         write(&self.rig.path("armed"), &format!("{} {time} {}", point.name(), self.arms));
-        self.died = false;
+        (self.died, self.kept) = (false, false);
         self.run_course().await;
         if self.died {
             self.walked.deaths.push((point, time));
@@ -206,7 +213,7 @@ impl Walker {
     async fn let_go(&mut self, key: &KeyStatus) {
         let reason = key.halted.as_ref().map(|it| it.reason.clone()).unwrap_or_default();
         assert!(self.course.may_halt && reason == "ambiguous_create", "{reason}: {key:#?}\n{}", self.rig.tail());
-        assert!(self.died, "nothing was lost");
+        assert!(self.died && !self.kept, "nothing was lost\n{}", self.rig.tail());
         self.rig.until_notice(self.course.key(), "rotation.halted").await;
         self.walked.halts += 1;
         let _ = self.rig.cli(&["resume", self.course.key()]).await;
@@ -220,12 +227,12 @@ impl Walker {
         self.rig.write_config();
         let adopt = adopt(key);
         let adopt: Vec<&str> = adopt.iter().map(String::as_str).collect();
-        self.say(&["reload"], |it| it.is_some()).await;
-        self.say(&adopt, |it| it.is_some_and(|it| it.current.is_some())).await;
+        self.say(&["reload"], |_, it| it.is_some()).await;
+        self.say(&adopt, |_, it| it.is_some_and(|it| it.current.is_some())).await;
         self.leave_config();
-        self.say(&["reload"], |it| it.is_none_or(|it| it.phase == PhaseName::Unmanaged)).await;
-        self.say(&["retire", "--yes", key], |it| it.is_none_or(|it| it.phase != PhaseName::Unmanaged)).await;
-        self.say(&["forget", "--yes", key], |it| it.is_none()).await;
+        self.say(&["reload"], |_, it| it.is_none_or(|it| it.phase == PhaseName::Unmanaged)).await;
+        self.say(&["retire", "--yes", key], |rig, _| rig.held(key).is_none()).await;
+        self.say(&["forget", "--yes", key], |_, it| it.is_none()).await;
     }
 
     fn leave_config(&self) {
@@ -234,14 +241,14 @@ impl Walker {
     }
 
     /// Says a command line until the key is as it asks for.
-    async fn say(&mut self, words: &[&str], done: impl Fn(Option<&KeyStatus>) -> bool) {
+    async fn say(&mut self, words: &[&str], done: impl Fn(&Rig, Option<&KeyStatus>) -> bool) {
         let began = Instant::now();
         loop {
             self.patience(began, &words.join(" "));
             self.revive().await;
             if let Ok(status) = self.rig.client().status().await {
                 let key = status.keys.iter().find(|it| it.name.as_str() == self.course.key());
-                if done(key) {
+                if done(&self.rig, key) {
                     return;
                 }
                 let _ = self.rig.cli(words).await;
@@ -263,10 +270,15 @@ impl Walker {
     /// A daemon that has died is started again, and does not die any more.
     async fn revive(&mut self) {
         if self.is_dead() {
-            self.died = true;
+            (self.died, self.kept) = (true, self.answer_in_escrow());
             self.disarm();
             self.rig.run().await;
         }
+    }
+
+    fn answer_in_escrow(&self) -> bool {
+        let files = fs::read_dir(self.rig.path("state/escrow")).into_iter().flatten();
+        files.flatten().any(|it| fs::read(it.path()).unwrap_or_default().iter().any(|it| *it != 0))
     }
 
     fn is_dead(&mut self) -> bool {
