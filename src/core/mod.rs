@@ -3,7 +3,7 @@
 //! Read in this order: the words ([`names`], [`time`]), the state ([`record`], [`account`]), what binds a decision
 //! ([`policy`], [`facts`]), what it comes to ([`plan`]), and then the decision itself: [`decide`](mod@decide) is the list
 //! of its steps, `pass` the state they share, `gate` what stands before a create, [`calendar`] when something may begin, `advance` the
-//! transitions, `recover` the lost answers, `drift` somebody else's changes, `strangers` a second daemon, [`by_hand`] the keys that
+//! transitions, `recover` the lost answers, `drift` somebody else's changes, `strangers` a second daemon, [`stuck`] what takes too long, [`by_hand`] the keys that
 //! only a human can replace, `reobserve` a restored state, `deliver` the targets, `empty` those of a key out of service, `retire` the old
 //! keys, [`notices`] what is told, [`incidents`] what is told that belongs to no key, [`unmanaged`] keys that nobody looks after any
 //! more. [`apply`](mod@apply) folds in what
@@ -37,6 +37,7 @@ mod reobserve;
 pub mod retire;
 pub mod rules;
 mod strangers;
+pub mod stuck;
 pub mod time;
 pub mod unmanaged;
 pub mod window;

@@ -2,6 +2,7 @@
 use super::Engine;
 use super::event::Event;
 use super::execute::{Task, execute};
+use super::permits::Lane;
 use crate::clock;
 use crate::core::facts::Action;
 use crate::core::names::{AccountId, KeyName};
@@ -36,11 +37,12 @@ impl Engine {
             action,
         };
         let delivering = matches!(task.action, Action::Deliver { .. } | Action::Confirm { .. } | Action::Empty { .. });
-        let (events, permits) = (self.events.clone(), self.permits(delivering));
+        let lane = if delivering { Lane::Key(name.clone()) } else { Lane::Account(account) };
+        let (events, turn) = (self.events.clone(), self.permits.of(lane));
         let (calls, stop) = (self.calls.clone(), self.stop.clone());
         self.after_commit.push(Box::new(move || {
             calls.spawn(async move {
-                let _permit = permits.acquire_owned().await;
+                let _permit = turn.acquire_owned().await;
                 let acted = execute(task, &stop, clock::now).await;
                 let _ = events.send(Event::Acted(Box::new(acted))).await;
             });

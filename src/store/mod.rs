@@ -165,15 +165,31 @@ impl Store {
         first.map(|(row, _)| self.due_row(&row).map(|(at, _)| at)).transpose()
     }
 
-    /// The notices to be sent at `now`, the longest waiting first, at most `limit`. Costs what is due.
+    /// The notices to be sent at `now`, the longest waiting first, at most `limit`, of those whose channel is `wanted`.
+    /// Costs what is due.
     ///
     /// # Errors
     /// Where a row is damaged.
-    pub fn outbox_due(&self, now: Timestamp, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+    pub fn outbox_due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+        mut wanted: impl FnMut(&OutboxId) -> bool,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
         let _reading = self.reading();
         let until = [rows::OUTBOX_DUE, &rows::time(now), &[u8::MAX]].concat();
-        let due = self.disk.range(rows::OUTBOX_DUE, Bound::Excluded(&until)).take(limit);
-        due.map(|index| self.indexed(&index?.0)).collect()
+        let mut due = Vec::new();
+        for index in self.disk.range(rows::OUTBOX_DUE, Bound::Excluded(&until)) {
+            let index = index?.0;
+            let id = rows::timed(rows::OUTBOX_DUE, &index).and_then(|it| draft::outbox_id(it.1));
+            if wanted(&id.ok_or_else(|| self.misnamed(&index))?) {
+                due.push(self.indexed(&index)?);
+            }
+            if due.len() >= limit {
+                break;
+            }
+        }
+        Ok(due)
     }
 
     /// What became of one notice, over all owners and channels.

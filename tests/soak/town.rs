@@ -24,6 +24,9 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 /// How long a key is used before it is replaced.
 const USED_FOR: Duration = Duration::from_secs(20);
 
+/// How long a create that was lost is looked for.
+pub(crate) const WATCHED_FOR: Duration = Duration::from_secs(10);
+
 /// Of a thousand calls of each kind, how many suffer what.
 const FAULTS: [(Fault, u32); 10] = [
     (Fault::LostAnswer, 30),
@@ -65,14 +68,14 @@ impl Town {
         let sim = Simulator::start(Options { seed, ..Options::default() }).await.unwrap();
         let world = World {
             lifetime: LIFETIME,
-            rotate_before: LIFETIME - USED_FOR,
             overlap: Duration::from_secs(2),
             announce: Duration::from_secs(1),
             accept_within: Duration::from_secs(5),
+            creates_per_day: 1_000_000,
             ..calm(&Service::ALL)
         };
         let mut town = Self { rig: Rig::beside(&Arc::new(sim), world), resumed: 0 };
-        town.write_config(LIFETIME - USED_FOR);
+        town.write_config(Some(USED_FOR));
         town.rig.run().await;
         for (_, key) in town.keys() {
             town.rig.until(&key, "created", |it| it.current.is_some() && it.phase == PhaseName::Steady).await;
@@ -111,7 +114,7 @@ impl Town {
 
     /// From the next start on nothing is due by itself any more.
     pub(crate) fn calm_down(&mut self) {
-        self.write_config(Duration::from_secs(60));
+        self.write_config(None);
     }
 
     /// Says `resume` for each key that waits for a human, until this moment.
@@ -135,6 +138,20 @@ impl Town {
         }
         let made = self.rig.sim.truth().live(service).into_iter().filter(|it| it.made_by == Maker::Call);
         made.map(|it| fingerprint(&it.secret)).filter(|it| !known.contains(it)).collect()
+    }
+
+    /// The keys at Infobip that work and are in no file, each with what was told of its create.
+    pub(crate) fn strangers_at_infobip(&self) -> Vec<(String, Vec<String>)> {
+        let held: BTreeSet<_> = self.keys().iter().filter_map(|it| self.rig.held(&it.1)).collect();
+        let strangers = self.rig.sim.truth().live(Service::Infobip).into_iter().filter(|it| !held.contains(&it.secret));
+        let notices = self.rig.notices();
+        let told = |name: &str| {
+            let token = name.split_once('~').map_or(name, |it| it.1);
+            let about = notices.values().map(|it| it.1["data"]["summary"].to_string());
+            about.filter(|it| it.contains(token)).collect()
+        };
+        let named = strangers.map(|it| (it.name.unwrap_or_default(), it.created_at));
+        named.map(|(name, at)| (format!("{name} made at {at}"), told(&name))).collect()
     }
 
     /// How many creates at a service were told as lost.
@@ -175,21 +192,24 @@ impl Town {
         self.rig.sim.truth().requests().iter().filter(|it| it.fault.is_some()).count()
     }
 
-    fn write_config(&mut self, rotate_before: Duration) {
-        self.rig.world.rotate_before = rotate_before;
+    fn write_config(&mut self, used_for: Option<Duration>) {
+        let age = used_for.map_or(String::new(), |it| format!("max_age = \"{}s\"\n", it.as_secs()));
+        self.rig.world.more = Service::ALL.map(|it| (World::key_name(it).to_owned(), age.clone())).to_vec();
         self.rig.world.sections = String::new();
         for (service, count) in AT {
             for nth in 1..count {
-                let section = self.section(service, &name(service, nth));
+                let section = self.section(service, &name(service, nth), &age);
                 self.rig.world.sections += &section;
             }
         }
         self.rig.write_config();
         // A create that was lost is looked for until every late effect has come.
-        self.rig.edit_config(|it| it.replace("creates_per_day = ", "watch = \"10s\"\ncreates_per_day = "));
+        self.rig.edit_config(|it| {
+            it.replace("creates_per_day = ", &format!("watch = \"{}s\"\ncreates_per_day = ", WATCHED_FOR.as_secs()))
+        });
     }
 
-    fn section(&self, service: Service, name: &str) -> String {
+    fn section(&self, service: Service, name: &str, age: &str) -> String {
         let create = match service {
             Service::Infobip => "create = { name = \"soak\" }\n",
             Service::SingleInvoice => "create = { package = \"Coverage\" }\n",
@@ -199,11 +219,10 @@ impl Town {
         let _ = write!(
             text,
             "\n[keys.{name}]\nprovider = \"{}\"\nowners = [\"payments\"]\ninitial = \"create\"\nvalid_for = \"{}s\"\n\
-             rotate_before = \"{}s\"\noverlap = \"2s\"\nannounce = \"1s\"\n{create}\n\
+             rotate_before = \"5m\"\noverlap = \"2s\"\nannounce = \"1s\"\n{create}{age}\n\
              [[keys.{name}.deliver]]\nkind = \"file\"\npath = {:?}\nmode = \"0600\"\n",
             service.kind(),
             LIFETIME.as_secs(),
-            self.rig.world.rotate_before.as_secs(),
             self.file(name),
         );
         text
