@@ -136,7 +136,7 @@ mod armed {
         TargetFolderSynced,
         /// A target is removed, but its folder not synced.
         TargetRemoved,
-        /// A command is about to be started: an `exec`, a `then` or a `confirm`.
+        /// A command is about to be started: an `exec`, a `then`, a `confirm`, or a notifier of the kind `command`.
         CommandBegins,
         /// It runs.
         CommandStarted,

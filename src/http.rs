@@ -3,8 +3,9 @@
 //! connections, obey proxy variables or log.
 mod address;
 mod moments;
+pub mod webhooks;
 
-pub use address::{AddressFault, BaseUrl, check_base_url};
+pub use address::{AddressFault, BaseUrl, check_base_url, is_this_machine};
 pub use reqwest::{Method, Url};
 
 use crate::clock;

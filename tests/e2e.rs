@@ -19,6 +19,9 @@ mod drift;
 mod freezes;
 #[path = "e2e/hooks.rs"]
 mod hooks;
+#[path = "support/http.rs"]
+#[allow(unreachable_pub, dead_code, reason = "what lies in `support` serves several tests")]
+mod http;
 #[path = "e2e/incident.rs"]
 mod incident;
 #[path = "e2e/invoices.rs"]

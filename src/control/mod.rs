@@ -4,6 +4,7 @@ mod accounts;
 mod adopt;
 pub mod client;
 mod commands;
+mod owners;
 pub mod problem;
 pub mod protocol;
 pub mod requests;

@@ -38,6 +38,8 @@ kinds! {
     NoSuchPath = "urn:rekeyd:problem:no-such-path", 404, "no such path";
     /// There is no such key.
     NoSuchKey = "urn:rekeyd:problem:no-such-key", 404, "no such key";
+    /// There is no such owner.
+    NoSuchOwner = "urn:rekeyd:problem:no-such-owner", 404, "no such owner";
     /// The path does not know this method.
     Method = "urn:rekeyd:problem:method", 405, "this path does not know this method";
     /// The verb has no sense in this phase.

@@ -359,8 +359,7 @@ impl Books {
 
     fn parcel(&self, name: &KeyName, version: &Version) -> Option<Parcel> {
         let provider = self.settings.keys.get(name).map(|it| it.provider.clone()).unwrap_or_default();
-        let secret = self.secret(name, version.number)?;
-        Some(Parcel { name: name.clone(), provider, version: version.number, secret, valid_to: version.valid_to })
+        Some(Parcel::of(name, &provider, version, self.secret(name, version.number)?))
     }
 
     pub(super) fn target(&self, name: &KeyName, id: &TargetId) -> Option<Arc<dyn Target>> {

@@ -23,6 +23,7 @@ mod resume;
 mod selection;
 pub mod service;
 mod start;
+pub mod trial;
 mod trouble;
 mod unmanaged;
 mod wake;
