@@ -1,8 +1,11 @@
 //! Work that takes too long: since when it is under way, and the one notice of it.
+use super::account::Account;
 use super::facts::{Blocked, Facts};
+use super::names::Incarnation;
 use super::notices::Tell;
 use super::pass::{Pass, phase_name};
-use super::plan::{NoticeKind, Severity};
+use super::plan::{Change, NoticeKind, Severity};
+use super::policy::Policy;
 use super::record::{Phase, Record};
 use super::time::Timestamp;
 use std::time::Duration;
@@ -19,6 +22,19 @@ pub fn under_way_since(record: &Record) -> Option<Timestamp> {
         | Phase::Cutover { since, .. } => Some(*since),
     };
     record.rotation.as_ref().map(|it| it.started_at).or(entered)
+}
+
+/// What is told while an action of a rotation does not end, so that no pass is made: once, when it takes too long.
+pub fn while_acting(
+    record: &Record,
+    account: &Account,
+    policy: &Policy,
+    by: &Incarnation,
+    now: Timestamp,
+) -> Option<Change> {
+    let mut pass = Pass::new(record, account, policy, by, now);
+    pass.tell_stuck(&Facts::default());
+    (!pass.notices.is_empty()).then(|| pass.change(record))
 }
 
 impl Pass<'_> {
@@ -62,7 +78,7 @@ impl Pass<'_> {
             (Some(blocked), _, _) => format!(": {}", blocked.code()),
             (None, Some(held), _) => held,
             (None, None, Some(error)) => format!(": {}", error.message),
-            (None, None, None) => String::new(),
+            (None, None, None) => ": what was begun last has not ended".to_owned(),
         }
     }
 }

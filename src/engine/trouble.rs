@@ -201,6 +201,7 @@ impl Engine {
             return;
         }
         self.looked_at = now;
+        self.tell_of_long_actions(now);
         let resume = vec!["rekeyd status".to_owned(), "rekeyd resume --all".to_owned()];
         let what = "the wall clock can't be believed; nothing is created or revoked until a provider's clock agrees with \
                     it, or somebody says so";
