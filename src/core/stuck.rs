@@ -45,12 +45,9 @@ impl Pass<'_> {
             return;
         }
         let since = rotation.started_at;
-        if since.plus(after) > self.now {
-            return self.wake(since.plus(after));
-        }
-        // A human holds it back, or it waits for its time.
+        // A human holds it back, or it waits for its time. It is told with the next sweep, so that nobody is woken for it.
         let awaited = matches!(self.blocked, Some(Blocked::Window(_) | Blocked::Freeze(..)));
-        if awaited || self.record.is_paused(self.now) {
+        if since.plus(after) > self.now || awaited || self.record.is_paused(self.now) {
             return;
         }
         let name = self.record.name.clone();
