@@ -66,10 +66,12 @@ mod armed {
         RowsSynced,
         /// The commit is about to be acknowledged.
         CommitEnds,
-        /// The new number of commits is in a temporary file.
+        /// The new number of commits is noted beside the database, but not synced.
         SequenceWritten,
-        /// That file is synced.
+        /// It is synced.
         SequenceSynced,
+        /// Where there was no note, the first one is in a temporary file, synced.
+        SequenceMade,
         /// It has its name.
         SequenceRenamed,
         /// Its folder is synced.

@@ -39,11 +39,15 @@ mod issuing;
 mod leftovers;
 #[path = "holes/moments.rs"]
 mod moments;
+#[path = "holes/moves.rs"]
+mod moves;
 #[path = "holes/retiring.rs"]
 mod retiring;
 #[cfg(feature = "mutations")]
 #[path = "holes/rules.rs"]
 mod rules;
+#[path = "holes/schedule.rs"]
+mod schedule;
 #[path = "holes/tellings.rs"]
 mod tellings;
 #[path = "holes/timing.rs"]
@@ -52,3 +56,5 @@ mod timing;
 mod tokens;
 #[path = "holes/verbs.rs"]
 mod verbs;
+#[path = "holes/wars.rs"]
+mod wars;

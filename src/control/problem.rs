@@ -2,7 +2,7 @@
 use super::adopt;
 use crate::config;
 use crate::core::plan::CommandRefused;
-use crate::engine::handle::{Refused, Stopped};
+use crate::engine::handle::{Observing, Refused, Stopped};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -170,14 +170,20 @@ impl Problem {
     pub fn refused(name: &str, refused: &Refused) -> Self {
         let detail = refused.to_string();
         match refused {
-            Refused::NoSuchKey(_) => Self::no_such_key(name),
             Refused::Adopt(why) => adopt::problem(name, why),
             Refused::NoMatch { .. } => Self::new(Kind::NoSuchKey, detail).remedy("rekeyd status"),
             Refused::Command(why) => Self::command(name, why.clone()),
             Refused::Store(_) => Self::new(Kind::Store, detail).remedy("free space beside the state, then try again"),
             Refused::NoVersion(_) => Self::new(Kind::NoVersion, detail).remedy(format!("rekeyd adopt {name}")),
-            Refused::Observing => Self::new(Kind::Observing, format!("key {name}: {detail}"))
-                .remedy("where this is the machine to run on: rekeyd resume --all"),
+            Refused::Observing(why) => {
+                let whose = if name.is_empty() { String::new() } else { format!("key {name}: ") };
+                let stop = match why {
+                    Observing::NewMachine => "where this is the machine to run on",
+                    Observing::Twin(_) => "stop the other for good, then",
+                };
+                Self::new(Kind::Observing, format!("{whose}{detail}")).remedy(format!("{stop}: rekeyd resume --all"))
+            }
+            Refused::NoDeadLetters => Self::new(Kind::Phase, detail).remedy("rekeyd history"),
             Refused::Config(_) => Self::new(Kind::ConfigRefused, detail).remedy("rekeyd check"),
         }
     }

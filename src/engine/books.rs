@@ -1,12 +1,13 @@
 //! The books: every record and account in memory, and the batch that becomes durable next. Nothing acts on what stands here
 //! before the batch that changed it is committed.
+use super::agenda::Agenda;
 use super::event::FoundSecrets;
 use super::meters::{Calls, Meters};
 use super::post;
 use super::service::Service;
 use crate::config::settings::{Key, ProviderSection, Settings};
 use crate::core::account::Account;
-use crate::core::command::unmanaged;
+use crate::core::command::{taken_up, unmanaged};
 use crate::core::incidents::Incidents;
 use crate::core::names::{AccountId, Fingerprint, Incarnation, KeyName, TargetId, Token};
 use crate::core::plan::Change;
@@ -45,6 +46,8 @@ pub(super) struct Books {
     pub(super) calls: Calls,
     /// Whether anything was entered since the last commit.
     pub(super) dirty: bool,
+    /// When each key is replaced, among all others.
+    pub(super) agenda: Agenda,
 }
 
 impl Books {
@@ -69,18 +72,22 @@ impl Books {
             meters,
             calls,
             dirty: false,
+            agenda: Agenda::default(),
         })
     }
 
-    /// Opens an account in the books for each key of the config that has none yet, and a record likewise.
+    /// Opens an account in the books for each key of the config that has none yet, and a record likewise. What was
+    /// left to a human while the config did not name the key is taken up again.
     pub(super) fn enter_new_keys(&mut self, now: Timestamp) {
         let settings = Arc::clone(&self.settings);
+        let revokes = |it: &ProviderSection| it.provider.capabilities().revokes_by_id;
         for (name, key) in &settings.keys {
             if let Some(record) = self.records.get(name) {
                 // Its old versions go on to their ends, but its targets are no longer to be emptied.
                 let back = record.decommissioned.is_some() || record.unmanaged_since.is_some();
-                if back || record.owners != key.owners {
-                    let mut record = record.clone();
+                let up = taken_up(record, |it| settings.account(it).is_some_and(revokes), now);
+                if back || up.is_some() || record.owners != key.owners {
+                    let mut record = up.unwrap_or_else(|| record.clone());
                     record.revision += u64::from(record.decommissioned.take().is_some());
                     record.unmanaged_since = None;
                     record.owners.clone_from(&key.owners);
@@ -131,6 +138,7 @@ impl Books {
         let record = self.records.get(name)?;
         let Some(key) = self.settings.keys.get(name) else { return self.policy_at_the_end(record) };
         let mut policy = key.policy.clone();
+        policy.slot = self.agenda.slots().get(name).copied();
         policy.former = self.capabilities();
         policy.former.remove(&policy.account);
         // A rotation whose account nobody speaks for any more can't go on, least of all at another account.
@@ -223,12 +231,13 @@ impl Books {
     pub(super) fn reload(&mut self, mut settings: Settings, now: Timestamp) {
         let old = Arc::clone(&self.settings);
         self.leaving.clear();
+        let mut gone = Vec::new();
         for (name, key) in old.keys.iter().filter(|(name, _)| !settings.keys.contains_key(*name)).collect::<Vec<_>>() {
             if self.is_rotating(name) {
                 settings.keys.insert(name.clone(), key.clone());
                 self.leaving.insert(name.clone());
             } else {
-                self.rest(name, now);
+                gone.push(name.clone());
             }
         }
         for section in old.providers.values().filter(|it| self.needs_account(&it.account)) {
@@ -241,6 +250,9 @@ impl Books {
         }
         self.settings = Arc::new(settings);
         self.generation += 1;
+        for name in gone {
+            self.rest(&name, now);
+        }
     }
 
     /// Whether the config no longer names a key, which stays until its rotation has ended.
@@ -296,9 +308,10 @@ impl Books {
         if self.records.get(name).is_some_and(|it| it.decommissioned.is_some()) {
             return;
         }
+        let in_use = self.in_use_elsewhere(name);
         for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
             let (Some(record), Some(account)) = (self.records.get(name), self.accounts.get(&account)) else { return };
-            if let Some(change) = unmanaged(record, account, now) {
+            if let Some(change) = unmanaged(record, account, &in_use, now) {
                 self.enter(change, &FoundSecrets::new());
             }
         }
@@ -379,7 +392,8 @@ impl Books {
         if change.forgotten {
             return self.forget(&change.record);
         }
-        for number in newly_ended(before, &change.record) {
+        self.agenda.note(before, &change.record);
+        for number in newly_useless(before, &change.record) {
             self.batch.drop_secrets.push((name.clone(), number));
         }
         for (number, fingerprint) in &change.keep {
@@ -424,6 +438,13 @@ impl Books {
         self.batch.due.push((name.clone(), Some(at).filter(|it| *it < Timestamp::NEVER)));
     }
 
+    /// Takes a batch back that was not written. Nothing was entered meanwhile.
+    pub(super) fn put_back(&mut self, mut batch: Batch) {
+        batch.meta.retain(|(name, _)| name != LAST_COMMIT);
+        self.batch = batch;
+        self.dirty = true;
+    }
+
     /// What is to be committed now; `None` where nothing changed. A moment that can't be believed is not noted as that of
     /// the last commit: a restart would believe it.
     pub(super) fn take_batch(&mut self, now: Timestamp, believed: bool) -> Option<Batch> {
@@ -438,14 +459,15 @@ impl Books {
     }
 }
 
-/// Versions whose secret is of no use any more: the provider refuses them.
-fn newly_ended(before: Option<&Record>, after: &Record) -> Vec<VersionNo> {
+/// Versions whose secret is of no use any more: the provider refuses them, or they left the books.
+fn newly_useless(before: Option<&Record>, after: &Record) -> Vec<VersionNo> {
     let Some(before) = before else { return Vec::new() };
-    let over = |it: &Record| -> BTreeSet<VersionNo> {
-        let over = it.retired.iter().filter(|it| matches!(it.ended, Some(Ended::Revoked | Ended::Expired)));
-        over.map(|it| it.version.number).collect()
+    let useful = |it: &Record| -> BTreeSet<VersionNo> {
+        let old = it.retired.iter().filter(|it| !matches!(it.ended, Some(Ended::Revoked | Ended::Expired)));
+        let versions = it.current.iter().chain(it.pending()).chain(old.map(|it| &it.version));
+        versions.map(|it| it.number).collect()
     };
-    over(after).difference(&over(before)).copied().collect()
+    useful(before).difference(&useful(after)).copied().collect()
 }
 
 /// The name of the small row that holds the last numbers of a key that was forgotten: version, token, attempt.

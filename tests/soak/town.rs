@@ -63,7 +63,7 @@ pub(crate) struct Town {
 }
 
 impl Town {
-    /// Each key has its first version, and rests.
+    /// Each key has its first version, and its consumer too.
     pub(crate) async fn found(seed: u64) -> Self {
         let sim = Simulator::start(Options { seed, ..Options::default() }).await.unwrap();
         let world = World {
@@ -78,7 +78,8 @@ impl Town {
         town.write_config(Some(USED_FOR));
         town.rig.run().await;
         for (_, key) in town.keys() {
-            town.rig.until(&key, "created", |it| it.current.is_some() && it.phase == PhaseName::Steady).await;
+            town.rig.until(&key, "created", |it| it.current.is_some()).await;
+            town.rig.until_true("it is delivered", || town.rig.held(&key).is_some()).await;
         }
         town.rig.until_told().await;
         town.rig.kill().await;
