@@ -7,6 +7,8 @@ mod adoption;
 mod by_hand;
 #[path = "support/chance.rs"]
 mod chance;
+#[path = "e2e/comebacks.rs"]
+mod comebacks;
 #[path = "e2e/command_line.rs"]
 mod command_line;
 #[path = "e2e/config.rs"]

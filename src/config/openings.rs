@@ -147,8 +147,10 @@ impl Search<'_> {
         let apart = self.time / self.attempts.saturating_mul(NEARNESS);
         let apart = apart.clamp(Duration::from_secs(1), NEAREST);
         let next = |it: &Timestamp| calendar.opens_from(it.plus(apart));
-        let Some(first) = calendar.opens_from(from) else { return Some((0, from)) };
         let seen_until = to.plus(self.time).plus(CHANGE_OF_CLOCKS);
+        // One that opens on the 29th of February alone may not open at all.
+        let first = calendar.opens_from(from).filter(|it| *it <= seen_until);
+        let Some(first) = first else { return Some((0, from)) };
         let openings = std::iter::successors(Some(first), next).take_while(|it| *it <= seen_until);
         let openings: Vec<_> = openings.take(LOOKS).collect();
         let wanted = usize::try_from(self.attempts).unwrap_or(usize::MAX);

@@ -93,7 +93,6 @@ async fn another_config_is_compared_with_the_one_in_use_whether_a_daemon_runs_or
     std::fs::write(&other, &text).unwrap();
     assert!(rig.ok(&args).await.contains("nothing changes"));
 
-    // No window opens in time: the keys are rotated in their last safe moment.
     let windows = "\n[windows.yearly]\nopen = \"0 0 29 2 *\"\nduration = \"1m\"\n[defaults]\nwindows = [\"yearly\"]\nattempts_in_window = 1\n";
     let later = text.replace("rotate_before = \"10m\"", "rotate_before = \"20m\"");
     assert_ne!(later, text, "{text}");
@@ -113,7 +112,7 @@ async fn another_config_is_compared_with_the_one_in_use_whether_a_daemon_runs_or
 
     std::fs::write(&other, text.clone() + windows).unwrap();
     let said = rig.cli(&args).await;
-    // Windows of seconds or minutes a year are a fault for keys of hours: that is said instead.
+    // A window that hardly ever opens is a fault, and what it comes to is told.
     assert_eq!(said.code, Some(78), "{}{}", said.out, said.err);
     assert!(said.err.contains("opens on day 29 of the month in February at 00:00 UTC for 1m"), "{}", said.err);
 
@@ -149,7 +148,7 @@ async fn a_key_that_the_other_config_drops_or_adds_is_named() {
 fn events(calendar: &str) -> Vec<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/read_calendar.py");
     let mut command = Command::new("python3");
-    let mut child = command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3");
+    let mut child = command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), calendar.as_bytes()).unwrap();
     let said = child.wait_with_output().unwrap();
     assert!(said.status.success(), "needs the Python package icalendar: tests/run installs it");

@@ -152,7 +152,7 @@ pub fn login_target(service: &Service) -> TargetPolicy {
 pub fn night() -> Opening {
     Opening {
         name: Some("night".into()),
-        open: "0 2 * * *".parse().expect("a cron expression"),
+        open: std::sync::Arc::new("0 2 * * *".parse().expect("a cron expression")),
         duration: span(4 * HOUR),
         timezone: chrono_tz::UTC,
     }
