@@ -249,8 +249,10 @@ impl<'t, 'a> Member<'t, 'a> {
             return Some(Self { task, due, last: None, soft, calendar, joins: None });
         };
         let due = due::due_at(version, task.policy)?;
-        // Whoever wants a key replaced later than is safe gets it so: at its due moment, and not long before.
-        let last = due::last_safe_moment(version, task.policy).map(|it| it.max(due));
+        // Whoever wants a key replaced later than is safe gets it so: at its due moment, told as long before as there is time.
+        let told = |end: Timestamp| task.announce.unwrap_or_default().min(end.since(due) / 2);
+        let late = version.valid_to.map_or(due, |end| due.plus(told(end)));
+        let last = due::last_safe_moment(version, task.policy).map(|it| if it < due { late } else { it });
         let soft = last.map_or(due.plus(PATIENCE), |it| due.plus(it.since(due).mul_f64(SOFT_PERCENT / 100.0)));
         Some(Self { task, due, last, soft: last.map_or(soft, |it| soft.min(it)), calendar, joins: None })
     }
