@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
 #[path = "e2e/adoption.rs"]
 mod adoption;
+#[path = "e2e/backup.rs"]
+mod backup;
 #[path = "e2e/by_hand.rs"]
 mod by_hand;
 #[path = "support/chance.rs"]

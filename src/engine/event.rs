@@ -1,4 +1,5 @@
 //! Everything that can make the engine move. Whatever happens arrives as one of these, in one queue, at one task.
+use super::backup::News;
 use super::handle::Request;
 use super::observe::Observed;
 use crate::core::facts::{Action, Blocked, Outcome};
@@ -32,6 +33,8 @@ pub enum Event {
     Acted(Box<Acted>),
     /// A notifier has answered.
     Sent(Box<OutboxRow>, Sent),
+    /// A task for the backups has come back.
+    Backup(News),
 }
 
 /// What came of one effect.

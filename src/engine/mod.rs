@@ -7,6 +7,7 @@ pub mod adopt;
 mod agenda;
 mod answers;
 mod audit;
+mod backup;
 mod books;
 mod clockwatch;
 mod damage;
@@ -48,6 +49,7 @@ use crate::core::plan::Plan;
 use crate::core::record::Phase;
 use crate::core::time::Timestamp;
 use crate::store::{Batch, OutboxId, Store, StoreError};
+use backup::Backups;
 use books::Books;
 use clockwatch::ClockWatch;
 use doors::{Asked, Doors};
@@ -105,6 +107,7 @@ struct Engine {
     wake_at: BTreeMap<KeyName, Timestamp>,
     blocked: BTreeMap<KeyName, Blocked>,
     doors: Doors,
+    backups: Backups,
     sending: BTreeSet<OutboxId>,
     /// Rows whose fate becomes durable with the batch; until then the state still shows them as pending.
     sent: Vec<OutboxId>,
@@ -185,6 +188,7 @@ impl Engine {
         }
         self.begin_due();
         self.look_at_itself(clock::now());
+        self.begin_backup(clock::now());
         self.begin_sending()?;
         self.commit().await
     }
@@ -203,6 +207,7 @@ impl Engine {
             Event::LookBroke(name) => self.look_broke(&name),
             Event::Acted(acted) => self.record(*acted),
             Event::Sent(row, answer) => self.note_answer(*row, answer),
+            Event::Backup(news) => self.note_backup(news, clock::now()),
         }
     }
 
@@ -214,6 +219,7 @@ impl Engine {
         self.prune();
         self.look_at_reserve();
         self.look_at_logins();
+        self.backups.knock(self.swept_at);
         let mut names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
         names.extend(self.books.ending().cloned());
         names.extend(self.books.unmanaged());
@@ -238,7 +244,7 @@ impl Engine {
     }
 
     fn until_due(&self) -> Duration {
-        let next = self.due.first().map_or(Timestamp::NEVER, |it| it.0);
+        let next = self.due.first().map_or(Timestamp::NEVER, |it| it.0).min(self.backups.due_at());
         let longest = if self.unwritable.is_some() { full::RETRY_DISK } else { LONGEST_SLEEP };
         next.since(clock::now()).min(longest)
     }

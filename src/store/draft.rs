@@ -22,7 +22,6 @@ impl<'a> Draft<'a> {
     }
 
     /// The rows to write, for whoever writes beside the open state: the commit keeps its number.
-    #[allow(dead_code, reason = "for what changes a state that no daemon has open")]
     pub(super) fn into_writes(self) -> Result<Writes, StoreError> {
         let head = self.content(rows::SEQUENCE_ROW)?;
         match head.as_deref().and_then(ledger::parse) {

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-const NAME: &str = "config";
+pub(super) const NAME: &str = "config";
 
 /// The config that was kept beside a state; `None` where there is none that can be read.
 pub fn kept_config(dir: &Path) -> Option<String> {

@@ -10,10 +10,12 @@
 //!   config              the last good config, for a start with a broken one
 //!   escrow/<token>      raw answers to creates whose meaning is not committed yet
 //!   reserve             room to be given up on a full disk
+//!   restoring/          a restore that is under way, or broke off
 //! ```
 //!
 //! All calls block: the engine makes them from one thread of their own.
 mod batch;
+mod contents;
 mod disk;
 mod draft;
 mod error;
@@ -24,21 +26,31 @@ mod kept;
 mod ledger;
 mod lock;
 mod look;
+mod migrate;
 mod open;
 mod rescue;
+mod reseal;
 mod reserve;
+mod restore;
 mod rows;
 mod seal;
 mod sequence;
+mod shelf;
+mod snapshot;
 mod writer;
 
 pub use batch::{Batch, HistoryRow, OutboxCounts, OutboxId, OutboxRow, OutboxState};
+pub use contents::Counts;
 pub use error::StoreError;
 pub use escrow::{ANSWERS_KEPT, Answer, BODY_BYTES, Escrow};
 pub use kept::kept_config;
 pub use look::{Look, look};
 pub use open::{Opened, Site, machine_id};
 pub use rescue::Damage;
+pub use reseal::{Resealed, reseal};
+pub use restore::{RestoreError, Restored, restore};
+pub use shelf::{Shelf, keep_snapshot, snapshot_of};
+pub use snapshot::{Header, SNAPSHOT_BYTES, SNAPSHOT_FORMAT, Snapshot, SnapshotError, SnapshotFault};
 
 use crate::core::account::Account;
 use crate::core::names::{Fingerprint, KeyName, NoticeId};
