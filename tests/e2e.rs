@@ -64,6 +64,8 @@ mod rig;
 mod rights;
 #[path = "e2e/rotation.rs"]
 mod rotation;
+#[path = "e2e/stuck.rs"]
+mod stuck;
 #[path = "e2e/trouble.rs"]
 mod trouble;
 #[path = "e2e/two_daemons.rs"]

@@ -23,6 +23,8 @@ pub enum Event {
     Due,
     /// The room beside the state was looked at: why it is not there, if so.
     Reserve(Option<String>),
+    /// The login of an account that was refused was looked at: what tells it from others, where it can be read.
+    Login(AccountId, Option<Fingerprint>),
     /// A look at the world has come back.
     Observed(Box<Observed>),
     /// A look at the world broke down: a fault of ours, which must not wedge the key.

@@ -21,6 +21,7 @@ mod letters;
 pub mod meters;
 pub mod observe;
 mod outbox;
+mod permits;
 mod post;
 mod reload;
 mod requests;
@@ -56,13 +57,14 @@ use event::{Acted, Event};
 use futures_util::FutureExt;
 use handle::Observing;
 use observe::{Observed, Question, observe};
+use permits::{Lane, Permits};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -95,10 +97,8 @@ struct Work {
 struct Engine {
     books: Books,
     events: mpsc::Sender<Event>,
-    /// How many keys are looked at, created or revoked at once.
-    permits: Arc<Semaphore>,
-    /// The same for keys on their way to consumers: a service that does not answer must not hold these up.
-    delivery_permits: Arc<Semaphore>,
+    /// How much is done at once.
+    permits: Permits,
     /// The actions in flight.
     calls: TaskTracker,
     clock: ClockWatch,
@@ -202,6 +202,7 @@ impl Engine {
             Event::Sweep => self.sweep(),
             Event::Due => {}
             Event::Reserve(scarce) => self.note_reserve(scarce, clock::now()),
+            Event::Login(account, login) => self.note_login(&account, login, clock::now()),
             Event::Observed(observed) => self.decide(*observed),
             Event::LookBroke(name) => self.look_broke(&name),
             Event::Acted(acted) => self.record(*acted),
@@ -213,9 +214,11 @@ impl Engine {
     /// Looks at every key: of the config, on its way out of service, or left alone.
     fn sweep(&mut self) {
         self.swept_at = clock::now();
+        self.permits.retain_keys(|it| self.books.records.contains_key(it));
         self.books.agenda.is_stale();
         self.prune();
         self.look_at_reserve();
+        self.look_at_logins();
         self.backups.knock(self.swept_at);
         let mut names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
         names.extend(self.books.ending().cloned());
@@ -269,11 +272,13 @@ impl Engine {
         self.working.insert(name.clone(), Work { acting: 0, failed: false, moved: false, again: false });
         self.due_never(name);
         let delivering = matches!(question.record.phase, Phase::Deliver { .. } | Phase::Cutover { .. });
-        let (events, permits) = (self.events.clone(), self.permits(delivering));
+        let account = question.account.id.clone();
+        let lane = if delivering { Lane::OnTheWay(account) } else { Lane::Account(account) };
+        let (events, turn) = (self.events.clone(), self.permits.of(lane));
         let broken = name.clone();
         self.after_commit.push(Box::new(move || {
             tokio::spawn(async move {
-                let _permit = permits.acquire_owned().await;
+                let _permit = turn.acquire_owned().await;
                 let looked = AssertUnwindSafe(observe(question)).catch_unwind().await;
                 let event = looked.map_or(Event::LookBroke(broken), |it| Event::Observed(Box::new(it)));
                 let _ = events.send(event).await;
@@ -371,10 +376,6 @@ impl Engine {
         }
     }
 
-    fn permits(&self, delivering: bool) -> Arc<Semaphore> {
-        Arc::clone(if delivering { &self.delivery_permits } else { &self.permits })
-    }
-
     /// Record: folds an outcome in. A created secret becomes durable in the same commit, whatever happened meanwhile.
     fn record(&mut self, acted: Acted) {
         let now = clock::now();
@@ -456,6 +457,7 @@ impl Engine {
         std::mem::take(&mut self.shown).into_iter().for_each(|it| it());
         for id in std::mem::take(&mut self.sent) {
             self.sending.remove(&id);
+            fail_point!(NoticeNoted);
         }
         for token in std::mem::take(&mut self.books.ended) {
             let escrow = self.books.store.escrow().clone();

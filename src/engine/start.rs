@@ -6,6 +6,7 @@ use super::doors::Doors;
 use super::event::{Event, FoundSecrets};
 use super::execute::read_answer;
 use super::handle::{Handle, Observing, REQUESTS_WAITING};
+use super::permits::Permits;
 use super::twin::{self, Name};
 use super::{EVENTS_WAITING, Engine, wake};
 use crate::clock;
@@ -19,7 +20,7 @@ use crate::providers::Raw;
 use crate::store::{Opened, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -69,8 +70,7 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
     let mut engine = Engine {
         books,
         events: events.clone(),
-        permits: Arc::new(Semaphore::new(most)),
-        delivery_permits: Arc::new(Semaphore::new(most)),
+        permits: Permits::new(most),
         calls: TaskTracker::new(),
         clock: ClockWatch::new(now, last_commit),
         working: BTreeMap::new(),

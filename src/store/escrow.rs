@@ -60,8 +60,15 @@ impl Escrow {
         let path = self.path(token)?;
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
-        file.and_then(|it| allocate(&it, FILE_BYTES).and_then(|()| it.sync_all())).map_err(at(&path))?;
-        sync(&self.dir)
+        let make = |file: File| {
+            allocate(&file, FILE_BYTES)?;
+            fail_point!(EscrowMade);
+            file.sync_all()
+        };
+        file.and_then(make).map_err(at(&path))?;
+        sync(&self.dir)?;
+        fail_point!(EscrowReady);
+        Ok(())
     }
 
     /// Keeps the raw answer to a create; durable when it returns. To be called before the answer is parsed.
@@ -81,8 +88,14 @@ impl Escrow {
         let answer = Secret::new([status.to_be_bytes().as_slice(), body.expose()].concat());
         let sealed = self.seal.seal(&Place::Answer(token), &answer)?;
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let write = |file: File| file.write_all_at(&framed(&sealed), 0).and_then(|()| file.sync_data());
-        file.and_then(write).map_err(at(&path))
+        let write = |file: File| {
+            file.write_all_at(&framed(&sealed), 0)?;
+            fail_point!(EscrowWritten);
+            file.sync_data()
+        };
+        file.and_then(write).map_err(at(&path))?;
+        fail_point!(EscrowSynced);
+        Ok(())
     }
 
     /// The answers whose meaning was never committed, to be looked at when the daemon starts. Room that was never used
@@ -118,7 +131,12 @@ impl Escrow {
     pub fn forget(&self, token: &Token) -> Result<(), StoreError> {
         let path = self.path(token)?;
         match std::fs::remove_file(&path) {
-            Ok(()) => sync(&self.dir),
+            Ok(()) => {
+                fail_point!(EscrowRemoved);
+                sync(&self.dir)?;
+                fail_point!(EscrowForgotten);
+                Ok(())
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(at(&path)(error)),
         }

@@ -96,6 +96,7 @@ impl Store {
     /// holds, and nothing may be done on the strength of what is read. With any other error nothing was written; with
     /// [`StoreError::Unwritable`] the same may be tried again.
     pub fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        fail_point!(CommitBegins);
         self.disk.check()?;
         let mut ledger = self.writing();
         let mut draft = Draft::new(&self.disk);
@@ -121,6 +122,7 @@ impl Store {
         if batch.sealing_point {
             sequence::write(&self.dir, ledger.commits).map_err(|it| self.disk.poison(it.to_string()))?;
         }
+        fail_point!(CommitEnds);
         Ok(())
     }
 
@@ -196,19 +198,32 @@ impl Store {
         first.map(|(row, _)| self.due_row(&row).map(|(at, _)| at)).transpose()
     }
 
-    /// The notices to be sent at `now`, the longest waiting first, at most `limit`. Costs what is due.
+    /// The notices to be sent at `now`, the longest waiting first, at most `limit`, of those whose channel is `wanted`.
+    /// Costs what is due.
     ///
     /// # Errors
     /// Where a row is damaged.
-    pub fn outbox_due(&self, now: Timestamp, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+    pub fn outbox_due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+        mut wanted: impl FnMut(&OutboxId) -> bool,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
         let _reading = self.reading();
         let until = [rows::OUTBOX_DUE, &rows::time(now), &[u8::MAX]].concat();
-        let due = self.disk.range(rows::OUTBOX_DUE, Bound::Excluded(&until)).take(limit);
-        let name = |index: Vec<u8>| {
-            let timed = rows::timed(rows::OUTBOX_DUE, &index);
-            timed.map(|(_, name)| name.to_owned()).ok_or_else(|| self.misnamed(&index))
-        };
-        due.map(|index| self.indexed(&name(index?.0)?)).collect()
+        let mut due = Vec::new();
+        for index in self.disk.range(rows::OUTBOX_DUE, Bound::Excluded(&until)) {
+            let index = index?.0;
+            let (_, name) = rows::timed(rows::OUTBOX_DUE, &index).ok_or_else(|| self.misnamed(&index))?;
+            let id = draft::outbox_id(name).ok_or_else(|| self.misnamed(&index))?;
+            if wanted(&id) {
+                due.push(self.indexed(name)?);
+            }
+            if due.len() >= limit {
+                break;
+            }
+        }
+        Ok(due)
     }
 
     /// What became of one notice, over all owners and channels.

@@ -109,6 +109,7 @@ impl Store {
         let given_up = reserve.release_if_full()?;
         reserve.check_room_to_open()?;
         let disk = rescue::open(site.dir)?;
+        fail_point!(DatabaseOpened);
         let noted = sequence::read(site.dir)?;
         let fresh = is_fresh(&disk, site.dir, noted)?;
         let (disk, ledger, before, seen) = if fresh {
@@ -135,6 +136,7 @@ impl Store {
         if let Err(why) = store.reserve_ready() {
             tracing::warn!(why, "the reserve beside the state can't be taken; no key is created until it can");
         }
+        fail_point!(StateOpened);
         let Identity { incarnation, rolled_back, new_machine, damage, .. } = identity;
         Ok(Opened { store, incarnation, rolled_back, new_machine, damage, fresh })
     }
@@ -159,6 +161,7 @@ impl Store {
             ledger.commits = ledger.commits.max(noted);
         }
         self.write(&mut ledger, draft, manifest)?;
+        fail_point!(LifeWritten);
         sequence::create(&self.dir, ledger.commits)
     }
 }
