@@ -168,7 +168,8 @@ fn the_listener_has_an_address_with_a_port_and_should_be_on_loopback() {
 
 #[test]
 fn what_is_not_acted_on_yet_is_refused() {
-    for field in ["ack_timeout"] {
+    {
+        let field = "ack_timeout";
         check(
             &[SMS],
             &key(&format!("{field} = 'x'")),

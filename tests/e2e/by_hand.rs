@@ -1,5 +1,5 @@
 //! A service without an API: the owners are reminded, and bring the new key on stdin.
-use crate::rig::{Rig, Said, calm, fingerprint, write};
+use crate::rig::{Rig, Said, calm, fingerprint, opens_later, write};
 use rekeyd::control::protocol::{Health, PhaseName};
 use rekeyd::core::record::Expiry;
 use rekeyd::simulator::World;
@@ -95,8 +95,8 @@ async fn without_a_secret_or_with_one_that_is_not_new_nothing_changes() {
 
 #[tokio::test]
 async fn a_key_that_was_brought_waits_for_its_window_unless_it_is_told_not_to() {
-    let window = "windows = [\"never\"]\n[windows.never]\nopen = \"0 0 0 29 2 *\"\nduration = \"1m\"";
-    let rig = adopted(window, 20).await;
+    let window = format!("windows = [\"later\"]\n[windows.later]\n{}", opens_later());
+    let rig = adopted(&window, 20).await;
     let said = rotate(&rig, &["--valid-to", "2126-01-02"], "the-second-secret").await;
     assert_eq!(said.code, Some(0), "{}", said.err);
     let waits = rig.until(KEY, "held by its window", |it| it.blocked.is_some()).await;

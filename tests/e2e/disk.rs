@@ -215,7 +215,7 @@ async fn a_damaged_state_is_refused_or_told_and_costs_no_consumer_its_key() {
         fs::write(rig.path("log"), "").unwrap();
         if let Err(code) = rig.try_run().await {
             assert_eq!(code, Some(74), "{what}: {}", rig.tail());
-            assert!(rig.log().contains("rekeyd restore"), "{what}: {}", rig.tail());
+            assert!(rig.log().contains("restore FILE"), "{what}: {}", rig.tail());
             fates.refused += 1;
             continue;
         }
@@ -280,7 +280,7 @@ async fn a_key_that_the_state_lost_halts_and_an_adoption_brings_it_back() {
     rig.until_notice(KEY, "rotation.halted").await;
     rig.until_own_notice("daemon.degraded", "firing").await;
     let own = rig.own_notices("daemon.degraded", "firing");
-    assert!(own.iter().any(|it| it.contains(KEY) && it.contains("rekeyd restore")), "{own:?}");
+    assert!(own.iter().any(|it| it.contains(KEY) && it.contains("restore FILE")), "{own:?}");
     assert_eq!(creates(&rig), 1);
     rig.until_version("invoices", 1).await;
     rig.ok(&["adopt", KEY, "--from-target"]).await;

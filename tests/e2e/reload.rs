@@ -1,6 +1,6 @@
 //! What a new config does to keys and rotations: in mid-rotation, when it drops keys, and when it is broken.
 use crate::hooks::Hook;
-use crate::rig::{Rig, calm, number, write};
+use crate::rig::{Rig, calm, number, opens_later, write};
 use rekeyd::control::protocol::PhaseName;
 use rekeyd::simulator::{Call, Fault, Service, World};
 use rustix::process::Signal;
@@ -199,9 +199,9 @@ async fn a_window_that_comes_in_mid_rotation_stops_nothing_that_has_begun_but_ho
     rig.sim.fault(Service::Infobip, Call::Create, Fault::Delay { ms: SLOW });
     rig.rotate("billing-sms").await;
     rig.until_phase("billing-sms", PhaseName::Create).await;
-    let window = "\n[windows.rare]\nopen = \"0 0 29 2 *\"\nduration = \"1m\"\n";
+    let window = format!("\n[windows.rare]\n{}\n", opens_later());
     rig.edit_config(|it| {
-        it.replacen("provider = \"infobip\"\n", "provider = \"infobip\"\nwindows = [\"rare\"]\n", 1) + window
+        it.replacen("provider = \"infobip\"\n", "provider = \"infobip\"\nwindows = [\"rare\"]\n", 1) + &window
     });
     rig.ok(&["reload"]).await;
     rig.until("billing-sms", "replaced", |it| number(it) == 2 && it.phase == PhaseName::Revoke).await;

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
@@ -356,6 +356,13 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
 /// A moment so long ago, as the command line takes it.
 pub(crate) fn ago(how_long: Duration) -> String {
     rekeyd::clock::now().minus(how_long).to_string()
+}
+
+/// The fields of a window that opens every five minutes for a moment, but not within the next two.
+pub(crate) fn opens_later() -> String {
+    let minutes = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 60;
+    let opens: Vec<_> = (0..12).map(|nth| ((minutes + 3) % 5 + nth * 5).to_string()).collect();
+    format!("open = \"{} * * * *\"\nduration = \"10s\"", opens.join(","))
 }
 
 /// Replaces a file at once, with the mode that it had: one that is cut short first is healed as an empty one in between.

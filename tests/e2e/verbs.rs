@@ -415,7 +415,7 @@ async fn paused() {
     let row = [
         /* rotate   */ No("it is paused"),
         /* now      */ No("it is paused"),
-        /* pause    */ Yes("nothing is begun or revoked until", Paused),
+        /* pause    */ Yes("it keeps the pause without end", Paused),
         /* resume   */ Yes("the pause is over", In(PhaseName::Steady)),
         /* rollback */ No("no previous version"),
         /* abandon  */ No("no new version"),

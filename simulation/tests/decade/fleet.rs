@@ -67,7 +67,7 @@ fn key(n: usize) -> (Record, Policy) {
         _ => days(n as u64 % 7).min(life / 4),
     };
     let alone = together(n).is_none();
-    let windows = if n % 11 == 0 && !short && alone {
+    let windows = if n.is_multiple_of(11) && !short && alone {
         Vec::new()
     } else {
         windows(if alone && account != "grafana" { n % 5 } else { 1 })

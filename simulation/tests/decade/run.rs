@@ -282,11 +282,12 @@ impl Run {
                 self.figures.avoidable.push(format!("{} at {now}, where {opening} was left", record.name));
             }
         }
-        if policy.provider.revokes_by_id {
-        } else if let Some(at) = self.announced.remove(&n) {
-            if now.since(at) < policy.announce && policy.calendar().is_open(now) {
-                self.figures.unannounced.push(format!("{} at {now}, told at {at}", record.name));
-            }
+        if !policy.provider.revokes_by_id
+            && let Some(at) = self.announced.remove(&n)
+            && now.since(at) < policy.announce
+            && policy.calendar().is_open(now)
+        {
+            self.figures.unannounced.push(format!("{} at {now}, told at {at}", record.name));
         }
         if let Some(word) = policy.together.clone() {
             self.groups.entry(word).or_default().push((now, n));

@@ -327,7 +327,7 @@ pub fn wish() -> Wish {
 
 /// A window that opens every night at 22:00 UTC for four hours.
 pub fn nights() -> Vec<Window> {
-    vec![Window { name: None, open: cron("0 0 22 * * *").into(), duration: hours(4), timezone: chrono_tz::UTC }]
+    vec![Window { name: None, open: cron("0 0 22 * * *"), duration: hours(4), timezone: chrono_tz::UTC }]
 }
 
 /// One freeze.

@@ -295,12 +295,12 @@ pub fn keys_that_go_together_meet_where_all_their_windows_are_open() {
         fleet.policy(n).together = Some("billing".into());
     }
     let mut late = nights();
-    late[0].open = cron("0 0 0 * * *").into();
+    late[0].open = cron("0 0 0 * * *");
     late[0].name = Some("midnight".into());
     fleet.policy(1).windows.clone_from(&late);
     let midnight = due().plus(hours(12));
     assert!(fleet.at().iter().all(|it| *it >= midnight && *it <= midnight.plus(hours(2))), "{:?}", fleet.slots());
-    late[0].open = cron("0 0 12 * * *").into();
+    late[0].open = cron("0 0 12 * * *");
     fleet.policy(1).windows = late;
     let slots: Vec<Slot> = fleet.slots().into_values().collect();
     assert!(slots[0].at >= due().plus(hours(10)) && slots[0].at < due().plus(hours(12)), "{slots:?}");
@@ -392,7 +392,7 @@ pub fn a_slot_that_was_missed_waits_for_the_next_window() {
 #[test]
 pub fn without_a_window_left_the_keys_go_before_their_last_safe_moments_as_the_budget_allows() {
     let mut bench = windowed();
-    bench.policy.windows[0].open = cron("0 0 22 1 1 *").into();
+    bench.policy.windows[0].open = cron("0 0 22 1 1 *");
     bench.now = due();
     let fleet = Fleet::of(50, &bench);
     let slots = fleet.slots();
