@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// The layers, lowest first. Modules of one layer don't see each other.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 10] = [
     &["core"],
     &["secret", "clock", "humane"],
     &["http"],
@@ -20,6 +20,7 @@ const LAYERS: [&[&str]; 9] = [
     &["standing"],
     &["control", "web", "service", "simulator"],
     &["cli"],
+    &["fuzzing"],
 ];
 
 /// The only file that may ask what time it is.

@@ -4,6 +4,9 @@ mod accounts;
 mod adopt;
 pub mod client;
 mod commands;
+mod connections;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod problem;
 pub mod protocol;
 pub mod requests;

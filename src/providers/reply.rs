@@ -116,7 +116,7 @@ fn seen(answer: &Answer) -> String {
 /// The service's own error code, in any of the shapes that the documents show:
 /// `{"requestError":{"serviceException":{"messageId":…}}}` and its XML twin, `{"errorCode":…}`, `{"code":…}`, and the one
 /// fixed sentence of `{"Message":…}`. Free text is never repeated: it may echo what was sent.
-fn code(body: &Secret) -> Option<String> {
+pub(super) fn code(body: &Secret) -> Option<String> {
     let text = body.expose_str().ok()?.trim();
     let found = if text.starts_with('<') {
         between(text, "<messageId>", "</messageId>")

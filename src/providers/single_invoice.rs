@@ -118,7 +118,7 @@ impl SingleInvoice {
 }
 
 /// All keys of the account. One that can be none makes the whole unreadable, as no difference could be trusted.
-fn issued(body: &Secret) -> Result<Vec<Issued>, Unreadable> {
+pub(super) fn issued(body: &Secret) -> Result<Vec<Issued>, Unreadable> {
     let account: AccountBody = reply::json(body)?;
     let unusable = || Unreadable("an element of `ApiKeys` in the answer is no key".into());
     account

@@ -45,7 +45,7 @@ fn text(sequence: u64) -> Vec<u8> {
     format!("{sequence} {:08x}\n", crc32fast::hash(sequence.to_string().as_bytes())).into_bytes()
 }
 
-fn parse(bytes: &[u8]) -> Option<u64> {
+pub(super) fn parse(bytes: &[u8]) -> Option<u64> {
     let sequence = std::str::from_utf8(bytes).ok()?.split(' ').next()?.parse().ok()?;
     (text(sequence) == bytes).then_some(sequence)
 }

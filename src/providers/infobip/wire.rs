@@ -225,7 +225,7 @@ impl From<XmlShown> for KeyShown {
 }
 
 /// Reads a date of any documented form: with an offset (`+0100`, `+01:00`), with `Z`, or without a zone, which means UTC.
-pub(super) fn moment(text: &str) -> Option<Timestamp> {
+pub(in super::super) fn moment(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     if let Ok(at) = DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%#z") {
         return Some(at.to_utc().into());
@@ -236,7 +236,7 @@ pub(super) fn moment(text: &str) -> Option<Timestamp> {
 }
 
 /// Writes a date as the create call documents it: `2016-02-12T09:58:20.323+0000`.
-pub(super) fn written(at: Timestamp) -> Option<String> {
+pub(in super::super) fn written(at: Timestamp) -> Option<String> {
     at.datetime().map(|it| it.format("%Y-%m-%dT%H:%M:%S%.3f+0000").to_string())
 }
 
