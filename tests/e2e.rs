@@ -19,6 +19,8 @@ mod drift;
 mod freezes;
 #[path = "e2e/hooks.rs"]
 mod hooks;
+#[path = "e2e/hostile.rs"]
+mod hostile;
 #[path = "e2e/incident.rs"]
 mod incident;
 #[path = "e2e/invoices.rs"]

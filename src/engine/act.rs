@@ -36,11 +36,11 @@ impl Engine {
             action,
         };
         let delivering = matches!(task.action, Action::Deliver { .. } | Action::Confirm { .. } | Action::Empty { .. });
-        let (events, permits) = (self.events.clone(), self.permits(delivering));
-        let (calls, stop) = (self.calls.clone(), self.stop.clone());
+        let turn = if delivering { self.permits.deliver() } else { self.permits.ask(&account) };
+        let (events, calls, stop) = (self.events.clone(), self.calls.clone(), self.stop.clone());
         self.after_commit.push(Box::new(move || {
             calls.spawn(async move {
-                let _permit = permits.acquire_owned().await;
+                let _permits = turn.come().await;
                 let acted = execute(task, &stop, clock::now).await;
                 let _ = events.send(Event::Acted(Box::new(acted))).await;
             });

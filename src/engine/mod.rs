@@ -15,6 +15,7 @@ pub mod handle;
 pub mod meters;
 pub mod observe;
 mod outbox;
+mod permits;
 mod post;
 mod reload;
 mod requests;
@@ -45,12 +46,13 @@ use doors::{Asked, Doors};
 use event::{Acted, Event};
 use futures_util::FutureExt;
 use observe::{Observed, Question, observe};
+use permits::Permits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -83,10 +85,7 @@ struct Work {
 struct Engine {
     books: Books,
     events: mpsc::Sender<Event>,
-    /// How many keys are looked at, created or revoked at once.
-    permits: Arc<Semaphore>,
-    /// The same for keys on their way to consumers: a service that does not answer must not hold these up.
-    delivery_permits: Arc<Semaphore>,
+    permits: Permits,
     /// The actions in flight.
     calls: TaskTracker,
     clock: ClockWatch,
@@ -240,11 +239,12 @@ impl Engine {
         self.working.insert(name.clone(), Work { acting: 0, failed: false, moved: false, again: false });
         self.due_never(name);
         let delivering = matches!(question.record.phase, Phase::Deliver { .. } | Phase::Cutover { .. });
-        let (events, permits) = (self.events.clone(), self.permits(delivering));
+        let turn = if delivering { self.permits.deliver() } else { self.permits.ask(&question.account.id) };
+        let events = self.events.clone();
         let broken = name.clone();
         self.after_commit.push(Box::new(move || {
             tokio::spawn(async move {
-                let _permit = permits.acquire_owned().await;
+                let _permits = turn.come().await;
                 let looked = AssertUnwindSafe(observe(question)).catch_unwind().await;
                 let event = looked.map_or(Event::LookBroke(broken), |it| Event::Observed(Box::new(it)));
                 let _ = events.send(event).await;
@@ -339,10 +339,6 @@ impl Engine {
                 self.books.enter(change, &BTreeMap::new());
             }
         }
-    }
-
-    fn permits(&self, delivering: bool) -> Arc<Semaphore> {
-        Arc::clone(if delivering { &self.delivery_permits } else { &self.permits })
     }
 
     /// Record: folds an outcome in. A created secret becomes durable in the same commit, whatever happened meanwhile.

@@ -5,6 +5,7 @@ use super::doors::Doors;
 use super::event::{Event, FoundSecrets};
 use super::execute::read_answer;
 use super::handle::{Handle, REQUESTS_WAITING};
+use super::permits::Permits;
 use super::{EVENTS_WAITING, Engine, wake};
 use crate::clock;
 use crate::config::Loaded;
@@ -17,7 +18,7 @@ use crate::providers::Raw;
 use crate::store::{Opened, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -62,8 +63,7 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
     let mut engine = Engine {
         books,
         events: events.clone(),
-        permits: Arc::new(Semaphore::new(most)),
-        delivery_permits: Arc::new(Semaphore::new(most)),
+        permits: Permits::new(most),
         calls: TaskTracker::new(),
         clock: ClockWatch::new(now, last_commit),
         working: BTreeMap::new(),

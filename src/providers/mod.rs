@@ -6,6 +6,7 @@ pub(crate) mod fuzzing;
 mod infobip;
 mod infobip_2fa;
 mod login;
+mod loose;
 mod manual;
 mod mobivate;
 mod reply;

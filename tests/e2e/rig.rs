@@ -163,9 +163,13 @@ impl Rig {
         assert!(up.is_ok(), "the daemon never answered:\n{}", self.tail());
     }
 
+    /// The daemon's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id().unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = self.daemon.as_ref().unwrap().id().unwrap();
-        kill_process(Pid::from_raw(i32::try_from(id).unwrap()).unwrap(), signal).unwrap();
+        kill_process(Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap(), signal).unwrap();
     }
 
     /// Waits until the daemon has ended by itself.
