@@ -5,8 +5,9 @@ mod address;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod moments;
+pub mod webhooks;
 
-pub use address::{AddressFault, BaseUrl, check_base_url};
+pub use address::{AddressFault, BaseUrl, check_base_url, is_this_machine};
 pub use reqwest::{Method, Url};
 
 use crate::clock;

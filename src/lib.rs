@@ -8,7 +8,8 @@
 //! 4. [`providers`]: the services that issue keys, one file a kind, each with what it can do as data.
 //! 5. [`targets`]: the places that keys are delivered to, files and commands.
 //! 6. [`notifiers`]: how owners are told, by email and by webhooks.
-//! 7. [`http`]: the one HTTP client, which says of each call whether its bytes certainly never left.
+//! 7. [`http`]: the one HTTP client, which says of each call whether its bytes certainly never left, and signed webhooks.
+//!    [`command`]: programs of the owner's, run without harm to us.
 //! 8. [`secret`]: secret bytes, which are wiped and can't be printed, and the places that they are read from.
 //! 9. [`clock`]: the one place that reads the time. [`humane`]: durations as people write them.
 //! 10. [`config`]: from the files to settings in which nothing can be wrong any more.
@@ -26,6 +27,7 @@ pub mod clock;
 pub mod humane;
 pub mod secret;
 
+pub mod command;
 pub mod http;
 
 pub mod notifiers;

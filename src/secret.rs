@@ -1,5 +1,7 @@
 //! Secrets, and where they are read from. A [`Secret`] is opaque: it can't be printed, compared or serialised, its memory
 //! is wiped, and the callers of [`Secret::expose`] are listed in a test.
+pub mod reference;
+
 use crate::core::names::{Fingerprint, KeyName};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;

@@ -13,7 +13,7 @@ use std::fs;
 const LAYERS: [&[&str]; 10] = [
     &["core"],
     &["secret", "clock", "humane"],
-    &["http"],
+    &["http", "command"],
     &["providers", "targets", "notifiers", "store"],
     &["config"],
     &["engine"],
@@ -33,8 +33,8 @@ const EXPOSERS: [(&str, &str); 18] = [
     ("src/control/requests.rs", "carries it over the socket, for adopt and reveal"),
     ("src/control/verbs.rs", "asks whether it is text, as JSON has to carry it"),
     ("src/http.rs", "sends it, in a header or a body"),
+    ("src/http/webhooks.rs", "signs with it, and sends to a URL that is one"),
     ("src/notifiers/smtp.rs", "logs in with it"),
-    ("src/notifiers/webhook.rs", "signs with it, and sends to a URL that is one"),
     ("src/providers/infobip/wire.rs", "tells JSON from XML, to read a key out of an answer"),
     ("src/providers/infobip_2fa.rs", "reads a key out of an answer"),
     ("src/providers/mobivate.rs", "sends it, in the body of a request"),
@@ -42,14 +42,14 @@ const EXPOSERS: [(&str, &str); 18] = [
     ("src/secret.rs", "is where it lives"),
     ("src/store/escrow.rs", "seals it"),
     ("src/store/seal.rs", "seals it, and seals with it"),
-    ("src/targets/command.rs", "delivers it, on the stdin of an exec target"),
+    ("src/command.rs", "delivers it, on the stdin of an exec target"),
     ("src/targets/file.rs", "compares what is delivered, and keeps the other lines of a file"),
     ("src/targets/format.rs", "renders what is delivered, and reads it back"),
     ("src/targets/place.rs", "delivers it, into a file"),
 ];
 
 /// `mask` exists to take a secret out of what a command said, and has to know it for that.
-const MASKS: &str = "src/targets/mask.rs";
+const MASKS: &str = "src/command/mask.rs";
 
 const MOST_LINES: usize = 500;
 const MEDIAN_LINES: usize = 200;

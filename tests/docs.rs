@@ -52,6 +52,7 @@ from = "a@b.example"
 [owners.o]
 email = ["a@b.example"]
 webhook = [{ url = "https://a.example", secret = { credential = "w" } }]
+exec = [{ command = ["/bin/true"] }]
 [windows.w]
 open = "0 22 * * *"
 duration = "4h"
@@ -103,6 +104,7 @@ fn every_default_that_is_documented_is_what_an_effective_config_says() {
         ("## `[smtp]`", "[smtp]", ""),
         ("## `[owners.NAME]`", "[owners.o]", ""),
         ("### `webhook`", "[[owners.o.webhook]]", ""),
+        ("### `exec`", "[[owners.o.exec]]", ""),
         ("## `[windows.NAME]`", "[windows.w]", ""),
         ("## `[freezes.NAME]`", "[freezes.f]", ""),
         ("## `[providers.NAME]`", "[providers.infobip]", ""),
@@ -160,6 +162,7 @@ fn every_kind_of_channel_is_documented() {
     let known: BTreeSet<String> = notifiers::KINDS.iter().map(|it| it.name.to_owned()).collect();
     assert!(known.is_subset(&documented("## `[owners.NAME]`")), "{known:?}");
     check("### `webhook`", &format!("{}[[owners.o.webhook]]\n{PROBE}\n", daemon()));
+    check("### `exec`", &format!("{}[[owners.o.exec]]\n{PROBE}\n", daemon()));
 }
 
 #[test]

@@ -21,6 +21,9 @@ mod freezes;
 mod hooks;
 #[path = "e2e/hostile.rs"]
 mod hostile;
+#[path = "support/http.rs"]
+#[allow(unreachable_pub, dead_code, reason = "what lies in `support` serves several tests")]
+mod http;
 #[path = "e2e/incident.rs"]
 mod incident;
 #[path = "e2e/invoices.rs"]
@@ -51,5 +54,7 @@ mod trouble;
 mod two_daemons;
 #[path = "e2e/verbs.rs"]
 mod verbs;
+#[path = "e2e/verbs_cutover.rs"]
+mod verbs_cutover;
 #[path = "e2e/watch.rs"]
 mod watch;

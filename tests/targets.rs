@@ -15,6 +15,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 use toml::de::ValueDeserializer;
 
+#[path = "support/http.rs"]
+#[allow(unreachable_pub, dead_code, reason = "what lies in `support` serves several tests")]
+mod http;
+#[path = "targets/webhooks.rs"]
+mod webhooks;
+
 const OLD: &str = "old-secret-0123456789";
 const NEW: &str = "new-secret-9876543210";
 
@@ -34,7 +40,8 @@ fn exec(script: &str, more: &str) -> Arc<dyn Target> {
 
 fn parcel(version: u32, secret: &str) -> Parcel {
     let secret = Secret::from(secret.to_owned());
-    Parcel { name: "billing-sms".parse().unwrap(), provider: "sms".into(), version, secret, valid_to: None }
+    let (name, obtained_at) = ("billing-sms".parse().unwrap(), Timestamp(1_790_000_000_000));
+    Parcel { name, provider: "sms".into(), version, secret, valid_to: None, obtained_at }
 }
 
 fn fingerprint(secret: &str) -> Fingerprint {

@@ -39,6 +39,8 @@ mod issuing;
 mod leftovers;
 #[path = "holes/moments.rs"]
 mod moments;
+#[path = "holes/moves.rs"]
+mod moves;
 #[path = "holes/retiring.rs"]
 mod retiring;
 #[cfg(feature = "mutations")]
@@ -52,3 +54,5 @@ mod timing;
 mod tokens;
 #[path = "holes/verbs.rs"]
 mod verbs;
+#[path = "holes/wars.rs"]
+mod wars;

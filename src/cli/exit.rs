@@ -149,7 +149,7 @@ impl From<Problem> for Failure {
 fn exit(kind: Kind) -> Exit {
     match kind {
         Kind::NotPermitted => Exit::NotPermitted,
-        Kind::NoSuchKey => Exit::NoInput,
+        Kind::NoSuchKey | Kind::NoSuchOwner => Exit::NoInput,
         Kind::BadRequest
         | Kind::Phase
         | Kind::Unadopted

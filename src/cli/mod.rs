@@ -13,6 +13,7 @@ mod forget;
 pub mod history;
 pub mod init;
 mod man;
+mod notify;
 pub mod output;
 mod pause;
 pub mod plan;
@@ -101,6 +102,8 @@ pub enum Command {
     Reveal(reveal::Args),
     /// Show what will happen to which key when, and why
     Plan(plan::Args),
+    /// Send a test notice through every channel of an owner, and print what each answers
+    Notify(notify::Args),
     /// Have the daemon read its config anew
     Reload(reload::Args),
     /// Print a completion script
@@ -164,6 +167,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Forget(args) => forget::run(cli, args, out),
         Command::Reveal(args) => reveal::run(cli, args, out),
         Command::Plan(args) => plan::run(cli, args, out),
+        Command::Notify(args) => notify::run(cli, args, out),
         Command::Reload(args) => reload::run(cli, args, out),
         Command::Completions(args) => completions::run(args, out),
         Command::Man => man::run(out),

@@ -40,6 +40,8 @@ pub(super) const OWNER: Fields = &[
 
 const WEBHOOK: Fields = &[("url", ""), ("secret", ""), ("format", r#""standard""#), ("min_severity", r#""info""#)];
 
+const EXEC_CHANNEL: Fields = &[("command", ""), ("timeout", r#""30s""#), ("min_severity", r#""info""#)];
+
 pub(super) const WINDOW: Fields = &[("open", ""), ("duration", ""), ("timezone", "")];
 
 pub(super) const FREEZE: Fields = &[("from", ""), ("to", ""), ("keys", r#""all""#), ("timezone", "")];
@@ -117,6 +119,8 @@ const FILE: Fields = &[
 
 const EXEC: Fields = &[("kind", ""), ("command", ""), ("timeout", r#""30s""#), ("confirm", "")];
 
+const KEY_WEBHOOK: Fields = &[("kind", ""), ("url", ""), ("secret", ""), ("confirm", "")];
+
 const HOOK: Fields = &[("restart", ""), ("reload", ""), ("command", ""), ("timeout", r#""2m""#)];
 
 /// Those of a kind of provider, beside what all share.
@@ -135,8 +139,10 @@ pub(super) fn of_provider(kind: &str) -> Fields {
 pub(super) fn of_element(list: &str, kind: &str) -> Fields {
     match (list, kind) {
         ("webhook", _) => WEBHOOK,
+        ("exec", _) => EXEC_CHANNEL,
         ("deliver", "file") => FILE,
         ("deliver", "exec") => EXEC,
+        ("deliver", "webhook") => KEY_WEBHOOK,
         _ => &[],
     }
 }

@@ -5,6 +5,7 @@ use super::fault::{Findings, Hint, Subject};
 use super::freezes::{self, Named};
 use super::layers;
 use super::providers::{Provider, kind};
+use super::secrets::{self, Managed};
 use super::section::{Section, deserializer};
 use super::settings::{Key, Owner};
 use super::written::{self, defaults};
@@ -235,6 +236,7 @@ fn target(kinds: &Section<'_>, item: &Spanned<DeValue<'_>>, findings: &mut Findi
         return None;
     };
     let mut section = Section { prefix: "deliver.", span, table: table.clone() };
+    secrets::check(&section, Managed::Refused, findings);
     let word = section.split(&["kind"]);
     let kind = kind(&word, targets::KINDS, |it| it.name, findings)?;
     section.read(&["kind"], findings, |table| (kind.parse)(deserializer(table))).value

@@ -6,8 +6,9 @@ use super::section::Section;
 use super::settings::{Channel, Owner};
 use super::wording;
 use super::written::{self, defaults};
+use crate::http::webhooks;
 use crate::notifiers::smtp::{Smtp, SmtpClient};
-use crate::notifiers::{self, Fault, KINDS, Kind, Shared, Wanted};
+use crate::notifiers::{Fault, KINDS, Kind, Shared, Wanted};
 use chrono_tz::Tz;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ pub(super) fn owners(document: &Document<'_>, timezone: Tz, findings: &mut Findi
     let smtp = document.smtp.as_ref().and_then(|it| smtp(it, findings));
     let mut owners = BTreeMap::new();
     let Some((_, first)) = document.owners.first_key_value() else { return owners };
-    let http = match notifiers::webhook::client() {
+    let http = match webhooks::client() {
         Ok(http) => http,
         Err(error) => {
             findings.fault(first.at(), error.to_string(), Hint::default());
@@ -65,7 +66,7 @@ fn owner(
         findings.warning(
             section.at(),
             format!("owner `{name}` can't be told: it has no channel"),
-            "write email or webhook",
+            "write email, webhook or exec",
         );
     }
     let written = reading.value?;
@@ -100,7 +101,8 @@ fn channels(
         Some(list) => (kind.read)(list.into(), shared),
         None => Ok(Vec::new()),
     });
-    let wanted = reading.value.unwrap_or_default();
+    // What was mended so that it could be read is not as written: nothing more can be said of it.
+    let wanted = reading.value.filter(|_| reading.clean).unwrap_or_default();
     wanted.into_iter().map(|it| channel(it, kind, &list, findings)).collect()
 }
 

@@ -4,11 +4,10 @@ use super::suggest;
 use crate::secret::LITERAL_SECRET;
 
 /// What a config may say one day, but not yet: nothing is accepted that nobody acts on.
-const NOT_YET: [(&str, &[&str]); 4] = [
+const NOT_YET: [(&str, &[&str]); 3] = [
     ("section", &["backup"]),
-    ("kind", &["credential", "exec", "http", "webhook"]),
-    ("value", &["slack", "teams"]),
-    ("field", &["ack_timeout", "credential_socket", "digest", "escalate_to", "exec", "group_within", "together"]),
+    ("kind", &["credential", "exec", "http"]),
+    ("field", &["ack_timeout", "credential_socket", "digest", "escalate_to", "group_within", "together"]),
 ];
 
 /// The field that an error says is missing.

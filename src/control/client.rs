@@ -2,8 +2,8 @@
 use super::problem::{Kind, MEDIA_TYPE, Problem};
 use super::protocol::{HistoryReport, KeyStatus, PlanReport, Status, Time};
 use super::requests::{
-    AckRequest, AdoptReport, AdoptRequest, DoneReport, KeyDone, PauseRequest, ReloadRequest, ResumeRequest, Revealed,
-    RotateRequest, VerbRequest,
+    AckRequest, AdoptReport, AdoptRequest, ChannelReport, DoneReport, KeyDone, PauseRequest, ReloadRequest,
+    ResumeRequest, Revealed, RotateRequest, VerbRequest,
 };
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde::de::DeserializeOwned;
@@ -125,6 +125,11 @@ impl Client {
     /// Holds keys back.
     pub async fn pause(&self, ask: &PauseRequest) -> Result<Vec<KeyDone>, ClientError> {
         self.fetch(self.request(Method::POST, "/v1/pause").json(ask)).await
+    }
+
+    /// Sends a test notice through every channel of an owner.
+    pub async fn test_owner(&self, owner: &str) -> Result<Vec<ChannelReport>, ClientError> {
+        self.fetch(self.request(Method::POST, &format!("/v1/owners/{owner}/test"))).await
     }
 
     /// Says that a human has it.

@@ -7,6 +7,7 @@ mod commands;
 mod connections;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod owners;
 pub mod problem;
 pub mod protocol;
 pub mod requests;

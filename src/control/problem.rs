@@ -2,7 +2,7 @@
 use super::adopt;
 use crate::config;
 use crate::core::plan::CommandRefused;
-use crate::engine::handle::{Refused, Stopped};
+use crate::engine::handle::{Observing, Refused, Stopped};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -38,6 +38,8 @@ kinds! {
     NoSuchPath = "urn:rekeyd:problem:no-such-path", 404, "no such path";
     /// There is no such key.
     NoSuchKey = "urn:rekeyd:problem:no-such-key", 404, "no such key";
+    /// There is no such owner.
+    NoSuchOwner = "urn:rekeyd:problem:no-such-owner", 404, "no such owner";
     /// The path does not know this method.
     Method = "urn:rekeyd:problem:method", 405, "this path does not know this method";
     /// The verb has no sense in this phase.
@@ -174,8 +176,14 @@ impl Problem {
             Refused::Command(why) => Self::command(name, why.clone()),
             Refused::Store(_) => Self::new(Kind::Store, detail).remedy("free space beside the state, then try again"),
             Refused::NoVersion(_) => Self::new(Kind::NoVersion, detail).remedy(format!("rekeyd adopt {name}")),
-            Refused::Observing => Self::new(Kind::Observing, format!("key {name}: {detail}"))
-                .remedy("where this is the machine to run on: rekeyd resume --all"),
+            Refused::Observing(why) => {
+                let whose = if name.is_empty() { String::new() } else { format!("key {name}: ") };
+                let stop = match why {
+                    Observing::NewMachine => "where this is the machine to run on",
+                    Observing::Twin(_) => "stop the other for good, then",
+                };
+                Self::new(Kind::Observing, format!("{whose}{detail}")).remedy(format!("{stop}: rekeyd resume --all"))
+            }
             Refused::Config(_) => Self::new(Kind::ConfigRefused, detail).remedy("rekeyd check"),
         }
     }

@@ -78,6 +78,19 @@ pub struct AdoptReport {
     pub refused: Option<Problem>,
 }
 
+/// What one channel of an owner answered to a test notice.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChannelReport {
+    /// Which: its kind and address.
+    pub channel: String,
+    /// Whether it took the notice.
+    pub taken: bool,
+    /// What it said, for people.
+    pub message: String,
+    /// How long it took, in milliseconds.
+    pub ms: u64,
+}
+
 /// What one target held.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TargetReport {

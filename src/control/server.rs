@@ -4,7 +4,7 @@ use super::connections::{Places, Unread};
 use super::problem::{Fault, Kind, MEDIA_TYPE, Problem};
 use super::rights::{Peer, Right};
 use super::verbs::{self, Caller};
-use super::{adopt, commands, connections};
+use super::{adopt, commands, connections, owners};
 use crate::config::Loaded;
 use crate::core::record::Actor;
 use crate::engine::handle::{self, Handle};
@@ -250,6 +250,7 @@ pub(super) fn router(desk: Desk) -> Router {
         .route("/v1/keys/{key}/rollback", post(commands::rollback))
         .route("/v1/keys/{key}/ack", post(commands::ack))
         .route("/v1/keys/{key}/retire", post(commands::retire))
+        .route("/v1/owners/{owner}/test", post(owners::test))
         .route("/v1/pause", post(commands::pause_some))
         .route("/v1/resume", post(commands::resume_some))
         .fallback(async || Problem::new(Kind::NoSuchPath, "there is no such path; paths begin with /v1/status"))

@@ -11,7 +11,7 @@ use super::policy::{OnCreate, Policy, Recover};
 use super::record::{Phase, Record, Retired, Version, VersionNo};
 use super::rules::Rule;
 use super::time::Timestamp;
-use super::{gate, retire};
+use super::{drift, gate, retire};
 
 /// What `observe` must look at before a decision. Reading costs calls, so that a steady key asks for little.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -141,7 +141,7 @@ impl Pass<'_> {
         version.last_alive = Some(now);
         version.dead_since = None;
         let control = version.restriction.clone().unwrap_or_default();
-        let lasting = version.obtained_at.plus(self.policy.accept_within) <= now;
+        let lasting = version.obtained_at.plus(drift::quiet(self.policy)) <= now;
         if self.record.controls.len() < CONTROLS_KEPT {
             self.record.controls.insert(control);
         }

@@ -2,9 +2,20 @@
 use super::backoff;
 use super::facts::{Facts, Found, Probe};
 use super::pass::Pass;
-use super::policy::{OnDrift, Recover};
+use super::policy::{OnDrift, Policy, Recover};
 use super::record::{Reason, Trigger, Wish};
 use super::rules::Rule;
+use std::time::Duration;
+
+/// So many probes of a key at rest must find it alive, before somebody else's change counts as over.
+const QUIET_PROBES: u32 = 7;
+
+/// How long a key must have lived before another change by somebody else is answered once more. A second daemon at the
+/// account finds out only when it probes that its own key is dead, and then ends ours: whoever forgets sooner than that
+/// rotates against it for ever, once for each probe.
+pub(super) fn quiet(policy: &Policy) -> Duration {
+    policy.accept_within.max(policy.probe_every.saturating_mul(QUIET_PROBES))
+}
 
 impl Pass<'_> {
     /// Steady: has somebody else changed the key?

@@ -217,8 +217,13 @@ impl<'a> Pass<'a> {
         let old = self.record.current.replace(version);
         self.record.sighting = None;
         if let Some(old) = old.filter(|_| self.holds(Rule::RetireOld)) {
-            self.retire_version(old, now.plus(overlap));
+            self.retire_current(old, now.plus(overlap));
         }
+    }
+
+    /// Retires what consumers were to use so far: it is what `rollback` may go back to.
+    pub(super) fn retire_current(&mut self, version: Version, after: Timestamp) {
+        self.retire_version(Version { was_current: true, ..version }, after);
     }
 
     pub(super) fn retire_version(&mut self, version: Version, after: Timestamp) {

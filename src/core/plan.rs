@@ -148,6 +148,8 @@ codes! {
         ConfigRejected = "config.rejected",
         /// The summary of a week.
         Digest = "digest",
+        /// Somebody tries whether a channel works.
+        Test = "test",
     }
 }
 

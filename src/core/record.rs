@@ -59,6 +59,9 @@ pub struct Version {
     pub restriction: Option<String>,
     /// Whether it was ever, or may ever have been, brought to a target.
     pub delivered: bool,
+    /// Whether it was current before it was retired. One that was given up on its way to the targets never was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_current: bool,
 }
 
 /// Where the issuing of a key stands. Retiring old keys runs beside it, see [`Retired`].

@@ -401,6 +401,7 @@ impl Pass<'_> {
             dead_since: None,
             restriction: self.policy.restriction.clone().filter(|_| token.is_some()),
             delivered: false,
+            was_current: false,
         })
     }
 

@@ -261,6 +261,7 @@ impl Examination {
             version: self.record.last_version.saturating_add(1),
             secret: secret.clone(),
             valid_to: self.offer.valid_to,
+            obtained_at: self.now,
         };
         self.parcels.iter().cloned().chain([offered]).collect()
     }

@@ -6,7 +6,7 @@ use super::post;
 use super::service::Service;
 use crate::config::settings::{Key, ProviderSection, Settings};
 use crate::core::account::Account;
-use crate::core::command::unmanaged;
+use crate::core::command::{taken_up, unmanaged};
 use crate::core::incidents::Incidents;
 use crate::core::names::{AccountId, Fingerprint, Incarnation, KeyName, TargetId, Token};
 use crate::core::plan::Change;
@@ -72,15 +72,18 @@ impl Books {
         })
     }
 
-    /// Opens an account in the books for each key of the config that has none yet, and a record likewise.
+    /// Opens an account in the books for each key of the config that has none yet, and a record likewise. What was
+    /// left to a human while the config did not name the key is taken up again.
     pub(super) fn enter_new_keys(&mut self, now: Timestamp) {
         let settings = Arc::clone(&self.settings);
+        let revokes = |it: &ProviderSection| it.provider.capabilities().revokes_by_id;
         for (name, key) in &settings.keys {
             if let Some(record) = self.records.get(name) {
                 // Its old versions go on to their ends, but its targets are no longer to be emptied.
                 let back = record.decommissioned.is_some() || record.unmanaged_since.is_some();
-                if back || record.owners != key.owners {
-                    let mut record = record.clone();
+                let up = taken_up(record, |it| settings.account(it).is_some_and(revokes), now);
+                if back || up.is_some() || record.owners != key.owners {
+                    let mut record = up.unwrap_or_else(|| record.clone());
                     record.revision += u64::from(record.decommissioned.take().is_some());
                     record.unmanaged_since = None;
                     record.owners.clone_from(&key.owners);
@@ -223,12 +226,13 @@ impl Books {
     pub(super) fn reload(&mut self, mut settings: Settings, now: Timestamp) {
         let old = Arc::clone(&self.settings);
         self.leaving.clear();
+        let mut gone = Vec::new();
         for (name, key) in old.keys.iter().filter(|(name, _)| !settings.keys.contains_key(*name)).collect::<Vec<_>>() {
             if self.is_rotating(name) {
                 settings.keys.insert(name.clone(), key.clone());
                 self.leaving.insert(name.clone());
             } else {
-                self.rest(name, now);
+                gone.push(name.clone());
             }
         }
         for section in old.providers.values().filter(|it| self.needs_account(&it.account)) {
@@ -241,6 +245,9 @@ impl Books {
         }
         self.settings = Arc::new(settings);
         self.generation += 1;
+        for name in gone {
+            self.rest(&name, now);
+        }
     }
 
     /// Whether the config no longer names a key, which stays until its rotation has ended.
@@ -296,9 +303,10 @@ impl Books {
         if self.records.get(name).is_some_and(|it| it.decommissioned.is_some()) {
             return;
         }
+        let in_use = self.in_use_elsewhere(name);
         for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
             let (Some(record), Some(account)) = (self.records.get(name), self.accounts.get(&account)) else { return };
-            if let Some(change) = unmanaged(record, account, now) {
+            if let Some(change) = unmanaged(record, account, &in_use, now) {
                 self.enter(change, &FoundSecrets::new());
             }
         }
@@ -359,8 +367,7 @@ impl Books {
 
     fn parcel(&self, name: &KeyName, version: &Version) -> Option<Parcel> {
         let provider = self.settings.keys.get(name).map(|it| it.provider.clone()).unwrap_or_default();
-        let secret = self.secret(name, version.number)?;
-        Some(Parcel { name: name.clone(), provider, version: version.number, secret, valid_to: version.valid_to })
+        Some(Parcel::of(name, &provider, version, self.secret(name, version.number)?))
     }
 
     pub(super) fn target(&self, name: &KeyName, id: &TargetId) -> Option<Arc<dyn Target>> {
@@ -380,7 +387,7 @@ impl Books {
         if change.forgotten {
             return self.forget(&change.record);
         }
-        for number in newly_ended(before, &change.record) {
+        for number in newly_useless(before, &change.record) {
             self.batch.drop_secrets.push((name.clone(), number));
         }
         for (number, fingerprint) in &change.keep {
@@ -439,14 +446,15 @@ impl Books {
     }
 }
 
-/// Versions whose secret is of no use any more: the provider refuses them.
-fn newly_ended(before: Option<&Record>, after: &Record) -> Vec<VersionNo> {
+/// Versions whose secret is of no use any more: the provider refuses them, or they left the books.
+fn newly_useless(before: Option<&Record>, after: &Record) -> Vec<VersionNo> {
     let Some(before) = before else { return Vec::new() };
-    let over = |it: &Record| -> BTreeSet<VersionNo> {
-        let over = it.retired.iter().filter(|it| matches!(it.ended, Some(Ended::Revoked | Ended::Expired)));
-        over.map(|it| it.version.number).collect()
+    let useful = |it: &Record| -> BTreeSet<VersionNo> {
+        let old = it.retired.iter().filter(|it| !matches!(it.ended, Some(Ended::Revoked | Ended::Expired)));
+        let versions = it.current.iter().chain(it.pending()).chain(old.map(|it| &it.version));
+        versions.map(|it| it.number).collect()
     };
-    over(after).difference(&over(before)).copied().collect()
+    useful(before).difference(&useful(after)).copied().collect()
 }
 
 /// The name of the small row that holds the last numbers of a key that was forgotten: version, token, attempt.

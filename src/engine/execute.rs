@@ -206,8 +206,7 @@ async fn parcel(task: &Task) -> Option<Parcel> {
             return None;
         }
     };
-    let (name, provider) = (task.name.clone(), task.provider.clone());
-    Some(Parcel { name, provider, version: number, secret, valid_to: version.valid_to })
+    Some(Parcel::of(&task.name, &task.provider, version, secret))
 }
 
 fn gone(target: &TargetId) -> Outcome {

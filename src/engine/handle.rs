@@ -168,12 +168,23 @@ pub enum Refused {
     /// There is no secret to show yet.
     #[error("key {0} has no version yet")]
     NoVersion(KeyName),
-    /// The state came from another machine.
-    #[error("the state came from another machine, and the daemon only observes")]
-    Observing,
+    /// Nothing is done but looking.
+    #[error("{0}, and the daemon only observes")]
+    Observing(Observing),
     /// The config drops more keys than `max_removals` allows, or the like.
     #[error("{0}")]
     Config(String),
+}
+
+/// Why the daemon does nothing but look, until somebody says that it is the one to run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Observing {
+    /// The state came from another machine.
+    #[error("the state came from another machine")]
+    NewMachine,
+    /// The process with this id was here first.
+    #[error("another rekeyd on this machine (pid {0}) runs on a copy of this state")]
+    Twin(i32),
 }
 
 /// Whether the engine does its work.
@@ -212,8 +223,8 @@ pub struct Snapshot {
     pub wake_at: BTreeMap<KeyName, Timestamp>,
     /// What each provider section said last: `None` is well, else why not and since when.
     pub provider_trouble: BTreeMap<AccountId, (Blocked, Timestamp)>,
-    /// Whether the state came from another machine, and nobody has said yet that this is the one to run on.
-    pub observing: bool,
+    /// Why nothing is done but looking, if so.
+    pub observing: Option<Observing>,
     /// Notices on their way.
     pub outbox_pending: u64,
     /// Notices that were given up.

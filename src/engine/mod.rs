@@ -23,7 +23,9 @@ mod resume;
 mod selection;
 pub mod service;
 mod start;
+pub mod trial;
 mod trouble;
+mod twin;
 mod unmanaged;
 mod wake;
 
@@ -45,6 +47,7 @@ use clockwatch::ClockWatch;
 use doors::{Asked, Doors};
 use event::{Acted, Event};
 use futures_util::FutureExt;
+use handle::Observing;
 use observe::{Observed, Question, observe};
 use permits::Permits;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +55,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -110,8 +114,10 @@ struct Engine {
     config_rejected: Option<String>,
     /// The config in use is the last good one, since that on disk was broken at the start: no rotation begins.
     config_stale: bool,
-    /// The state came from another machine, and nobody has said yet that this is the one to run on.
-    observing: bool,
+    /// Why nothing is done but looking, until somebody says that this is the daemon to run.
+    observing: Option<Observing>,
+    /// The name of the installation, as long as this daemon bears it.
+    name: Option<UnixListener>,
     /// When the daemon last looked at itself.
     looked_at: Timestamp,
     stopping: bool,
@@ -397,7 +403,7 @@ impl Engine {
     /// Why nothing begins for any key now, if so.
     fn hold(&self) -> Option<Blocked> {
         let stale = self.config_stale.then_some(Blocked::Config);
-        self.observing.then_some(Blocked::Observing).or(stale)
+        self.observing.map(|_| Blocked::Observing).or(stale)
     }
 
     /// Commit: what is in the books becomes durable; then what waited for that begins.

@@ -34,10 +34,10 @@ impl Engine {
                 self.reply(reply, done);
             }
             Request::Commands { which, command, by, reply } => {
-                if which == Which::All && *command == Command::Resume {
-                    self.resume_all(&by.actor);
-                }
-                let done = self.fold_commands(&which, &command, &by);
+                let done = match *command {
+                    Command::Resume if which == Which::All => self.resume_all(&by),
+                    _ => self.fold_commands(&which, &command, &by),
+                };
                 self.reply(reply, done);
             }
             Request::Settings(reply) => {
@@ -105,7 +105,7 @@ impl Engine {
     }
 
     /// For each of the keys: what is refused for one is done for the others all the same.
-    fn fold_commands(&mut self, which: &Which, asked: &Command, by: &By) -> Result<Vec<PerKey>, Refused> {
+    pub(super) fn fold_commands(&mut self, which: &Which, asked: &Command, by: &By) -> Result<Vec<PerKey>, Refused> {
         let names = selection::names(which, &self.books.settings, &self.books.records)?;
         let one = |name: KeyName| {
             let done = self.fold_command(&name, asked, None, by);
@@ -114,7 +114,7 @@ impl Engine {
         Ok(names.into_iter().map(one).collect())
     }
 
-    fn fold_command(
+    pub(super) fn fold_command(
         &mut self,
         name: &KeyName,
         asked: &Command,

@@ -4,8 +4,9 @@ use super::clockwatch::ClockWatch;
 use super::doors::Doors;
 use super::event::{Event, FoundSecrets};
 use super::execute::read_answer;
-use super::handle::{Handle, REQUESTS_WAITING};
+use super::handle::{Handle, Observing, REQUESTS_WAITING};
 use super::permits::Permits;
+use super::twin::{self, Name};
 use super::{EVENTS_WAITING, Engine, wake};
 use crate::clock;
 use crate::config::Loaded;
@@ -58,6 +59,11 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
     let store = Arc::new(opened.store);
     let last_commit =
         store.meta(LAST_COMMIT)?.and_then(|it| it.try_into().ok()).map(|it| Timestamp(i64::from_be_bytes(it)));
+    let (name, twin) = match twin::claim(&opened.incarnation.install).await {
+        Name::Ours(name) => (Some(name), None),
+        Name::Twin(pid) => (None, Some(Observing::Twin(pid))),
+        Name::Nobodys => (None, None),
+    };
     let books = Books::read(store, Arc::new(settings), opened.incarnation)?;
     let (events, inbox) = mpsc::channel(EVENTS_WAITING);
     let mut engine = Engine {
@@ -81,15 +87,17 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         config_loaded_at: now,
         config_rejected: None,
         config_stale: begin.rejected.is_some(),
-        observing: opened.new_machine,
+        observing: twin.or(opened.new_machine.then_some(Observing::NewMachine)),
+        name,
         looked_at: Timestamp(0),
         stopping: false,
     };
     engine.books.enter_new_keys(now);
-    if opened.rolled_back || opened.new_machine {
+    let distrusted = opened.rolled_back || engine.observing.is_some();
+    if distrusted {
         engine.distrust(opened.rolled_back, now);
     }
-    engine.fold_in_escrow(opened.rolled_back || opened.new_machine, now).await?;
+    engine.fold_in_escrow(distrusted, now).await?;
     engine.leave_gone_accounts(now);
     engine.give_up_in_flight(now);
     let dropped = engine.books.rest_unmanaged(now);
@@ -120,9 +128,11 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
 
 impl Engine {
     /// The state may be older than the world: every key reads before it acts.
-    /// On another machine it stays at that until an operator says so, see `resume_all`.
+    /// On another machine, or beside another daemon, it stays at that until an operator says so, see `resume_all`.
     fn distrust(&mut self, rolled_back: bool, now: Timestamp) {
-        tracing::warn!("the state was restored, rolled back or moved; every key is looked at before anything is done");
+        tracing::warn!(
+            "the state was restored, rolled back, moved or copied; every key is looked at before anything is done"
+        );
         self.reobserve_all(now);
         self.books.edit(|it| it.answers_roll_back = rolled_back);
     }

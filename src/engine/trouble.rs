@@ -174,9 +174,9 @@ impl Engine {
         let what = "the wall clock can't be believed; nothing is created or revoked until a provider's clock agrees with \
                     it, or somebody says so";
         self.own(CLOCK, self.clock.is_suspect(), what, resume.clone(), "the clock is believed again", now);
-        let what = "the state came from another machine; keys are only looked at until somebody says that this is the \
-                    machine to run on";
-        self.own(MACHINE, self.observing, what, resume, "this machine is the one to run on", now);
+        let why = self.observing.map(|it| it.to_string()).unwrap_or_default();
+        let what = format!("{why}; keys are only looked at until somebody says that this is the one to run");
+        self.own(MACHINE, self.observing.is_some(), &what, resume, "this is the one to run", now);
     }
 
     /// Looks whether there is room beside the state. That may have to wait for the disk.

@@ -52,7 +52,8 @@ pub fn check_base_url(text: &str) -> Result<BaseUrl, AddressFault> {
     Ok(BaseUrl(url.as_str().trim_end_matches('/').to_owned()))
 }
 
-fn is_this_machine(host: &str) -> bool {
+/// Whether a host is this machine, so that nobody else can read what goes there.
+pub fn is_this_machine(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse().is_ok_and(|it: IpAddr| it.is_loopback())
 }

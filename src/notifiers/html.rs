@@ -1,6 +1,6 @@
 //! A letter as HTML. Mail programs drop style sheets and some turn colours round, so every style stands inline, and no
 //! colour is set that needs a light or a dark page behind it.
-use super::letter::Letter;
+use super::letter::{Letter, colour};
 use std::fmt::Write;
 
 const HEADING: &str = "margin:24px 0 4px;font-size:13px;font-weight:600;opacity:.7";
@@ -35,16 +35,6 @@ pub(super) fn render(letter: &Letter) -> String {
     facts(&mut out, &letter.facts);
     out.push_str("</div></body></html>\n");
     out
-}
-
-/// Dark enough for white letters on it, and light enough to be seen on a dark page.
-fn colour(urgency: &str) -> &'static str {
-    match urgency {
-        "critical" => "#d92d20",
-        "warning" => "#b54708",
-        "resolved" => "#067647",
-        _ => "#175cd3",
-    }
 }
 
 fn section(out: &mut String, title: &str, text: &str) {

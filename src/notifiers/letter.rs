@@ -55,6 +55,16 @@ impl Letter {
     }
 }
 
+/// The colour of an urgency: dark enough for white letters on it, and light enough to be seen on a dark page.
+pub(super) fn colour(urgency: &str) -> &'static str {
+    match urgency {
+        "critical" => "#d92d20",
+        "warning" => "#b54708",
+        "resolved" => "#067647",
+        _ => "#175cd3",
+    }
+}
+
 fn means(notice: &Notice) -> String {
     if notice.status == NoticeStatus::Resolved {
         return "It is over. Nothing has to be done.".to_owned();
@@ -88,6 +98,7 @@ fn event(kind: NoticeKind) -> &'static str {
         NoticeKind::BackupFailed => "There is no new backup of the daemon's state.",
         NoticeKind::ConfigRejected => "A new config was refused; the last good one stays in use.",
         NoticeKind::Digest => "This is the regular summary.",
+        NoticeKind::Test => "Somebody tries whether you can be told.",
     }
 }
 
@@ -148,6 +159,22 @@ fn line(text: &str, chars: usize) -> String {
         return text;
     }
     text.chars().take(chars - 1).chain(['…']).collect()
+}
+
+/// The longest letter there can be, from somebody who means no good.
+#[cfg(test)]
+pub(super) fn hostile() -> Letter {
+    let text = |chars| "<!channel> [x](https://evil.example) \"&\\`*_".chars().cycle().take(chars).collect::<String>();
+    Letter {
+        urgency: "critical",
+        subject: text(SUBJECT_CHARS),
+        title: text(SUBJECT_CHARS),
+        happened: text(LINE_CHARS),
+        means: text(LINE_CHARS),
+        commands: vec![text(LINE_CHARS); COMMANDS],
+        next: Some(text(SUBJECT_CHARS + LINE_CHARS)),
+        facts: vec![("Fingerprint", text(LINE_CHARS)); 9],
+    }
 }
 
 #[cfg(test)]

@@ -1,22 +1,26 @@
 //! How owners are told. One file for each kind of channel; to add one, write its file, then add its `mod` line and its
 //! row in [`KINDS`]. A notifier is mechanism: no retry, no clock, no decision.
 //!
-//! `email` writes a `letter`, as `text` and as `html`, and sends it over `smtp`; `webhook` posts the notice as JSON.
+//! `email` writes a `letter`, as `text` and as `html`, and sends it over `smtp`; `webhook` posts the notice as a JSON
+//! `document`, or the letter as `slack` or `teams` want it; `exec` gives the document to a command.
 use crate::core::names::NoticeId;
 use crate::core::plan::{Notice, Severity};
 use crate::core::time::Timestamp;
-use crate::secret::SecretError;
+pub use crate::http::webhooks::Fault;
 use async_trait::async_trait;
 use chrono_tz::Tz;
 use std::fmt;
 use std::sync::Arc;
 use toml::de::ValueDeserializer;
 
+mod document;
 pub mod email;
+mod exec;
 mod html;
 pub mod letter;
-mod reference;
+mod slack;
 pub mod smtp;
+mod teams;
 mod text;
 pub mod webhook;
 
@@ -85,23 +89,12 @@ pub trait Notifier: fmt::Debug + Send + Sync {
     async fn send(&self, message: &Message, now: Timestamp) -> Sent;
 }
 
-/// What would keep a channel from sending.
-#[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    /// A secret can't be read; perhaps only not from here.
-    #[error("{0}")]
-    Unseen(#[from] SecretError),
-    /// What is there is wrong. Names the remedy; never shows a secret.
-    #[error("{0}")]
-    Wrong(String),
-}
-
 /// What the channels of an owner have in common.
 #[derive(Clone, Debug)]
 pub struct Shared {
     /// The connections of `[smtp]`, if there is such a section.
     pub smtp: Option<Arc<smtp::SmtpClient>>,
-    /// What posts webhooks: see [`webhook::client`].
+    /// What posts webhooks: see [`webhooks::client`](crate::http::webhooks::client).
     pub http: reqwest::Client,
     /// The owner's time zone.
     pub timezone: Option<Tz>,
@@ -127,4 +120,8 @@ pub struct Kind {
 }
 
 /// Every kind of channel.
-pub const KINDS: &[Kind] = &[Kind { name: "email", read: email::read }, Kind { name: "webhook", read: webhook::read }];
+pub const KINDS: &[Kind] = &[
+    Kind { name: "email", read: email::read },
+    Kind { name: "webhook", read: webhook::read },
+    Kind { name: "exec", read: exec::read },
+];

@@ -3,9 +3,10 @@
 //! The connections are kept here and not in lettre's own pool. That pool takes a connection back when a send is given up
 //! half-way, and then reads the late answer to the old mail as the answer to the next one: a refused notice would count
 //! as taken. Here a connection comes back only after a whole exchange; in every other case it is closed.
-use super::reference::Reference;
 use super::{Fault, Sent};
+use crate::http::is_this_machine;
 use crate::secret::SecretRef;
+use crate::secret::reference::Reference;
 use lettre::address::Envelope;
 use lettre::message::Mailbox;
 use lettre::transport::smtp::Error;
@@ -15,7 +16,6 @@ use lettre::transport::smtp::extension::ClientId;
 use serde::Deserialize;
 use std::error::Error as _;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -125,7 +125,7 @@ impl TryFrom<Written> for Smtp {
             (None, None) => None,
             _ => return Err(SmtpFault::HalfLogin),
         };
-        if it.security == Security::None && !is_loopback(&it.host) {
+        if it.security == Security::None && !is_this_machine(&it.host) {
             if !it.allow_plaintext {
                 return Err(SmtpFault::Plaintext(it.host));
             }
@@ -136,12 +136,6 @@ impl TryFrom<Written> for Smtp {
         let port = it.port.unwrap_or(SUBMISSION_PORT);
         Ok(Self { host: it.host, port, security: it.security, from: it.from, login, ca_file: it.ca_file })
     }
-}
-
-/// Whether a host is this machine.
-pub(super) fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|it| it.is_loopback())
 }
 
 /// The connections to one mail server, shared by everybody who is told by mail.

@@ -301,6 +301,7 @@ fn version(number: u32, expiry: Expiry) -> Version {
         dead_since: known,
         restriction: known.map(|_| "192.0.2.10".to_owned()),
         delivered: known.is_some(),
+        was_current: known.is_some(),
     }
 }
 

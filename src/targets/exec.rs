@@ -5,9 +5,9 @@
 //! REKEYD_KEY_NAME, REKEYD_VERSION and REKEYD_VALID_TO (RFC 3339, or empty where unknown). Exit code 0 within `timeout` is
 //! a delivery, whether or not all of stdin was read. Its stdout is thrown away; the end of its stderr is told when it
 //! fails, with the secret masked.
-use super::command::{Argv, Run};
 use super::hook::Confirm;
 use super::{DeliveryError, Parcel, Target};
+use crate::command::Argv;
 use crate::core::facts::Content;
 use crate::core::names::TargetId;
 use crate::core::policy::Reach;
@@ -52,12 +52,12 @@ impl Target for Exec {
     }
 
     async fn preflight(&self) -> Result<(), DeliveryError> {
-        self.command.check()?;
+        self.command.check().map_err(DeliveryError)?;
         self.confirm.as_ref().map_or(Ok(()), Confirm::check)
     }
 
     async fn deliver(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
-        Run { argv: &self.command, limit: self.timeout.0, parcel, feed: true }.run().await.map_err(DeliveryError::from)
+        Ok(parcel.feed_to(&self.command, self.timeout.0).run().await?)
     }
 
     async fn confirm(&self, parcel: &Parcel) -> Result<(), DeliveryError> {

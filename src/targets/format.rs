@@ -133,8 +133,8 @@ impl Form {
     }
 }
 
-fn text(secret: &Secret) -> Result<&str, DeliveryError> {
-    secret.expose_str().map_err(|error| DeliveryError(format!("{error}; use format = \"raw\"")))
+pub(super) fn text(secret: &Secret) -> Result<&str, DeliveryError> {
+    secret.expose_str().map_err(|error| DeliveryError(format!("{error}; bring it to a file with format = \"raw\"")))
 }
 
 /// The newest known secret that stands somewhere in the content, as it does when the template was changed since.
@@ -168,7 +168,7 @@ struct Document<T> {
     valid_to: Option<String>,
 }
 
-fn json<T: Serialize>(document: &Document<T>) -> Result<Secret, DeliveryError> {
+pub(super) fn json(document: &impl Serialize) -> Result<Secret, DeliveryError> {
     let mut bytes =
         serde_json::to_vec(document).map_err(|_| DeliveryError("the key can't be written as JSON".into()))?;
     bytes.push(b'\n');
@@ -224,7 +224,8 @@ mod tests {
     fn parcel(version: VersionNo, secret: &str) -> Parcel {
         let secret = Secret::from(secret.to_owned());
         let valid_to = Some(Timestamp(1_800_000_000_000));
-        Parcel { name: "billing-sms".parse().unwrap(), provider: "sms".into(), version, secret, valid_to }
+        let obtained_at = Timestamp(0);
+        Parcel { name: "billing-sms".parse().unwrap(), provider: "sms".into(), version, secret, valid_to, obtained_at }
     }
 
     fn forms() -> [Form; 4] {

@@ -1,7 +1,7 @@
 //! What follows a delivery: `then`, which makes the consumer take up the new key, and `confirm`, which asks it whether the
 //! key works. Neither gets to see the secret.
-use super::command::{Argv, Run};
 use super::{DeliveryError, Parcel};
+use crate::command::Argv;
 use crate::humane::HumanDuration;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -28,13 +28,12 @@ impl Then {
     /// Runs it to its end.
     pub(super) async fn run(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
         let argv = self.argv().map_err(|error| then_failed(&error))?;
-        let run = Run { argv: &argv, limit: self.limit, parcel, feed: false };
-        run.run().await.map_err(|error| then_failed(&error.into()))
+        parcel.tell_of(&argv, self.limit).run().await.map_err(|error| then_failed(&error.into()))
     }
 
     /// Says whether it could be run now.
     pub(super) fn check(&self) -> Result<(), DeliveryError> {
-        self.argv().and_then(|it| it.check()).map_err(|error| then_failed(&error))
+        self.argv().and_then(|it| it.check().map_err(DeliveryError)).map_err(|error| then_failed(&error))
     }
 
     /// The units that it restarts or reloads.
@@ -128,11 +127,11 @@ fn limit() -> HumanDuration {
 impl Confirm {
     /// Asks; exit code 0 means that the consumer works with the key.
     pub(super) async fn run(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
-        Run { argv: &self.command, limit: self.timeout.0, parcel, feed: false }.run().await.map_err(DeliveryError::from)
+        Ok(parcel.tell_of(&self.command, self.timeout.0).run().await?)
     }
 
     /// Says whether it could be asked now.
     pub(super) fn check(&self) -> Result<(), DeliveryError> {
-        self.command.check()
+        self.command.check().map_err(DeliveryError)
     }
 }

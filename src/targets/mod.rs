@@ -1,19 +1,19 @@
 //! The places that keys are delivered to. One file for each kind; to add one, write its file, then add its `mod` line and
 //! its row in [`KINDS`]. A target is mechanism: no retry, no clock, no notice, no decision.
-mod command;
 mod env;
 mod exec;
 mod file;
 mod format;
 mod hook;
 mod identity;
-mod mask;
 mod place;
+mod webhook;
 
+use crate::command::{Argv, CommandError, Run};
 use crate::core::facts::Content;
 use crate::core::names::{KeyName, TargetId};
 use crate::core::policy::Reach;
-use crate::core::record::VersionNo;
+use crate::core::record::{Version, VersionNo};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use async_trait::async_trait;
@@ -21,11 +21,15 @@ use serde::de::DeserializeOwned;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use toml::de::ValueDeserializer;
 
 /// Every kind of target.
-pub const KINDS: &[Kind] =
-    &[Kind { name: "file", parse: parse::<file::KeyFile> }, Kind { name: "exec", parse: parse::<exec::Exec> }];
+pub const KINDS: &[Kind] = &[
+    Kind { name: "file", parse: parse::<file::KeyFile> },
+    Kind { name: "exec", parse: parse::<exec::Exec> },
+    Kind { name: "webhook", parse: parse::<webhook::Webhook> },
+];
 
 /// A kind of target.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +60,37 @@ pub struct Parcel {
     pub secret: Secret,
     /// Until when it is valid, if known.
     pub valid_to: Option<Timestamp>,
+    /// When it came to us.
+    pub obtained_at: Timestamp,
+}
+
+impl Parcel {
+    /// A version with its secret.
+    pub fn of(name: &KeyName, provider: &str, version: &Version, secret: Secret) -> Self {
+        Self {
+            name: name.clone(),
+            provider: provider.to_owned(),
+            version: version.number,
+            secret,
+            valid_to: version.valid_to,
+            obtained_at: version.obtained_at,
+        }
+    }
+
+    /// A command that gets the secret on stdin.
+    fn feed_to<'a>(&'a self, argv: &'a Argv, limit: Duration) -> Run<'a> {
+        Run { stdin: Some(&self.secret), ..self.tell_of(argv, limit) }
+    }
+
+    /// A command that learns the key's name, version and end of validity from its environment, but not the secret.
+    fn tell_of<'a>(&'a self, argv: &'a Argv, limit: Duration) -> Run<'a> {
+        let env = vec![
+            ("REKEYD_KEY_NAME", self.name.to_string()),
+            ("REKEYD_VERSION", self.version.to_string()),
+            ("REKEYD_VALID_TO", self.valid_to.map(|it| it.to_string()).unwrap_or_default()),
+        ];
+        Run { argv, limit, env, stdin: None, hidden: Some(&self.secret) }
+    }
 }
 
 /// Why a delivery failed: a sentence for people, with the exit code and the last lines of stderr where there are any.
@@ -63,6 +98,12 @@ pub struct Parcel {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
 pub struct DeliveryError(pub String);
+
+impl From<CommandError> for DeliveryError {
+    fn from(error: CommandError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// What the service's unit must allow for a target to work.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -85,7 +85,7 @@ pub(crate) fn empty() -> World {
         blocked: BTreeMap::new(),
         wake_at: BTreeMap::new(),
         provider_trouble: BTreeMap::new(),
-        observing: false,
+        observing: None,
         outbox_pending: 0,
         outbox_dead: 0,
         swept_at: now(),
@@ -186,6 +186,7 @@ pub(crate) fn version(number: u32, from: &str, to: Option<&str>) -> Version {
         dead_since: None,
         restriction: None,
         delivered: true,
+        was_current: true,
     }
 }
 

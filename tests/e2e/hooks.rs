@@ -1,8 +1,10 @@
 //! `then` and `exec`: what follows a delivery, and when.
+use crate::http::{Answer, Receiver};
 use crate::rig::{Rig, calm, write};
 use rekeyd::control::protocol::PhaseName;
 use rekeyd::simulator::Service;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 /// A `then` that writes down the version that it is told and what the file holds in that moment, and waits while a certain
@@ -136,4 +138,29 @@ async fn an_exec_target_gets_the_key_on_its_stdin_and_nothing_of_it_in_its_envir
     let env = fs::read_to_string(env).unwrap();
     assert!(env.contains("REKEYD_KEY_NAME=billing-sms") && env.contains("REKEYD_VERSION=1"), "{env}");
     assert!(!env.contains(&held));
+}
+
+#[tokio::test]
+async fn a_webhook_target_gets_the_new_key_before_the_old_one_ends() {
+    let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
+    let receiver = Receiver::start(Answer::Bytes("HTTP/1.1 204 x\r\nconnection: close\r\n\r\n".into())).await;
+    let (url, signer) = (receiver.url("/keys"), rig.path("signer"));
+    write(&signer, "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=");
+    fs::set_permissions(&signer, fs::Permissions::from_mode(0o600)).unwrap();
+    let target = format!("kind = \"webhook\"\nurl = {url:?}\nsecret = {{ file = {signer:?} }}\n");
+    rig.edit_config(|it| format!("{it}\n[[keys.billing-sms.deliver]]\n{target}"));
+    rig.run().await;
+    rig.until_rest().await;
+    let brought = || -> Vec<serde_json::Value> {
+        receiver.requests().iter().map(|it| serde_json::from_str(&it.body).unwrap()).collect()
+    };
+    assert_eq!(brought().last().unwrap()["data"]["secret"], rig.held("billing-sms").unwrap());
+    rig.rotate("billing-sms").await;
+    rig.until_version("billing-sms", 2).await;
+    rig.until_rest().await;
+    let last = brought().pop().unwrap();
+    assert_eq!((last["type"].as_str(), last["data"]["version"].as_u64()), (Some("key.issued"), Some(2)));
+    let secret = last["data"]["secret"].as_str().unwrap().to_owned();
+    assert_eq!(secret, rig.held("billing-sms").unwrap());
+    assert!(!rig.log().contains(&secret));
 }

@@ -64,3 +64,27 @@ async fn a_refused_mail_is_given_up_and_status_shows_it() {
     rig.rotate("billing-sms").await;
     rig.until_own_notice("daemon.degraded", "resolved").await;
 }
+
+#[tokio::test]
+async fn a_test_notice_goes_through_every_channel_and_each_answer_is_printed() {
+    let rig = Rig::start_created(calm(&[Service::Infobip])).await;
+    rig.until_told().await;
+    let (mails, hooks) = (rig.sim.mail().mails().len(), rig.sim.hook().requests().len());
+    let said = rig.ok(&["notify", "payments"]).await;
+    assert!(said.contains("email:payments@example.com: taken (") && said.contains("webhook:http"), "{said}");
+    assert_eq!((rig.sim.mail().mails().len(), rig.sim.hook().requests().len()), (mails + 1, hooks + 1));
+    assert!(rig.sim.mail().mails().last().unwrap().raw.contains("rekeyd: test"));
+
+    rig.sim.mail().set_mode(MailMode::Rejects);
+    let said = rig.cli(&["--json", "notify", "payments"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let answers: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let taken = |n: usize| answers[n]["taken"].as_bool().unwrap();
+    assert_eq!((answers.as_array().unwrap().len(), taken(0), taken(1)), (2, false, true), "{answers}");
+    assert!(answers[0]["message"].as_str().unwrap().contains('5'), "{answers}");
+    assert_eq!(rig.status().await.daemon.outbox_dead, 0, "a test is no notice that could be lost");
+
+    let said = rig.cli(&["notify", "nobody"]).await;
+    assert_eq!(said.code, Some(66), "{said:?}");
+    assert!(said.err.contains("there is no owner nobody; there are: payments"), "{said:?}");
+}

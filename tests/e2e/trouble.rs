@@ -126,6 +126,24 @@ async fn on_another_machine_the_daemon_only_observes_until_somebody_says_otherwi
     assert_eq!(rig.own_notices("daemon.degraded", "firing").len(), 1);
 }
 
+/// Whoever lets the daemon go on has not decided anew on a key that somebody holds back.
+#[tokio::test]
+async fn resume_all_lets_the_daemon_go_on_first_and_ends_a_pause_only_when_it_is_said_again() {
+    let mut rig = Rig::start_created(calm(&[Service::Infobip, Service::Infobip2fa])).await;
+    rig.ok(&["pause", "two-factor", "--reason", "its consumers are taken down"]).await;
+    rig.stop().await;
+    drop(open(&rig, Some("the machine that it was copied from")));
+    rig.run().await;
+    let said = rig.ok(&["resume", "--all"]).await;
+    assert!(said.contains("two-factor: this is the one to run; it stays paused"), "{said}");
+    assert!(said.contains("billing-sms: this is the one to run; "), "{said}");
+    rig.until_version("billing-sms", 1).await;
+    assert!(rig.key("two-factor").await.paused.is_some());
+    let said = rig.ok(&["resume", "--all"]).await;
+    assert!(said.contains("two-factor: the pause is over"), "{said}");
+    assert!(rig.key("two-factor").await.paused.is_none());
+}
+
 /// The rotation can't go on, but whatever is done instead begins with a look at the world.
 #[tokio::test]
 async fn a_key_is_looked_at_on_another_machine_even_where_its_rotation_has_lost_its_account() {

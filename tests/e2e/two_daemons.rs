@@ -100,7 +100,39 @@ async fn two_daemons_that_rotate_against_each_other_stop() {
 }
 
 #[tokio::test]
-async fn a_copy_of_a_daemon_is_found_and_told() {
+async fn a_copy_that_runs_beside_the_original_only_observes_from_the_start() {
+    let mut first = Rig::start_created(watchful(Service::Infobip, "")).await;
+    first.stop().await;
+    let mut copy = first.copied();
+    fs::remove_file(copy.key_file(SMS)).unwrap();
+    first.run().await;
+    copy.run().await;
+    copy.until(SMS, "held", |it| it.blocked.as_ref().is_some_and(|it| it.reason == "observing")).await;
+    let pid = first.pid();
+    let refused = [&["rotate", "--now", SMS][..], &["resume", "--all"]];
+    for verb in refused {
+        let said = copy.cli(verb).await;
+        assert_eq!(said.code, Some(65), "{said:?}");
+        assert!(said.err.contains(&format!("another rekeyd on this machine (pid {pid})")), "{}", said.err);
+        assert!(said.err.contains("try: stop the other for good, then: rekeyd "), "{}", said.err);
+    }
+    copy.until_own_notice("daemon.degraded", "firing").await;
+    first.rotate(SMS).await;
+    first.until_version(SMS, 2).await;
+    assert_eq!((creates(&first, Service::Infobip), copy.held(SMS)), (2, None));
+    // The other is stopped for good: from here on the copy is the one, in a life of its own.
+    first.stop().await;
+    copy.ok(&["resume", "--all"]).await;
+    copy.until_notice(SMS, "key.drifted").await;
+    copy.until_own_notice("daemon.degraded", "resolved").await;
+    copy.until_true("the consumer has a key again", || copy.held(SMS).is_some()).await;
+    // And the original is the second now.
+    first.run().await;
+    first.until(SMS, "held", |it| it.blocked.as_ref().is_some_and(|it| it.reason == "observing")).await;
+}
+
+#[tokio::test]
+async fn a_copy_that_ran_while_the_original_did_not_is_found_and_told() {
     let mut first = Rig::start_created(watchful(Service::Infobip, "")).await;
     first.stop().await;
     let mut copy = first.copied();
@@ -108,12 +140,15 @@ async fn a_copy_of_a_daemon_is_found_and_told() {
     let consumer = Consumer::of(&first, Service::Infobip);
     first.rotate(SMS).await;
     first.until_version(SMS, 2).await;
+    first.stop().await;
     // The copy finds a token of its own that it never issued: from then on it is another life of this installation.
     copy.run().await;
     copy.rotate(SMS).await;
     copy.until(SMS, "replaced by a key of its own", |it| number(it) >= 2).await;
     assert_eq!(creates(&first, Service::Infobip), 3);
     copy.until_notice(SMS, "key.drifted").await;
+    copy.stop().await;
+    first.run().await;
     first.rotate(SMS).await;
     assert_eq!(until_halted(&first, SMS).await, "another_daemon");
     assert_eq!(creates(&first, Service::Infobip), 3);

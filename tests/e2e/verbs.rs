@@ -2,12 +2,12 @@
 //! its own, and all of these are brought into the phase together.
 use crate::rig::{PATIENCE, Rig, calm, number, write};
 use rekeyd::control::protocol::{KeyStatus, PhaseName};
-use rekeyd::simulator::{Call, Fault, Service, World};
+use rekeyd::simulator::{Call, Fault, Options, Service, Simulator, World};
 use std::fmt::Write as _;
 use std::time::Duration;
 
 /// The columns of the table: a verb, and the name of its key.
-const VERBS: [(&[&str], &str); 12] = [
+pub(crate) const VERBS: [(&[&str], &str); 12] = [
     (&["rotate"], "rotate"),
     (&["rotate", "--now"], "now"),
     (&["pause", "--until", "1h"], "pause"),
@@ -24,7 +24,7 @@ const VERBS: [(&[&str], &str); 12] = [
 
 /// What a verb comes to.
 #[derive(Clone, Copy, Debug)]
-enum Cell {
+pub(crate) enum Cell {
     /// It is refused with 65 and this reason, and nothing has changed.
     No(&'static str),
     /// It is done, this is said, and in the end the key is so.
@@ -33,7 +33,7 @@ enum Cell {
 
 /// How a key is once a verb has had its effect, and what held it in its phase is gone.
 #[derive(Clone, Copy, Debug)]
-enum End {
+pub(crate) enum End {
     /// It has this version in use, and waits for nothing but the end of an overlap.
     Rests(u32),
     /// It is in this phase.
@@ -49,17 +49,19 @@ enum End {
 use Cell::{No, Yes};
 use End::{In, Paused, Rests, Retired, Shown};
 
-const MANAGED: Cell = No("the config still names it");
+pub(crate) const MANAGED: Cell = No("the config still names it");
 
 /// A daemon whose keys are all in one phase.
-struct Scene {
-    rig: Rig,
+pub(crate) struct Scene {
+    pub(crate) rig: Rig,
     service: Service,
+    /// Where an account has but one key, each key has a service of its own.
+    apart: Vec<Simulator>,
 }
 
 impl Scene {
     /// A key for each verb at a service, once each rests with its first version.
-    async fn of(service: Service, world: World) -> Self {
+    pub(crate) async fn of(service: Service, world: World) -> Self {
         let mut scene = Self::prepare(service, world).await;
         scene.rig.run().await;
         scene.all(|it| it.phase == PhaseName::Steady && number(it) == 1).await;
@@ -70,39 +72,67 @@ impl Scene {
         let mut rig = Rig::prepare(world).await;
         let script = rig.path("then.sh");
         write(&script, &format!("while [ -e {} ]; do sleep 0.02; done\n", rig.path("hold").display()));
+        let mut apart = Vec::new();
         for (_, name) in VERBS {
+            let provider = if service == Service::Mobivate { name } else { service.kind() };
+            if service == Service::Mobivate {
+                let sim = Simulator::start(Options::default()).await.unwrap();
+                let section = own_section(&rig, &sim, service, name);
+                rig.world.sections.push_str(&section);
+                apart.push(sim);
+            }
             let (path, world) = (rig.key_file(name), &rig.world);
-            let (announce, overlap) = (world.announce.as_secs(), world.overlap.as_millis());
-            let create = if service == Service::Infobip { "create = { name = \"billing\" }\n" } else { "" };
+            let announce = world.announce.as_secs();
+            let more = match service {
+                Service::Infobip => {
+                    format!("overlap = \"{}ms\"\ncreate = {{ name = \"billing\" }}\n", world.overlap.as_millis())
+                }
+                // Where a create ends the old key there is nothing to overlap.
+                Service::Mobivate => String::new(),
+                _ => format!("overlap = \"{}ms\"\n", world.overlap.as_millis()),
+            };
             let section = format!(
-                "[keys.{name}]\nprovider = \"{}\"\nowners = [\"payments\"]\ninitial = \"{}\"\nvalid_for = \"2h\"\n\
-                 rotate_before = \"10m\"\noverlap = \"{overlap}ms\"\nannounce = \"{announce}s\"\n{create}\
+                "[keys.{name}]\nprovider = \"{provider}\"\nowners = [\"payments\"]\ninitial = \"{}\"\nvalid_for = \"2h\"\n\
+                 rotate_before = \"10m\"\nannounce = \"{announce}s\"\n{more}\
                  [[keys.{name}.deliver]]\nkind = \"file\"\npath = {path:?}\n\
                  then = {{ command = [\"/bin/sh\", {script:?}] }}\n\n",
-                service.kind(),
                 world.initial,
             );
             let _ = write!(rig.world.sections, "{section}");
         }
         rig.write_config();
-        Self { rig, service }
+        Self { rig, service, apart }
+    }
+
+    /// Changes every service that a key is at.
+    pub(crate) fn everywhere(&self, change: impl Fn(&Simulator)) {
+        match self.apart.is_empty() {
+            true => change(&self.rig.sim),
+            false => self.apart.iter().for_each(change),
+        }
+    }
+
+    /// The service that a key is at.
+    fn service_of(&self, name: &str) -> &Simulator {
+        let nth = VERBS.iter().position(|it| it.1 == name).unwrap();
+        self.apart.get(nth).unwrap_or(&self.rig.sim)
     }
 
     /// Waits until every key is so.
-    async fn all(&self, holds: impl Fn(&KeyStatus) -> bool) {
+    pub(crate) async fn all(&self, holds: impl Fn(&KeyStatus) -> bool) {
         for (_, name) in VERBS {
             self.rig.until(name, "as the scene wants it", &holds).await;
         }
     }
 
-    async fn each(&self, verb: &[&str]) {
+    pub(crate) async fn each(&self, verb: &[&str]) {
         for (_, name) in VERBS {
             self.rig.ok(&[verb, &[name]].concat()).await;
         }
     }
 
     /// Goes through one row of the table, and tells of every cell that is not so.
-    async fn check(&self, row: [Cell; VERBS.len()], release: impl FnOnce(&Rig)) {
+    pub(crate) async fn check(&self, row: [Cell; VERBS.len()], release: impl FnOnce(&Rig)) {
         let mut wrong = Vec::new();
         for ((verb, name), cell) in VERBS.into_iter().zip(row) {
             if let Err(why) = self.ask(verb, name, cell).await {
@@ -122,7 +152,7 @@ impl Scene {
         let before = self.rig.key(name).await;
         let said = match verb[0] {
             "adopt" => {
-                let secret = self.rig.sim.stranger_creates_key(self.service).unwrap().secret;
+                let secret = self.service_of(name).stranger_creates_key(self.service).unwrap().secret;
                 self.rig.cli_with(&[verb, &[name]].concat(), &secret).await
             }
             "reveal" => self.rig.cli(&[verb, &[name]].concat()).await,
@@ -162,12 +192,26 @@ impl Scene {
     }
 }
 
+/// A provider section for one key, at a service of its own.
+fn own_section(rig: &Rig, sim: &Simulator, service: Service, name: &str) -> String {
+    let (username, _) = Simulator::login(service).unwrap();
+    let (world, password) = (&rig.world, rig.path("secrets").join(service.kind()));
+    format!(
+        "[providers.{name}]\nkind = \"{}\"\nbase_url = \"{}\"\nusername = \"{username}\"\n\
+         password = {{ file = {password:?} }}\naccept_within = \"{}ms\"\nsettle = \"{}ms\"\ncreates_per_day = 1000\n\n",
+        service.kind(),
+        sim.url(service),
+        world.accept_within.as_millis(),
+        world.settle.as_millis(),
+    )
+}
+
 /// Nothing is due, and an overlap lasts.
 fn long_overlap() -> World {
     World { overlap: Duration::from_secs(300), announce: Duration::from_secs(300), ..calm(&[]) }
 }
 
-fn at(service: Service) -> World {
+pub(crate) fn at(service: Service) -> World {
     World { services: vec![service], ..long_overlap() }
 }
 

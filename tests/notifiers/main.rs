@@ -5,12 +5,13 @@ use rekeyd::core::names::{Fingerprint, NoticeId};
 use rekeyd::core::plan::{Next, Notice, NoticeKind, NoticeStatus, Severity};
 use rekeyd::core::time::Timestamp;
 use rekeyd::notifiers::smtp::SmtpClient;
-use rekeyd::notifiers::{KINDS, Message, Sent, Shared, webhook};
+use rekeyd::notifiers::{Fault, KINDS, Message, Sent, Shared};
 use std::path::Path;
 use std::time::Duration;
 use toml::de::ValueDeserializer;
 
 mod email;
+mod exec;
 #[path = "../support/http.rs"]
 mod http;
 #[path = "../support/python.rs"]
@@ -71,9 +72,14 @@ fn secret_file(path: &Path, secret: &str) -> String {
 fn channels(kind: &str, value: &str, smtp: bool) -> Result<Vec<(String, Severity)>, String> {
     let settings = toml::from_str("host = \"localhost\"\nfrom = \"a@b.example\"").unwrap();
     let smtp = smtp.then(|| SmtpClient::new(settings).unwrap());
-    let shared = Shared { smtp, http: webhook::client().unwrap(), timezone: None };
+    let shared = Shared { smtp, http: rekeyd::http::webhooks::client().unwrap(), timezone: None };
     let kind = KINDS.iter().find(|it| it.name == kind).unwrap();
     let read = (kind.read)(ValueDeserializer::parse(value).unwrap(), &shared).map_err(|it| it.message().to_owned())?;
+    for it in &read {
+        if let Err(Fault::Wrong(why)) = it.notifier.check() {
+            return Err(why);
+        }
+    }
     Ok(read.into_iter().map(|it| (it.notifier.id(), it.min_severity)).collect())
 }
 
@@ -100,9 +106,14 @@ fn a_channel_that_can_not_work_is_a_fault_with_its_remedy() {
         ("webhook", hook("url = \"http://h.example/\""), "https://"),
         ("webhook", hook("url = \"https://u:p@h.example/\""), "credential"),
         ("webhook", hook("url = \"h.example\""), "https://host/path"),
-        ("webhook", hook("url = \"https://h.example/\", format = \"slack\""), "not supported yet"),
+        ("webhook", hook("url = \"https://h.example/\", format = \"slack\""), "remove `secret`"),
+        ("webhook", hook("url = \"https://h.example/\", format = \"teams\""), "remove `secret`"),
+        ("webhook", "[{ url = \"https://h.example/\" }]".into(), "`secret` is missing"),
         ("webhook", hook("url = \"https://h.example/\", format = \"xml\""), "standard"),
         ("webhook", hook("url = \"https://h.example/\", retries = 3"), "retries"),
+        ("exec", "[{ command = [\"page\"] }]".into(), "absolute path"),
+        ("exec", "[{ command = [] }]".into(), "at least its program"),
+        ("exec", "[{ command = [\"/bin/true\"], secret = { env = \"S\" } }]".into(), "secret"),
         ("webhook", "[{ url = \"https://h.example/\", secret = \"whsec_hunter2\" }]".into(), "literal secret"),
     ];
     for (kind, value, wanted) in cases {

@@ -4,7 +4,8 @@ use crate::python::verify;
 use crate::smtp::{Behaviour, Certificate, Server};
 use crate::{AT, message, secret_file, why_later};
 use rekeyd::core::time::Timestamp;
-use rekeyd::notifiers::webhook::{self, Webhook, WebhookNotifier};
+use rekeyd::http::webhooks;
+use rekeyd::notifiers::webhook::{Webhook, WebhookNotifier};
 use rekeyd::notifiers::{Fault, Notifier, Sent};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -21,7 +22,7 @@ fn secrets(dir: &Path, secrets: &[&str]) -> String {
 
 fn hook(dir: &Path, url: &str, keys: &[&str]) -> WebhookNotifier {
     let webhook: Webhook = toml::from_str(&format!("url = \"{url}\"\nsecret = {}", secrets(dir, keys))).unwrap();
-    WebhookNotifier::new(webhook, webhook::client_with_limit(Duration::from_secs(2)).unwrap())
+    WebhookNotifier::new(webhook, webhooks::client_with_limit(Duration::from_secs(2)).unwrap(), None)
 }
 
 async fn send_to(receiver: &Receiver) -> Sent {
@@ -173,11 +174,51 @@ async fn a_url_may_be_a_secret_and_is_then_named_by_its_place() {
     let key = secrets(dir.path(), &SECRETS[..1]);
     let url = secret_file(&dir.path().join("url"), &receiver.url("/hunter2"));
     let webhook: Webhook = toml::from_str(&format!("url = {url}\nsecret = {key}")).unwrap();
-    let notifier = WebhookNotifier::new(webhook, webhook::client().unwrap());
+    let notifier = WebhookNotifier::new(webhook, webhooks::client().unwrap(), None);
     notifier.check().unwrap();
     assert_eq!(notifier.send(&message(), AT).await, Sent::Taken);
     assert_eq!(notifier.id(), format!("webhook:file {}", dir.path().join("url").display()));
     std::fs::write(dir.path().join("url"), "http://far.example/hunter2").unwrap();
     let sent = notifier.send(&message(), AT).await;
     assert!(matches!(&sent, Sent::Refused(why) if why.contains("https") && !why.contains("hunter2")), "{sent:?}");
+}
+
+/// Posts in a chat's format; gives what the chat gets.
+async fn said_in(format: &str) -> Value {
+    let receiver = Receiver::start(status("202 Accepted", "")).await;
+    let url = receiver.url("/services/hunter2");
+    let webhook: Webhook = toml::from_str(&format!("url = \"{url}\"\nformat = \"{format}\"")).unwrap();
+    let notifier = WebhookNotifier::new(webhook, webhooks::client().unwrap(), Some(chrono_tz::Europe::London));
+    assert_eq!(notifier.send(&message(), AT).await, Sent::Taken);
+    let request = receiver.requests().remove(0);
+    assert!(!request.headers.contains_key("webhook-signature"), "{:?}", request.headers);
+    assert_eq!(request.headers["content-type"], "application/json");
+    serde_json::from_str(&request.body).unwrap()
+}
+
+#[tokio::test]
+async fn slack_gets_blocks_that_say_what_a_mail_would() {
+    let body = said_in("slack").await;
+    assert_eq!(body["text"], "[critical] billing-sms: rotation halted");
+    assert_eq!(body["attachments"][0]["color"], "#d92d20");
+    let blocks = &body["attachments"][0]["blocks"];
+    assert_eq!(
+        blocks[0]["text"],
+        json!({"type": "plain_text", "emoji": false, "text": "billing-sms: rotation halted"})
+    );
+    assert_eq!(blocks[3]["text"]["text"], "```rekeyd resume billing-sms```");
+    assert!(blocks[5]["text"]["text"].as_str().unwrap().starts_with("Next: notify: Sat 21 Nov 2026 23:00 UTC"));
+    assert_eq!(blocks[6]["fields"][0]["text"], "Key: billing-sms");
+}
+
+#[tokio::test]
+async fn teams_gets_a_card_that_says_what_a_mail_would() {
+    let body = said_in("teams").await;
+    let attachment = &body["attachments"][0];
+    assert_eq!(attachment["contentType"], "application/vnd.microsoft.card.adaptive");
+    let text = |n: usize| attachment["content"]["body"][n]["inlines"][0]["text"].as_str().unwrap().to_owned();
+    assert_eq!(text(0), "[critical] billing-sms: rotation halted");
+    assert!(text(1).starts_with("Größe <&> passt nicht."), "{}", text(1));
+    assert_eq!(text(3), "rekeyd resume billing-sms");
+    assert!(text(5).starts_with("Next: notify:"), "{}", text(5));
 }

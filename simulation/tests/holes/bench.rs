@@ -356,6 +356,7 @@ pub fn version(number: VersionNo, fingerprint: &str) -> Version {
         dead_since: None,
         restriction: None,
         delivered: true,
+        was_current: false,
     }
 }
 

@@ -39,12 +39,22 @@ pub fn somebody_elses_change_is_answered_once_and_then_halts() {
     it.is_at_rest();
 }
 
-/// Hole 14. Seen alive for `accept_within`, the key is ours again, and the next change is a new one.
+/// Hole 14. Alive for longer than a second daemon would need to find out, the key is ours again, and the next change is a
+/// new one.
 #[test]
 pub fn a_lasting_alive_ends_the_count_of_drifts() {
     let mut it = refused();
     rotate(&mut it, 2);
-    it.wait(minutes(10)).rests();
+    it.wait(hours(7) - seconds(1)).rests();
+    assert_eq!(it.record.drifts, 1);
+    it.wait(seconds(1)).rests();
+    assert_eq!(it.record.drifts, 0);
+    it = refused();
+    it.policy.accept_within = hours(8);
+    rotate(&mut it, 2);
+    it.wait(hours(8) - seconds(1)).rests();
+    assert_eq!(it.record.drifts, 1, "a new key may be refused for so long");
+    it.wait(seconds(1)).rests();
     assert_eq!(it.record.drifts, 0);
     it.wait(days(1)).probes(2, Probe::Dead).rests();
     it.wait(seconds(31)).probes(3, Probe::Inconclusive).creates();

@@ -204,6 +204,33 @@ pub fn only_a_previous_version_that_is_accepted_comes_back() {
     }
 }
 
+/// A version that was given up on its way to the targets never was the one in use: nobody goes back to it, but to the one
+/// before the current, if there is one.
+#[test]
+pub fn rollback_never_takes_a_version_that_was_given_up() {
+    let given_up = |mut it: Bench, number: u32| {
+        let fingerprint = format!("k{number}");
+        it.say(Command::Rotate(wish())).unwrap();
+        it.created(&fingerprint);
+        it.probes(number, Probe::Alive).delivers(number, &fingerprint);
+        it.say(Command::Abandon).unwrap();
+        let current = it.current();
+        it.delivers(current, &format!("k{current}"));
+        assert!(it.record.retired.iter().any(|it| it.version.number == number && it.version.delivered));
+        it
+    };
+    let mut it = given_up(Bench::keeps().due(), 2);
+    assert_eq!(it.say(Command::Rollback), Err(CommandRefused::NoPrevious));
+
+    let mut it = given_up(Bench::keeps().rotated(), 3);
+    it.say(Command::Rollback).unwrap();
+    assert_eq!(it.record.pending().map(|it| it.number), Some(1));
+    // And whoever gives that up may go back once more.
+    it.say(Command::Abandon).unwrap();
+    it.say(Command::Rollback).unwrap();
+    assert_eq!(it.record.pending().map(|it| it.number), Some(1));
+}
+
 /// What is known to speak against it is said at once: there would be no way forward and no way back.
 #[test]
 pub fn rollback_is_refused_where_the_previous_version_is_ending() {

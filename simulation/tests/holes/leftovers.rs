@@ -3,12 +3,13 @@
 use super::retiring::adoption;
 use crate::bench::*;
 use rekeyd_simulation::core::account::Open;
-use rekeyd_simulation::core::command::{leave_account, restored, unmanaged};
+use rekeyd_simulation::core::command::{leave_account, restored, taken_up, unmanaged};
 use rekeyd_simulation::core::facts::{Action, Outcome, Probe, Revokee};
 use rekeyd_simulation::core::names::Token;
 use rekeyd_simulation::core::plan::{Change, Command, CommandRefused, NoticeKind};
 use rekeyd_simulation::core::policy::{Initial, OnAmbiguous, OnCreate, Recover};
 use rekeyd_simulation::core::record::{Ended, Phase, Reason, Retired, RotationResult, Trigger, Version};
+use std::collections::BTreeSet;
 
 fn token_of(name: &str, n: u32) -> Token {
     format!("0a1b2c3d-000001-{name}-{n}").parse().unwrap()
@@ -57,7 +58,7 @@ pub fn a_key_that_leaves_an_account_reports_its_own_lost_creates() {
 /// once. What has ended, what is at another account, and what is another key's stays as it is.
 #[test]
 pub fn a_key_that_leaves_the_config_is_reported_as_a_whole_and_once() {
-    let told = |it: &Bench| unmanaged(&it.record, &it.account, it.now);
+    let told = |it: &Bench| unmanaged(&it.record, &it.account, &BTreeSet::new(), it.now);
     let mut it = Bench::keeps();
     let theirs = open(&mut it, "shipping", 1, true);
     assert_eq!(told(&it), None, "there is nothing of it");
@@ -72,13 +73,59 @@ pub fn a_key_that_leaves_the_config_is_reported_as_a_whole_and_once() {
     let change = told(&it).expect("its old version is reported");
     assert_eq!((revoke_needed(&change), change.record.retired[0].ended), (1, Some(Ended::Reported)));
     assert_eq!(change.account, it.account);
-    assert_eq!(unmanaged(&change.record, &change.account, it.now), None, "once");
+    assert_eq!(unmanaged(&change.record, &change.account, &BTreeSet::new(), it.now), None, "once");
 
     it.record.retired[0].version.account = "elsewhere".into();
     assert_eq!(told(&it), None, "it is told with that account");
     it.record.retired[0].version.account = "account".into();
     it.record.retired[0].ended = Some(Ended::Revoked);
     assert_eq!(told(&it), None, "it has ended");
+}
+
+/// Another key of the config was adopted with the same secret: whoever revoked it by hand would end what is in use.
+#[test]
+pub fn what_another_key_uses_is_not_told_to_be_revoked_when_this_one_leaves_the_config() {
+    let mut it = Bench::keeps().rotated();
+    it.record.retired.push(undelivered(version(7, "k7"), NOON));
+    let in_use = BTreeSet::from(["k1".into()]);
+    let change = unmanaged(&it.record, &it.account, &in_use, it.now).expect("the other old version is reported");
+    assert_eq!(change.notices.iter().map(|it| it.version).collect::<Vec<_>>(), [Some(7)]);
+    assert!(change.record.retired.iter().all(|it| it.ended == Some(Ended::Reported)), "nothing is done for it here");
+}
+
+/// The section comes back: what was left to a human meanwhile is revoked from here after all, at its time, and not told of
+/// once more; but for what he has booked as revoked, and what has no call to revoke it.
+#[test]
+pub fn a_key_that_comes_back_takes_its_old_versions_up_again() {
+    let left = || {
+        let mut it = Bench::keeps().rotated();
+        let change = unmanaged(&it.record, &it.account, &BTreeSet::new(), it.now).expect("its old version is reported");
+        (it.record, it.account) = (change.record, change.account);
+        it.notices.extend(change.notices);
+        assert_eq!((it.ended(1), it.told(NoticeKind::RevokeNeeded)), (Some(Ended::Reported), 1));
+        it
+    };
+    let mut it = left();
+    it.record = taken_up(&it.record, |_| true, it.now).expect("it can be revoked from here");
+    it.rests();
+    it.wait(days(2) - seconds(1)).rests();
+    assert_eq!(it.ended(1), None, "its overlap lasts");
+    let revoke = it.wait(seconds(1)).pass().remove(0);
+    assert!(is_revoke_of(&revoke, 1), "{revoke:?}");
+    it.answer(&revoke, Outcome::Revoked);
+    assert_eq!((it.ended(1), it.told(NoticeKind::RevokeNeeded)), (Some(Ended::Revoked), 1));
+    assert_eq!(taken_up(&it.record, |_| true, it.now), None, "once");
+
+    assert_eq!(taken_up(&left().record, |_| false, NOON), None, "its provider has no call to revoke it");
+    let mut it = left();
+    it.say(Command::Ack { revoked: true }).unwrap();
+    assert_eq!(taken_up(&it.record, |_| true, it.now), None, "a human has done it");
+
+    let mut it = left();
+    it.record.retired[0].version.id = None;
+    it.record = taken_up(&it.record, |_| true, it.now).expect("the list may show its id");
+    it.wait(days(2)).rests();
+    assert_eq!((it.ended(1), it.told(NoticeKind::RevokeNeeded)), (Some(Ended::Reported), 1), "told already");
 }
 
 /// A restored record is another one than was stored: what was planned on that is void.

@@ -2,9 +2,9 @@
 use super::invariants::Rule;
 use super::run::Sim;
 use super::world::{DAY, HOUR, Killer, MINUTE, Maker};
-use rekeyd_simulation::core::command::unmanaged;
+use rekeyd_simulation::core::command::{taken_up, unmanaged};
 use rekeyd_simulation::core::facts::{Action, Outcome, Probe};
-use rekeyd_simulation::core::names::TargetId;
+use rekeyd_simulation::core::names::{AccountId, TargetId};
 use rekeyd_simulation::core::plan::{Change, Command, NoticeKind, Plan};
 use rekeyd_simulation::core::policy::{Initial, OnCreate, Policy};
 use rekeyd_simulation::core::record::{Ended, Pause, Phase, Record, RotationResult, Trigger, VersionNo, Wish};
@@ -116,7 +116,8 @@ impl Sim {
         let (provider, creates_per_day, package) = (policy.provider, policy.creates_per_day, policy.package.clone());
         let without = Policy { provider, creates_per_day, package, ..Policy::unmanaged(policy.account.clone()) };
         let rests = it.record(key).rotation.is_none();
-        let reported = unmanaged(it.record(key), &it.account(&policy.account), it.clock(self.now)).filter(|_| rests);
+        let (account, now) = (it.account(&policy.account), it.clock(self.now));
+        let reported = unmanaged(it.record(key), &account, &BTreeSet::new(), now).filter(|_| rests);
         self.trace(|| format!("config: key {key} is gone"));
         self.weather.left.insert((agent, key), policy);
         self.agents[agent].policies[key] = Rc::new(without);
@@ -153,6 +154,14 @@ impl Sim {
         let first = policy.initial == Initial::Create;
         self.agents[agent].policies[key] = policy;
         self.agents[agent].observed[key] = None;
+        let (it, now) = (&self.agents[agent], self.agents[agent].clock(self.now));
+        let policy = it.policies[key].clone();
+        let mut capabilities = policy.former.clone();
+        capabilities.insert(policy.account.clone(), policy.provider);
+        let revokes = |it: &AccountId| capabilities.get(it).is_some_and(|it| it.revokes_by_id);
+        if let Some(record) = taken_up(it.record(key), revokes, now) {
+            self.agents[agent].durable.records[key] = Rc::new(record);
+        }
         let record = Rc::make_mut(&mut self.agents[agent].durable.records[key]);
         if record.decommissioned.take().is_some() {
             record.revision += 1;

@@ -80,7 +80,9 @@ pub(super) fn blocked_message(why: &Blocked) -> String {
         },
         Blocked::Unmanaged => "the config no longer names the key, or its provider".into(),
         Blocked::Observing => {
-            "the state came from another machine; where this is the one to run on: rekeyd resume --all".into()
+            "rekeyd only observes, for another may run on this state, elsewhere or here; where this is the one to run: \
+             rekeyd resume --all"
+                .into()
         }
         Blocked::Config => "the config on disk is broken; the last good one is in use and begins nothing".into(),
     }

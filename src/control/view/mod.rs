@@ -46,7 +46,7 @@ fn daemon(snapshot: &Snapshot) -> DaemonStatus {
 
 fn daemon_state(snapshot: &Snapshot) -> DaemonState {
     let own = |it: &Blocked| matches!(it, Blocked::Clock | Blocked::Store(_) | Blocked::Config);
-    if snapshot.observing {
+    if snapshot.observing.is_some() {
         DaemonState::Observing
     } else if snapshot.config_rejected.is_some() || snapshot.outbox_dead > 0 || snapshot.blocked.values().any(own) {
         DaemonState::Degraded

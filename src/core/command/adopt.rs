@@ -161,6 +161,7 @@ impl Pass<'_> {
             dead_since: None,
             restriction: None,
             delivered: true,
+            was_current: false,
         }
     }
 }

@@ -42,10 +42,11 @@ impl Pass<'_> {
     /// The key is out of service: whatever was ever issued for it ends, but for what other keys of the config use.
     pub(super) fn decommission(&mut self, in_use: &BTreeSet<Fingerprint>) {
         self.resolve_all();
-        let versions: Vec<Version> =
-            self.record.current.take().into_iter().chain(self.record.pending().cloned()).collect();
-        for version in versions {
-            self.retire_version(version, self.now);
+        if let Some(current) = self.record.current.take() {
+            self.retire_current(current, self.now);
+        }
+        if let Some(pending) = self.record.pending().cloned() {
+            self.retire_version(pending, self.now);
         }
         for n in 0..self.record.retired.len() {
             self.end_with_the_key(n, in_use);

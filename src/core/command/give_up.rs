@@ -67,11 +67,11 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// The version that was current last, as long as it may still be valid. At an account that the key has left, nobody
-    /// could check it.
+    /// The version that was current last, as long as it may still be valid: never one that was given up before it was.
+    /// At an account that the key has left, nobody could check it.
     fn previous(&self) -> Option<Retired> {
         let here = |it: &&Retired| it.version.account == self.policy.account;
-        let usable = self.record.retired.iter().filter(|it| it.ended.is_none() && it.version.delivered);
+        let usable = self.record.retired.iter().filter(|it| it.ended.is_none() && it.version.was_current);
         usable.filter(here).max_by_key(|it| (it.since, it.version.number)).cloned()
     }
 

@@ -7,7 +7,7 @@ mod restore;
 mod steer;
 mod supply;
 
-pub use leave::{account_gone, leave_account, unmanaged};
+pub use leave::{account_gone, leave_account, taken_up, unmanaged};
 pub use restore::{answer_without_books, restored};
 
 use super::account::Account;

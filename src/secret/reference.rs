@@ -1,5 +1,5 @@
 //! References to secrets where a managed key can be none, or where there may be two.
-use crate::secret::{LITERAL_SECRET, SecretRef};
+use super::{LITERAL_SECRET, SecretRef};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;
@@ -11,15 +11,15 @@ const FORMS: &str = "{ credential = \"name\" }, { file = \"path\" } or { env = \
 
 /// One reference.
 #[derive(Clone, Debug)]
-pub(super) struct Reference(pub(super) SecretRef);
+pub struct Reference(pub SecretRef);
 
 /// One reference, or a list of one or two.
 #[derive(Clone, Debug)]
-pub(super) struct References(pub(super) Vec<SecretRef>);
+pub struct References(pub Vec<SecretRef>);
 
 /// A text, or a reference to a secret one.
 #[derive(Clone, Debug)]
-pub(super) enum TextOrReference {
+pub enum TextOrReference {
     /// It stands in the config.
     Text(String),
     /// It stands elsewhere.

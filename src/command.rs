@@ -1,9 +1,10 @@
 //! Runs a command without harm to us: no shell, a clean environment, a process group of its own that ends with us, and a
 //! limit on how long it may take and on what we keep of what it says.
-use super::mask::mask;
-use super::{DeliveryError, Parcel};
+mod mask;
+
 use crate::humane::HumanDuration;
 use crate::secret::Secret;
+use mask::mask;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde::Deserialize;
 use std::path::Path;
@@ -30,11 +31,14 @@ const LINGER: Duration = Duration::from_millis(500);
 /// A program by its absolute path, and its arguments.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "Vec<String>")]
-pub(super) struct Argv(Vec<String>);
+pub struct Argv(Vec<String>);
 
 impl Argv {
     /// The program and its arguments, which must be there and sound.
-    pub(super) fn new(words: Vec<String>) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// What is wrong with them, and the remedy.
+    pub fn new(words: Vec<String>) -> Result<Self, String> {
         let Some(program) = words.first() else {
             return Err("a command needs at least its program, such as [\"/usr/local/bin/hook\"]".into());
         };
@@ -48,14 +52,17 @@ impl Argv {
     }
 
     /// As it is told to people and used in a target's identity: the words, with a space between.
-    pub(super) fn joined(&self) -> String {
+    pub fn joined(&self) -> String {
         self.0.join(" ")
     }
 
     /// Says whether the program is there and can be run.
-    pub(super) fn check(&self) -> Result<(), DeliveryError> {
+    ///
+    /// # Errors
+    /// Why not, with the program and the remedy.
+    pub fn check(&self) -> Result<(), String> {
         let program = Path::new(self.program());
-        let failed = |why: String| Err(DeliveryError(format!("{}: {why}", program.display())));
+        let failed = |why: String| Err(format!("{}: {why}", program.display()));
         match std::fs::metadata(program) {
             Err(error) => failed(error.to_string()),
             Ok(found) if !found.is_file() => failed("not a program".into()),
@@ -80,7 +87,7 @@ impl TryFrom<Vec<String>> for Argv {
 
 /// Why a command did not do its work. What it said on stderr is cut to its end, and the secret in it is masked.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CommandError {
+pub enum CommandError {
     /// It could not be started.
     #[error("{program}: can't be started: {source}")]
     Start {
@@ -119,37 +126,34 @@ pub(super) enum CommandError {
     },
 }
 
-impl From<CommandError> for DeliveryError {
-    fn from(error: CommandError) -> Self {
-        Self(error.to_string())
-    }
-}
-
-/// One run of a command on behalf of a parcel. The command learns the key's name, version and end of validity from its
-/// environment; the secret itself it gets on stdin, or not at all.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Run<'a> {
+/// One run of a command. What it should know it learns from its environment; what it should have it gets on stdin.
+#[derive(Clone, Debug)]
+pub struct Run<'a> {
     /// What to run.
-    pub(super) argv: &'a Argv,
+    pub argv: &'a Argv,
     /// How long it may take.
-    pub(super) limit: Duration,
-    /// For which parcel.
-    pub(super) parcel: &'a Parcel,
-    /// Whether it gets the secret on stdin.
-    pub(super) feed: bool,
+    pub limit: Duration,
+    /// What it finds in its environment, beside what every command does.
+    pub env: Vec<(&'static str, String)>,
+    /// What it gets on stdin; none for an empty one.
+    pub stdin: Option<&'a Secret>,
+    /// What is masked in what it says.
+    pub hidden: Option<&'a Secret>,
 }
 
 impl Run<'_> {
     /// Runs it to its end. Exit code 0 is success, whatever the command did with its stdin: one that closes it early and
     /// then succeeds has decided by itself that it needs no more. Dropping the future kills the whole process group.
-    pub(super) async fn run(self) -> Result<(), CommandError> {
+    ///
+    /// # Errors
+    /// Where it did not end with exit code 0 in time.
+    pub async fn run(self) -> Result<(), CommandError> {
         let program = || self.argv.program().to_owned();
         let mut group = self.spawn().map_err(|source| CommandError::Start { program: program(), source })?;
-        let secret = &self.parcel.secret;
         let (stdin, stderr) = (group.0.stdin.take(), group.0.stderr.take());
         let mut said = Tail::default();
         let ended = {
-            let mut talk = pin!(async { tokio::join!(feed(stdin, secret), said.listen(stderr)) });
+            let mut talk = pin!(async { tokio::join!(feed(stdin, self.stdin), said.listen(stderr)) });
             let ended = timeout(self.limit, async {
                 tokio::select! {
                     status = group.0.wait() => (status, false),
@@ -165,11 +169,11 @@ impl Run<'_> {
         };
         match ended {
             Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(CommandError::Failed { program: program(), status, stderr: said.tell(secret) }),
+            Ok(Ok(status)) => Err(CommandError::Failed { program: program(), status, stderr: said.tell(self.hidden) }),
             Ok(Err(source)) => Err(CommandError::Lost { program: program(), source }),
             Err(_) => {
                 group.end().await;
-                Err(CommandError::TimedOut { program: program(), after: self.limit, stderr: said.tell(secret) })
+                Err(CommandError::TimedOut { program: program(), after: self.limit, stderr: said.tell(self.hidden) })
             }
         }
     }
@@ -178,20 +182,19 @@ impl Run<'_> {
         let mut command = Command::new(self.argv.program());
         command.args(&self.argv.0[1..]).current_dir("/").env_clear();
         command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        command.env("REKEYD_KEY_NAME", self.parcel.name.as_str());
-        command.env("REKEYD_VERSION", self.parcel.version.to_string());
-        command.env("REKEYD_VALID_TO", self.parcel.valid_to.map(|it| it.to_string()).unwrap_or_default());
-        command.stdin(if self.feed { Stdio::piped() } else { Stdio::null() });
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
         command.spawn().map(Group)
     }
 }
 
-/// Writes the secret to the command, as far as it takes it. That it stops reading is told by its exit code, if it matters.
-async fn feed(stdin: Option<ChildStdin>, secret: &Secret) {
-    if let Some(mut stdin) = stdin {
-        let _ = stdin.write_all(secret.expose()).await;
+/// Writes to the command what it should have, as far as it takes it. That it stops reading is told by its exit code, if it
+/// matters.
+async fn feed(stdin: Option<ChildStdin>, what: Option<&Secret>) {
+    if let (Some(mut stdin), Some(what)) = (stdin, what) {
+        let _ = stdin.write_all(what.expose()).await;
     }
 }
 
@@ -244,7 +247,7 @@ struct Tail {
 
 impl Tail {
     /// A little more than is told is kept, so that a secret is recognised even where the cut goes through it.
-    const KEPT: usize = STDERR_BYTES + super::mask::RUN;
+    const KEPT: usize = STDERR_BYTES + mask::RUN;
 
     async fn listen(&mut self, from: Option<impl AsyncRead + Unpin>) {
         let Some(mut from) = from else { return };
@@ -255,8 +258,8 @@ impl Tail {
         }
     }
 
-    fn tell(&self, secret: &Secret) -> String {
-        let told = mask(&self.bytes, self.bytes.len().saturating_sub(STDERR_BYTES), secret);
+    fn tell(&self, hidden: Option<&Secret>) -> String {
+        let told = mask(&self.bytes, self.bytes.len().saturating_sub(STDERR_BYTES), hidden);
         let lines: Vec<_> = told.lines().map(str::trim_end).filter(|it| !it.is_empty()).collect();
         let last = &lines[lines.len().saturating_sub(STDERR_LINES)..];
         if last.is_empty() { ", with nothing on stderr".into() } else { format!(": {}", last.join(" | ")) }

@@ -1,0 +1,67 @@
+//! A notice as JSON: what machines are told, in the body of a webhook or on the stdin of a command.
+use super::Message;
+use crate::core::time::Timestamp;
+use serde::Serialize;
+
+/// What scripts read: fields are added, never renamed. Depends on the message alone, so that it is the same in every try.
+pub(super) fn render(message: &Message) -> Vec<u8> {
+    // Text and numbers; there is nothing in it that JSON can't hold.
+    serde_json::to_vec(&Document::of(message)).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: &'static str,
+    timestamp: String,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    key: Option<&'a str>,
+    provider: Option<&'a str>,
+    owner: &'a str,
+    severity: &'static str,
+    incident: &'a str,
+    status: &'static str,
+    summary: &'a str,
+    actions: &'a [String],
+    version: Option<u64>,
+    fingerprint: Option<&'a str>,
+    valid_to: Option<String>,
+    next: Option<NextData<'a>>,
+}
+
+#[derive(Serialize)]
+struct NextData<'a> {
+    action: &'a str,
+    at: Option<String>,
+    reason: &'a str,
+}
+
+impl<'a> Document<'a> {
+    fn of(message: &'a Message) -> Self {
+        let notice = &message.notice;
+        let next = notice.next.as_ref();
+        let data = Data {
+            key: notice.key.as_ref().map(|it| it.as_str()),
+            provider: message.provider.as_deref(),
+            owner: &message.owner,
+            severity: notice.severity.code(),
+            incident: &notice.incident,
+            status: notice.status.code(),
+            summary: &notice.summary,
+            actions: &notice.actions,
+            version: notice.version.map(u64::from),
+            fingerprint: notice.fingerprint.as_ref().map(|it| it.as_str()),
+            valid_to: notice.valid_to.and_then(rfc3339),
+            next: next.map(|it| NextData { action: &it.action, at: rfc3339(it.at), reason: &it.reason }),
+        };
+        Self { r#type: notice.kind.code(), timestamp: notice.at.to_string(), data }
+    }
+}
+
+/// A moment for machines; `null` where it never comes.
+fn rfc3339(at: Timestamp) -> Option<String> {
+    at.datetime().map(|_| at.to_string())
+}

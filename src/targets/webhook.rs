@@ -1,0 +1,116 @@
+//! `kind = "webhook"`: the key itself in a POST to its consumer, signed by the Standard Webhooks specification.
+//!
+//! Only to `https`, or to this machine. An answer of 2xx is a delivery. A lost answer means that it is brought again, under
+//! the same `webhook-id`: that is made of the key, the version and the target. The body is the same every time, too:
+//! `{"type":"key.issued","timestamp":"…","data":{"key":"billing-sms","provider":"sms","version":4,"fingerprint":"…",
+//! "valid_to":"…","secret":"…"}}`, with the moment at which the key came to us, and null where no end of validity is known.
+use super::format::{json, text};
+use super::hook::Confirm;
+use super::{DeliveryError, Parcel, Target};
+use crate::core::facts::Content;
+use crate::core::names::{Fingerprint, NoticeId, TargetId};
+use crate::core::policy::Reach;
+use crate::http::webhooks::{self, Address, Fault, Posted, Signers};
+use crate::secret::Secret;
+use async_trait::async_trait;
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+
+/// An endpoint that takes the key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Webhook {
+    url: Address,
+    secret: Signers,
+    confirm: Option<Confirm>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    timestamp: String,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    key: &'a str,
+    provider: &'a str,
+    version: u32,
+    fingerprint: Fingerprint,
+    valid_to: Option<String>,
+    secret: &'a str,
+}
+
+impl Webhook {
+    fn body(parcel: &Parcel) -> Result<Secret, DeliveryError> {
+        json(&Body {
+            r#type: "key.issued",
+            timestamp: parcel.obtained_at.to_string(),
+            data: Data {
+                key: parcel.name.as_str(),
+                provider: &parcel.provider,
+                version: parcel.version,
+                fingerprint: parcel.secret.fingerprint(),
+                valid_to: parcel.valid_to.map(|it| it.to_string()),
+                secret: text(&parcel.secret)?,
+            },
+        })
+    }
+
+    /// Where to, once everything that is needed for it is there. Secrets may lie on a slow disk, so this blocks.
+    fn ready(&self) -> Result<Url, Fault> {
+        self.secret.check()?;
+        self.url.url()
+    }
+
+    async fn look(&self) -> Result<Url, DeliveryError> {
+        let me = self.clone();
+        let ready = tokio::task::spawn_blocking(move || me.ready()).await;
+        let ready = ready.map_err(|_| DeliveryError("its secrets can't be read".into()))?;
+        ready.map_err(|it| DeliveryError(it.to_string()))
+    }
+}
+
+#[async_trait]
+impl Target for Webhook {
+    fn id(&self) -> TargetId {
+        TargetId::new("webhook", &self.url.to_string())
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::Push { readable: false }
+    }
+
+    fn confirms(&self) -> bool {
+        self.confirm.is_some()
+    }
+
+    async fn observe(&self, _known: &[Parcel]) -> Content {
+        Content::Unreadable("what an endpoint did with the key can't be read back".into())
+    }
+
+    async fn preflight(&self) -> Result<(), DeliveryError> {
+        self.look().await?;
+        self.confirm.as_ref().map_or(Ok(()), Confirm::check)
+    }
+
+    async fn deliver(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
+        let url = self.look().await?;
+        let body = Self::body(parcel)?;
+        let version = parcel.version.to_string();
+        let id = NoticeId::of(&["key.issued", parcel.name.as_str(), &version, self.id().as_str()]);
+        match webhooks::bring(url, &self.secret, id.as_str(), body).await {
+            Ok(Posted::Taken) => Ok(()),
+            Ok(Posted::Later(why, _) | Posted::Gone(why)) => Err(DeliveryError(why)),
+            Err(fault) => Err(DeliveryError(fault.to_string())),
+        }
+    }
+
+    async fn confirm(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
+        match &self.confirm {
+            Some(confirm) => confirm.run(parcel).await,
+            None => Ok(()),
+        }
+    }
+}
