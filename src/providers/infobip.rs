@@ -2,16 +2,7 @@
 //! keeps the former keys. A key is found again by the token in its name, and revoked by `enabled: false`; there is no
 //! delete. Sources: dev.infobip.com, "ApiKey: Create"; Infobip's OpenAPI of the account management.
 #[cfg(any(test, fuzzing))]
-pub(super) mod fuzzing {
-    //! What the fuzzer reads of the wire format.
-    pub(in super::super) use super::wire::{moment, written};
-
-    /// All keys of a list.
-    pub(in super::super) fn list(body: &super::Secret) -> Vec<super::super::Issued> {
-        let shown = super::KeyShown::read_list(body).unwrap_or_default();
-        shown.into_iter().map(super::KeyShown::issued).collect()
-    }
-}
+pub(super) mod fuzzing;
 mod wire;
 
 use super::login::Site;
