@@ -1,4 +1,6 @@
 //! Durations as people write them: `14d`, `90s`, `1h 30m`.
+pub mod opening;
+
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 use std::fmt;
 use std::str::FromStr;

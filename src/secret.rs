@@ -4,10 +4,12 @@ pub mod reference;
 
 use crate::core::names::{Fingerprint, KeyName};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 /// The most bytes a secret may have; systemd's own limit for a credential.
@@ -73,7 +75,7 @@ impl fmt::Debug for Secret {
 /// Where a secret is to be found.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum SecretRef {
-    /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
+    /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`; read once.
     Credential(String),
     /// A file that only its owner and group can read; read at each use.
     File(PathBuf),
@@ -130,7 +132,7 @@ impl SecretRef {
             Self::Credential(name) => {
                 let dir = std::env::var_os("CREDENTIALS_DIRECTORY");
                 let dir = dir.ok_or_else(|| SecretError::NoCredentials(name.clone()))?;
-                read(&Path::new(&dir).join(name))?
+                read_credential(Path::new(&dir).join(name))?
             }
             Self::Env(name) => {
                 let value = std::env::var_os(name).ok_or_else(|| SecretError::NoEnv(name.clone()))?;
@@ -233,6 +235,20 @@ fn read_file(path: &Path) -> Result<Secret, SecretError> {
         return Err(SecretError::Exposed(path.to_owned()));
     }
     read(path)
+}
+
+/// The credentials that were read. Every one that the config names is read when it is loaded.
+static CREDENTIALS: Mutex<BTreeMap<PathBuf, Secret>> = Mutex::new(BTreeMap::new());
+
+/// Reads a credential once: what a unit was started with holds until it is started again, wherever its files lie.
+fn read_credential(path: PathBuf) -> Result<Secret, SecretError> {
+    let mut read_before = CREDENTIALS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(secret) = read_before.get(&path) {
+        return Ok(secret.clone());
+    }
+    let secret = read(&path)?;
+    read_before.insert(path, secret.clone());
+    Ok(secret)
 }
 
 fn read(path: &Path) -> Result<Secret, SecretError> {

@@ -59,6 +59,12 @@ pub fn ready(status: &str) {
     notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(status)]);
 }
 
+/// Tells systemd that the start waits for something, and goes on doing so for at least this long.
+pub fn waiting(status: &str, at_least: Duration) {
+    let micros = u32::try_from(at_least.as_micros()).unwrap_or(u32::MAX);
+    notify(&[sd_notify::NotifyState::Status(status), sd_notify::NotifyState::ExtendTimeoutUsec(micros)]);
+}
+
 /// Tells systemd that the daemon ends.
 pub fn stopping() {
     notify(&[sd_notify::NotifyState::Stopping, sd_notify::NotifyState::Status("ending the calls in flight")]);

@@ -15,6 +15,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+#[path = "config/capacity.rs"]
+mod capacity;
 #[path = "config/freezes.rs"]
 mod freezes;
 
@@ -166,7 +168,7 @@ fn the_listener_has_an_address_with_a_port_and_should_be_on_loopback() {
 
 #[test]
 fn what_is_not_acted_on_yet_is_refused() {
-    for field in ["together", "ack_timeout"] {
+    for field in ["ack_timeout"] {
         check(
             &[SMS],
             &key(&format!("{field} = 'x'")),
@@ -228,12 +230,14 @@ fn windows_open_at_times_that_come() {
            hint: write 5 (minute hour day month weekday), or 6 with seconds first\n\
          4:12: unknown time zone \"Europe/Lodon\"\n  hint: did you mean `Europe/London`?\n\
          5:1: `duration` is missing\n  hint: write duration = …\n\
-         6:8: cron expression \"0 0 30 2 *\" never fires\n  hint: write a day that its months have\n\
-         8:8: cron expression \"0 25 * * *\": number out of bounds\n  \
+         6:8: cron expression \"0 0 30 2 *\" never fires: on day 30 of the month in February at 00:00\n  \
+           hint: write a day that its months have\n\
+         8:8: cron expression \"0 25 * * *\": its hour is \"25\", but that is a number, a list, a range or a step of 0 to 23\n  \
            hint: write such as \"0 22 * * Mon-Thu\" (minute hour day month weekday)",
     );
     let loaded = parse(&format!("{BASE}[windows.w]\nopen = '0 22 * * 1-4'\nduration = '4h'")).unwrap();
-    let said = "rekeyd.toml:5:8: weekdays by number are counted from Sunday = 0\n  hint: write names, such as Mon-Fri";
+    let said = "rekeyd.toml:5:8: weekdays by number are counted from Sunday = 0: this is Monday to Thursday at 22:00\n  \
+                hint: write names, such as Mon-Fri";
     assert!(loaded.warnings.iter().any(|it| it.to_string() == said));
 }
 

@@ -8,6 +8,8 @@ mod fixture;
 mod freezes;
 #[path = "control/parsing.rs"]
 mod parsing;
+#[path = "control/plans.rs"]
+mod plans;
 #[path = "control/scrape.rs"]
 mod scrape;
 #[path = "control/socket.rs"]

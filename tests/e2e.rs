@@ -5,14 +5,24 @@
 mod adoption;
 #[path = "e2e/by_hand.rs"]
 mod by_hand;
+#[path = "support/chance.rs"]
+mod chance;
+#[path = "e2e/comebacks.rs"]
+mod comebacks;
+#[path = "e2e/command_line.rs"]
+mod command_line;
 #[path = "e2e/config.rs"]
 mod config;
 #[path = "e2e/crashes.rs"]
 mod crashes;
 #[path = "e2e/creation.rs"]
 mod creation;
+#[path = "support/damage.rs"]
+mod damage;
 #[path = "e2e/decommission.rs"]
 mod decommission;
+#[path = "e2e/disk.rs"]
+mod disk;
 #[path = "e2e/drift.rs"]
 mod drift;
 #[path = "e2e/freezes.rs"]
@@ -34,10 +44,16 @@ mod limits;
 mod listener;
 #[path = "e2e/lost.rs"]
 mod lost;
+#[path = "support/mounts.rs"]
+mod mounts;
 #[path = "e2e/notices.rs"]
 mod notices;
 #[path = "e2e/operator.rs"]
 mod operator;
+#[path = "e2e/plan.rs"]
+mod plan;
+#[path = "e2e/power.rs"]
+mod power;
 #[path = "e2e/regressions.rs"]
 mod regressions;
 #[path = "e2e/reload.rs"]

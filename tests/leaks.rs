@@ -155,6 +155,7 @@ async fn ask_everything(daemon: &Daemon, evidence: &mut Evidence) {
     let mut paths = vec![
         "/v1/status".to_owned(),
         "/v1/plan".into(),
+        "/v1/plan/facts".into(),
         "/v1/plan?for=never".into(),
         "/v1/history".into(),
         "/no".into(),
@@ -186,6 +187,9 @@ async fn ask_everything(daemon: &Daemon, evidence: &mut Evidence) {
         &["history"],
         &["plan", "--json"],
         &["plan"],
+        &["plan", "-v", "--full"],
+        &["plan", "--ics"],
+        &["plan", "--assume-new"],
     ] {
         daemon.run(args, b"", evidence).await;
     }

@@ -1,7 +1,7 @@
 //! The state on a real disk: what is acknowledged stays, what is sealed stays sealed, and what is wrong is said.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 use rekeyd::core::account::Account;
-use rekeyd::core::names::{KeyName, NoticeId, Token};
+use rekeyd::core::names::{AccountId, KeyName, NoticeId, Token};
 use rekeyd::core::plan::{Notice, NoticeKind, NoticeStatus, Severity};
 use rekeyd::core::record::Record;
 use rekeyd::core::time::Timestamp;
@@ -136,7 +136,8 @@ fn what_was_committed_reads_back_also_after_a_restart() {
     let incarnation = first.incarnation.clone();
     drop(first.store);
 
-    let Opened { store, fresh, rolled_back, new_machine, incarnation: again } = open(&dir);
+    let Opened { store, fresh, rolled_back, new_machine, damage, incarnation: again } = open(&dir);
+    assert_eq!(damage, None);
     assert!(!fresh && !rolled_back && !new_machine);
     assert_eq!(again, incarnation);
     assert_eq!(store.records().unwrap(), [record("alerts", 2), record("billing", 7)]);
@@ -395,31 +396,98 @@ fn no_secret_lies_in_the_folder_in_any_spelling() {
     }
 }
 
-#[test]
-fn a_damaged_row_is_an_error_that_names_the_row() {
-    let (_guard, dir) = state();
+/// A state with two keys, of which one row is then changed behind the store's back.
+fn damaged(change: impl FnOnce(&sled::Db)) -> (tempfile::TempDir, Opened) {
+    let (guard, dir) = state();
+    let secret = |it| (name(it), 1, Secret::from("hunter2".to_owned()));
+    let account = Account::new(AccountId::from("sms"));
     let batch = Batch {
-        records: vec![record("billing", 1)],
-        secrets: vec![(name("billing"), 1, Secret::from("hunter2".to_owned()))],
+        records: vec![record("billing", 1), record("invoices", 1)],
+        secrets: vec![secret("billing"), secret("invoices")],
+        accounts: vec![account],
         ..Batch::default()
     };
     open(&dir).store.commit(&batch).unwrap();
-    for row in ["record/billing", "secret/billing/1"] {
-        let mut was = sled::IVec::default();
-        tamper(&dir, |it| {
-            was = it.get(row).unwrap().unwrap();
-            let mut bent = was.to_vec();
+    tamper(&dir, change);
+    let opened = open(&dir);
+    (guard, opened)
+}
+
+#[test]
+fn a_row_that_is_damaged_or_gone_costs_its_key_and_no_other() {
+    let bend = |row: &'static str| {
+        move |it: &sled::Db| {
+            let mut bent = it.get(row).unwrap().unwrap().to_vec();
             *bent.last_mut().unwrap() ^= 1;
             it.insert(row, bent).unwrap();
-        });
-        let store = open(&dir).store;
-        let read = store.records().map(|_| ()).and(store.secret(&name("billing"), 1).map(|_| ()));
-        let error = read.unwrap_err().to_string();
-        assert!(error.contains(row) && error.contains("rekeyd restore"), "{error}");
+        }
+    };
+    let lose = |row: &'static str| move |it: &sled::Db| drop(it.remove(row).unwrap().unwrap());
+    let cases = [
+        ("record/billing", damaged(bend("record/billing"))),
+        ("record/billing", damaged(lose("record/billing"))),
+        ("secret/billing/1", damaged(bend("secret/billing/1"))),
+        ("secret/billing/1", damaged(lose("secret/billing/1"))),
+        ("account/sms", damaged(lose("account/sms"))),
+    ];
+    for (row, (guard, opened)) in cases {
+        let dir = guard.path().join("state");
+        let (store, lost) = (opened.store, opened.damage.unwrap());
+        assert!(opened.rolled_back, "{row}: nobody knows what else is older than it was");
+        assert!(lost.why.contains(row), "{row}: {}", lost.why);
+        let of_account = row.starts_with("account");
+        assert_eq!(
+            lost.keys.keys().map(ToString::to_string).collect::<Vec<_>>(),
+            if of_account { vec![] } else { vec!["billing"] }
+        );
+        assert_eq!(lost.accounts.len(), usize::from(of_account));
+        assert_eq!(store.secret(&name("invoices"), 1).unwrap().unwrap().expose(), b"hunter2");
+        assert!(store.records().unwrap().contains(&record("invoices", 1)));
         drop(store);
-        tamper(&dir, |it| drop(it.insert(row, was).unwrap()));
+        let again = open(&dir);
+        assert!(again.damage.is_some(), "{row}: nobody answered it");
+        again.store.commit(&Batch { answers_damage: true, ..Batch::default() }).unwrap();
+        drop(again.store);
+        assert_eq!(open(&dir).damage, None, "{row}");
+        assert!(dir.join("sled.damaged").exists());
     }
-    assert_eq!(open(&dir).store.records().unwrap().len(), 1);
+}
+
+#[test]
+fn a_row_that_is_older_than_it_was_makes_the_state_one_that_was_rolled_back() {
+    let (_guard, dir) = state();
+    open(&dir).store.commit(&records(&[record("billing", 1)])).unwrap();
+    let mut was = sled::IVec::default();
+    tamper(&dir, |it| was = it.get("record/billing").unwrap().unwrap());
+    open(&dir).store.commit(&records(&[record("billing", 2)])).unwrap();
+    assert!(!open(&dir).rolled_back);
+    tamper(&dir, |it| drop(it.insert("record/billing", was).unwrap()));
+    let opened = open(&dir);
+    assert!(opened.rolled_back && opened.damage.is_none());
+}
+
+#[test]
+fn a_commit_without_a_token_that_is_lost_is_noticed_as_well() {
+    let (guard, dir) = state();
+    open(&dir).store.commit(&records(&[record("billing", 1)])).unwrap();
+    let old = guard.path().join("old");
+    std::fs::create_dir(&old).unwrap();
+    copy_database(&dir, &old);
+    open(&dir).store.commit(&records(&[record("billing", 2)])).unwrap();
+    copy_database(&old, &dir);
+    assert!(open(&dir).rolled_back);
+}
+
+#[test]
+fn a_rescue_that_was_cut_short_is_finished_or_begun_anew() {
+    let (_guard, dir) = state();
+    open(&dir).store.commit(&records(&[record("billing", 1)])).unwrap();
+    std::fs::create_dir(dir.join("sled.rescued")).unwrap();
+    std::fs::write(dir.join("sled.rescued/db"), b"half").unwrap();
+    assert_eq!(open(&dir).store.records().unwrap(), [record("billing", 1)]);
+    assert!(!dir.join("sled.rescued").exists());
+    std::fs::rename(dir.join("sled"), dir.join("sled.rescued")).unwrap();
+    assert_eq!(open(&dir).store.records().unwrap(), [record("billing", 1)]);
 }
 
 #[test]
@@ -504,12 +572,13 @@ fn nobody_reads_half_a_commit() {
 fn a_token_that_is_not_noted_beside_the_database_ends_all_writing() {
     let (_guard, dir) = state();
     let store = open(&dir).store;
-    std::fs::create_dir(dir.join("sequence.new")).unwrap();
+    std::fs::remove_file(dir.join("sequence")).unwrap();
+    std::fs::create_dir(dir.join("sequence")).unwrap();
     store.commit(&records(&[record("billing", 1)])).unwrap();
     let token = Batch { records: vec![record("billing", 2)], sealing_point: true, ..Batch::default() };
     assert!(matches!(store.commit(&token), Err(StoreError::Poisoned { .. })));
     assert!(matches!(store.commit(&records(&[record("billing", 3)])), Err(StoreError::Poisoned { .. })));
-    assert!(store.reserve_ready().unwrap_err().contains("sequence.new"));
+    assert!(store.reserve_ready().unwrap_err().contains("sequence"));
     assert_eq!(store.records().unwrap().len(), 1);
 }
 

@@ -167,7 +167,7 @@ fn every_commit_is_synced_before_it_is_acknowledged() {
         let wanted: &[&str] = match mark.as_str() {
             r"prepared\n" => &["/escrow/0a1b2c3d-4e5f60-billing-1", "/state/escrow"],
             r"answered\n" => &["/escrow/0a1b2c3d-4e5f60-billing-1"],
-            _ if (marks + 1) % 3 == 0 => &["/sled/db", "/state/sequence.new", "/state"],
+            _ if (marks + 1) % 3 == 0 => &["/sled/db", "/state/sequence"],
             _ => &["/sled/db"],
         };
         for file in wanted {

@@ -46,6 +46,8 @@ mod retiring;
 #[cfg(feature = "mutations")]
 #[path = "holes/rules.rs"]
 mod rules;
+#[path = "holes/schedule.rs"]
+mod schedule;
 #[path = "holes/tellings.rs"]
 mod tellings;
 #[path = "holes/timing.rs"]

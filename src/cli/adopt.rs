@@ -3,6 +3,7 @@ mod all;
 
 use super::Cli;
 use super::connect::ask;
+use super::done::Why;
 use super::exit::{Exit, Failure};
 use super::output::{Output, one_line};
 use super::stdin;
@@ -39,6 +40,11 @@ pub struct Args {
     /// Overwrite what else its targets hold
     #[arg(long)]
     deliver: bool,
+    /// Look at everything, show what would happen, and change nothing
+    #[arg(long, conflicts_with = "all")]
+    dry_run: bool,
+    #[command(flatten)]
+    why: Why,
 }
 
 /// How old the key is. One of them is needed where the provider does not report it.
@@ -61,8 +67,8 @@ pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Fail
     let secret = if args.from_target { None } else { Some(SecretText(stdin::secret(name, &nothing_given(name))?)) };
     let request = AdoptRequest { secret, ..request(args) };
     let report = ask(cli, async |daemon| Ok(daemon.adopt(name.as_str(), &request).await?))?;
-    out.print(&report, |_| text(&report))?;
-    Ok(Exit::Ok)
+    out.print(&report, |paint| if args.dry_run { all::table_of(&[&report], paint) } else { text(&report) })?;
+    report.refused.map_or(Ok(Exit::Ok), |problem| Err(problem.into()))
 }
 
 /// What to do where stdin holds nothing.
@@ -80,6 +86,8 @@ fn request(args: &Args) -> AdoptRequest {
         id: args.id.clone(),
         unverified: args.unverified,
         deliver: args.deliver,
+        dry_run: args.dry_run,
+        reason: args.why.reason.clone(),
         ..AdoptRequest::default()
     }
 }

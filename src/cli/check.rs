@@ -1,6 +1,9 @@
 //! `rekeyd check`: every fault of the config at once, each with its place and what to do about it.
-use super::Exit;
+use super::{Exit, calendar};
+use crate::clock;
 use crate::config::{self, Fault, Faults, Loaded};
+use crate::control::protocol::{PlanFreeze, PlanWindow};
+use crate::control::view;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::Path;
@@ -11,6 +14,9 @@ pub struct Args {
     /// Print the config after defaults and profiles, with the place that each value is from
     #[arg(long)]
     pub effective: bool,
+    /// Say each window and freeze in words, in lines of this many columns: `-v`.
+    #[arg(skip)]
+    pub explain: Option<usize>,
 }
 
 /// The shape of `check --json`.
@@ -21,6 +27,10 @@ struct Report<'a> {
     warnings: &'a [Fault],
     #[serde(skip_serializing_if = "Option::is_none")]
     effective: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    windows: Option<Vec<PlanWindow>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    freezes: Option<Vec<PlanFreeze>>,
 }
 
 /// Checks the config at a path, and says how the process ends: 0, or 78 where there are faults.
@@ -35,8 +45,10 @@ pub fn run(args: &Args, config: &Path, json: bool, out: &mut dyn Write) -> io::R
     };
     let ok = result.is_ok();
     let effective = result.as_ref().ok().filter(|_| args.effective).map(Loaded::effective);
+    let times = result.as_ref().ok().filter(|_| args.explain.is_some()).map(times);
     if json {
-        let report = Report { ok, faults, warnings, effective };
+        let (windows, freezes) = times.unzip();
+        let report = Report { ok, faults, warnings, effective, windows, freezes };
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else if let Some(effective) = effective {
         // All of it can be read as a config again.
@@ -46,8 +58,17 @@ pub fn run(args: &Args, config: &Path, json: bool, out: &mut dyn Write) -> io::R
         warnings.iter().try_for_each(|it| writeln!(out, "{}", as_warning(it)))?;
         faults.iter().try_for_each(|it| writeln!(out, "{it}"))?;
         writeln!(out, "{}", last_line(&result))?;
+        let width = args.explain.unwrap_or(usize::MAX);
+        times.iter().try_for_each(|it| write!(out, "{}", calendar::text(&it.0, &it.1, width)))?;
     }
     Ok(if ok { Exit::Ok } else { Exit::Config })
+}
+
+/// Every window and freeze in words, whether a key names it or not, with its next times.
+fn times(loaded: &Loaded) -> (Vec<PlanWindow>, Vec<PlanFreeze>) {
+    let (now, settings) = (clock::now(), &loaded.settings);
+    let windows = settings.windows.values().map(|it| view::window(it, now)).collect();
+    (windows, settings.freezes.values().map(|it| view::freeze(&it.freeze, now)).collect())
 }
 
 /// A warning, told from a fault by its word.

@@ -1,6 +1,8 @@
 //! What a verb did, as it is printed: the keys for which it was done, and the refusals of the others.
 use super::exit::{Exit, Failure};
 use super::output::{Output, one_line};
+use super::times::spelled;
+use crate::clock;
 use crate::control::requests::{DoneReport, KeyDone};
 use crate::core::names::KeyName;
 use crate::engine::handle::Which;
@@ -43,10 +45,10 @@ pub(super) struct Why {
     pub(super) reason: Option<String>,
 }
 
-/// One line on what a verb did.
+/// One line on what a verb did, with how far away the times in it are.
 pub(super) fn done_text(key: &str, done: &DoneReport, otherwise: &str) -> String {
     let message = if done.message.is_empty() { otherwise } else { &done.message };
-    format!("{key}: {}\n", one_line(message))
+    format!("{key}: {}\n", one_line(spelled(message, Some(clock::now().into()))))
 }
 
 /// Prints what was done for each of several keys. What was refused for any makes the command fail, with all of the

@@ -1,9 +1,9 @@
 //! How a command ends: the codes of sysexits, and an error that names the next command to try.
 use super::output::{Paint, Tone};
+use super::times::spelled;
 use crate::control::client::ClientError;
 use crate::control::problem::{Kind, Problem};
 use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 
 /// The exit codes. Scripts and systemd units compare them.
@@ -83,16 +83,6 @@ impl Failure {
         self
     }
 
-    /// With the config that this command line named: a command to try next needs it as well.
-    pub(super) fn named_config(mut self, config: Option<&Path>) -> Self {
-        if let (Some(remedy), Some(config)) = (self.remedy.as_mut(), config) {
-            // Before the verb: what follows it may be a redirection, a full stop or another command.
-            *remedy = remedy.replace("rekeyd ", &format!("rekeyd --config {} ", config.display()));
-        }
-        self.more = self.more.into_iter().map(|it| it.named_config(config)).collect();
-        self
-    }
-
     /// Both of them, with the exit code of the first.
     pub(super) fn and(mut self, other: Self) -> Self {
         self.more.push(other);
@@ -104,7 +94,10 @@ impl Failure {
         let remedy = self.remedy.as_ref().map(|it| format!("{} {it}\n", paint.tone(Tone::Good, "try:")));
         let text = match self.message.as_str() {
             "" => String::new(),
-            message => format!("{} {message}\n{}", paint.tone(Tone::Bad, "error:"), remedy.unwrap_or_default()),
+            message => {
+                let message = spelled(message, None);
+                format!("{} {message}\n{}", paint.tone(Tone::Bad, "error:"), remedy.unwrap_or_default())
+            }
         };
         self.more.iter().fold(text, |text, it| text + &it.text(paint))
     }
@@ -205,22 +198,6 @@ mod tests {
             "error: the daemon does not run: nobody answers on /run/x.sock\n\
              try: systemctl start rekeyd, or in a terminal: rekeyd run\n"
         );
-    }
-
-    #[test]
-    fn the_next_command_names_the_config_that_this_one_named() {
-        let text = |remedy: &str, config: Option<&str>| {
-            let failure = Failure::new(Exit::Config, "it has faults").remedy(remedy);
-            failure.named_config(config.map(Path::new)).text(Paint::default())
-        };
-        assert_eq!(
-            text("rekeyd check", Some("./my.toml")),
-            "error: it has faults\ntry: rekeyd --config ./my.toml check\n"
-        );
-        let either = text("rekeyd rotate x, or: rekeyd adopt x < FILE", Some("./my.toml"));
-        assert!(either.ends_with("rekeyd --config ./my.toml rotate x, or: rekeyd --config ./my.toml adopt x < FILE\n"));
-        assert_eq!(text("rekeyd check", None), "error: it has faults\ntry: rekeyd check\n");
-        assert!(text("systemctl status rekeyd", Some("./my.toml")).ends_with("status rekeyd\n"));
     }
 
     #[test]

@@ -24,6 +24,10 @@ pub struct Args {
 }
 
 pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Failure> {
+    if let Some((since, until)) = args.since.zip(args.until).filter(|(since, until)| since > until) {
+        let wrong = format!("--since {since} is after --until {until}: nothing lies between them");
+        return Err(Failure::new(Exit::Usage, wrong).remedy("swap the two"));
+    }
     let key = args.key.as_ref().map(KeyName::as_str);
     let report = ask(cli, async |daemon| Ok(daemon.history(key, args.since, args.until).await?))?;
     out.print(&report, |paint| text(&report, paint))?;
@@ -92,8 +96,10 @@ fn who(actor: &Actor) -> String {
 
 fn command(it: &CommandRow) -> Row {
     let options = it.options.iter().map(|it| format!(" {it}")).collect::<String>();
-    let reason = it.reason_given.clone().unwrap_or_default();
-    (None, vec![absolute(it.at), format!("{}{options}", it.verb), it.key.to_string(), who(&it.actor), reason])
+    let key = it.key.as_ref().map_or("-".to_owned(), ToString::to_string);
+    let by = it.actor.as_ref().map_or("a signal".to_owned(), who);
+    let notes: Vec<&str> = it.reason_given.iter().chain(&it.result).map(String::as_str).collect();
+    (None, vec![absolute(it.at), format!("{}{options}", it.verb), key, by, notes.join("; ")])
 }
 
 fn notice(it: &NoticeRow) -> Row {

@@ -1,7 +1,7 @@
 //! The command line: one file for each subcommand. It parses, asks the daemon, and prints; it decides nothing.
-mod abandon;
 mod ack;
 mod adopt;
+mod calendar;
 pub mod check;
 mod completions;
 mod confirm;
@@ -9,7 +9,7 @@ mod connect;
 pub mod demo;
 mod done;
 mod exit;
-mod forget;
+mod hints;
 pub mod history;
 pub mod init;
 mod man;
@@ -19,14 +19,13 @@ mod pause;
 pub mod plan;
 mod reload;
 mod resume;
-mod retire;
 mod reveal;
-mod rollback;
 mod rotate;
 mod run;
 pub mod status;
 mod stdin;
 pub mod times;
+mod verb;
 
 pub use exit::Exit;
 
@@ -89,15 +88,15 @@ pub enum Command {
     /// Go on now: ends a pause, a halt, or a retry's wait
     Resume(resume::Args),
     /// Back to the previous version of a key, while it is still valid
-    Rollback(rollback::Args),
+    Rollback(verb::Args),
     /// Give up a new key that is not in use yet, and keep the old one
-    Abandon(abandon::Args),
+    Abandon(verb::Args),
     /// A human has it: what is wrong is told again only when it gets worse
     Ack(ack::Args),
-    /// Take a key out of service: revoke every version, empty its targets
-    Retire(retire::Args),
+    /// Take a key out of service that the config no longer names: revoke every version, empty its targets
+    Retire(verb::FinalArgs),
     /// Drop the record of a key of which nothing is live any more
-    Forget(forget::Args),
+    Forget(verb::FinalArgs),
     /// Print the current secret of a key; this is recorded
     Reveal(reveal::Args),
     /// Show what will happen to which key when, and why
@@ -135,8 +134,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match dispatch(&cli) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            let failure = failure.named_config(cli.named_config());
-            let _ = write!(std::io::stderr().lock(), "{}", failure.text(Output::for_errors(cli.color)));
+            let text = hints::at_config(&failure.text(Output::for_errors(cli.color)), cli.named_config());
+            let _ = write!(std::io::stderr().lock(), "{text}");
             failure.exit.into()
         }
     }
@@ -148,10 +147,13 @@ pub fn command_line() -> clap::Command {
 }
 
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
-    let out = &mut Output::new(cli.color, cli.json);
+    let out = &mut Output::new(cli.color, cli.json, cli.named_config());
     match &cli.command {
         Command::Init(args) => Ok(init::run(args, out.writer())?),
-        Command::Check(args) => Ok(check::run(args, &cli.config, cli.json, out.writer())?),
+        Command::Check(args) => {
+            let args = check::Args { explain: (cli.verbose > 0).then_some(out.width), ..args.clone() };
+            Ok(check::run(&args, &cli.config, cli.json, out.writer())?)
+        }
         Command::Demo(args) => run::demo(args),
         Command::Run => run::run(cli),
         Command::Status(args) => status::run(cli, args, out),
@@ -160,11 +162,11 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Rotate(args) => rotate::run(cli, args, out),
         Command::Pause(args) => pause::run(cli, args, out),
         Command::Resume(args) => resume::run(cli, args, out),
-        Command::Rollback(args) => rollback::run(cli, args, out),
-        Command::Abandon(args) => abandon::run(cli, args, out),
+        Command::Rollback(args) => verb::rollback(cli, args, out),
+        Command::Abandon(args) => verb::abandon(cli, args, out),
         Command::Ack(args) => ack::run(cli, args, out),
-        Command::Retire(args) => retire::run(cli, args, out),
-        Command::Forget(args) => forget::run(cli, args, out),
+        Command::Retire(args) => verb::retire(cli, args, out),
+        Command::Forget(args) => verb::forget(cli, args, out),
         Command::Reveal(args) => reveal::run(cli, args, out),
         Command::Plan(args) => plan::run(cli, args, out),
         Command::Notify(args) => notify::run(cli, args, out),

@@ -1,9 +1,12 @@
 //! What is printed: aligned for people, JSON for scripts, coloured only on a terminal.
+use super::hints;
+use super::times::spelled;
 use crate::control::protocol::Health;
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
@@ -63,15 +66,17 @@ pub(super) struct Output {
     pub(super) paint: Paint,
     /// How many columns a line may have: those of the terminal. Where there is none, lines stay whole.
     pub(super) width: usize,
+    /// The config that commands to be tried next have to name.
+    config: Option<PathBuf>,
 }
 
 impl Output {
-    pub(super) fn new(color: Color, json: bool) -> Self {
+    pub(super) fn new(color: Color, json: bool, config: Option<&Path>) -> Self {
         let stdout = io::stdout();
         let paint = Paint(!json && is_painted(color, stdout.is_terminal()));
         let size = rustix::termios::tcgetwinsize(&stdout).ok().map(|it| usize::from(it.ws_col));
         let width = size.filter(|it| *it > 0).unwrap_or(usize::MAX);
-        Self { to: Box::new(stdout), json, paint, width }
+        Self { to: Box::new(stdout), json, paint, width, config: config.map(Path::to_owned) }
     }
 
     /// Whether errors are painted.
@@ -81,7 +86,17 @@ impl Output {
 
     /// Prints what a script reads, or else what people read.
     pub(super) fn print<T: Serialize>(&mut self, it: &T, text: impl FnOnce(Paint) -> String) -> io::Result<()> {
-        let text = if self.json { serde_json::to_string_pretty(it)? + "\n" } else { text(self.paint) };
+        if self.json {
+            let json = serde_json::to_string_pretty(it)? + "\n";
+            return self.bytes(json.as_bytes());
+        }
+        let text = text(self.paint);
+        self.text(&text)
+    }
+
+    /// Prints what people read.
+    pub(super) fn text(&mut self, text: &str) -> io::Result<()> {
+        let text = hints::at_config(text, self.config.as_deref());
         self.bytes(text.as_bytes())
     }
 
@@ -137,9 +152,9 @@ fn painted(line: &str, start: usize, width: usize, tone: Tone, paint: Paint) -> 
     }
 }
 
-/// Rows stay rows, and what a provider or a hook wrote can't steer the terminal.
+/// Rows stay rows, what a provider or a hook wrote can't steer the terminal, and times are told as people read them.
 pub(super) fn one_line(text: impl AsRef<str>) -> String {
-    text.as_ref().chars().map(|it| if it.is_control() { ' ' } else { it }).collect()
+    spelled(text.as_ref(), None).chars().map(|it| if it.is_control() { ' ' } else { it }).collect()
 }
 
 /// A text that begins at this column, broken at spaces so that no line is longer than the width. Where too little room is
@@ -152,6 +167,11 @@ pub(super) fn folded(text: &str, indent: usize, width: usize) -> String {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {
+            // A command stays in one piece, so that it can be copied and is known for one.
+            Some(line) if line.ends_with(hints::NAME.trim_end()) => {
+                line.push(' ');
+                line.push_str(word);
+            }
             Some(line) if line.chars().count() + 1 + word.chars().count() <= room => {
                 line.push(' ');
                 line.push_str(word);

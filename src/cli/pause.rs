@@ -4,10 +4,9 @@ use super::connect::ask;
 use super::done::{Selected, Why, done_text, print_all};
 use super::exit::{Exit, Failure};
 use super::output::Output;
-use super::times::relative;
 use crate::clock;
 use crate::control::protocol::Time;
-use crate::control::requests::{KeyDone, PauseRequest};
+use crate::control::requests::PauseRequest;
 use crate::humane::HumanDuration;
 use std::str::FromStr;
 
@@ -43,21 +42,13 @@ impl FromStr for Until {
 }
 
 pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Failure> {
-    let now = clock::now();
     let until = args.until.map(|it| match it {
         Until::At(at) => at,
-        Until::In(span) => now.plus(span.0).into(),
+        Until::In(span) => clock::now().plus(span.0).into(),
     });
     let request = PauseRequest { which: args.which.which(), until, reason: args.why.reason.clone() };
     let all = ask(cli, async |daemon| Ok(daemon.pause(&request).await?))?;
-    print_all(&all, out, |it| text(it, until, now.into()))
-}
-
-fn text(paused: &KeyDone, until: Option<Time>, now: Time) -> String {
-    let key = paused.key.as_str();
-    let text = done_text(key, &paused.done, "paused");
-    let more = until.map_or(format!("end it: rekeyd resume {key}"), |it| relative(it, now));
-    format!("{} ({more})\n", text.trim_end())
+    print_all(&all, out, |it| done_text(it.key.as_str(), &it.done, "paused"))
 }
 
 #[cfg(test)]
@@ -72,22 +63,5 @@ mod tests {
         for neither in ["", "tomorrow", "2", "1M", "2026-13-01"] {
             assert_eq!(neither.parse::<Until>(), Err(NeitherOfThem), "{neither}");
         }
-    }
-
-    #[test]
-    fn the_end_of_a_pause_is_told_absolutely_and_relatively() {
-        let done = |message: &str| KeyDone {
-            key: "billing-sms".parse().unwrap(),
-            done: crate::control::requests::DoneReport { message: message.to_owned(), attempt: None },
-            problem: None,
-        };
-        let time = |text: &str| text.parse::<Time>().unwrap();
-        let now = time("2026-12-04T20:00:00Z");
-        let until = done("nothing is begun or revoked until 2026-12-04T22:00:00Z");
-        assert_eq!(
-            text(&until, Some(time("2026-12-04T22:00:00Z")), now),
-            "billing-sms: nothing is begun or revoked until 2026-12-04T22:00:00Z (in 2 hours)\n"
-        );
-        assert!(text(&done("it"), None, now).ends_with("(end it: rekeyd resume billing-sms)\n"));
     }
 }

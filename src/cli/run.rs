@@ -8,12 +8,17 @@ use crate::control::server::{BindError, Load, Server, reload};
 use crate::engine::handle::{Handle, Request};
 use crate::engine::{self, Begin, EngineTask, StartError};
 use crate::service::{self, Asked, STOP_WITHIN, Signals};
-use crate::store::{self, Site, Store, StoreError};
+use crate::store::{self, Opened, Site, Store, StoreError};
 use crate::web::{self, Listener};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
+
+/// How long a start waits before it tries again to open a state on a disk that is full or can't be written.
+const OPEN_AGAIN: Duration = Duration::from_secs(5);
 
 pub(super) fn run(cli: &Cli) -> Result<Exit, Failure> {
     let directives = std::env::var("RUST_LOG").ok();
@@ -61,7 +66,8 @@ async fn serve(begin: Begin, load: Load) -> Result<Exit, Failure> {
         Some(address) => Some(Listener::bind(address).await?),
         None => None,
     };
-    let (engine, mut worker) = start(begin, stop.clone()).await?;
+    let Some(opened) = open_when_it_can(&begin, &mut signals).await? else { return Ok(Exit::Ok) };
+    let (engine, mut worker) = engine::start(begin, opened, stop.clone()).await?;
     let desk = tokio::spawn(server.serve(engine.clone(), load.clone(), stop.clone()));
     if let Some(listener) = listener {
         tracing::info!(address = %listener.address(), "metrics and health are served");
@@ -115,8 +121,8 @@ fn broken(ended: Result<Result<(), StoreError>, JoinError>) -> Failure {
 }
 
 async fn reload_and_tell(engine: Handle, load: Load) {
-    match reload(&engine, &load, false).await {
-        Ok(()) => tracing::info!("the config on disk is in use"),
+    match reload(&engine, &load, false, None).await {
+        Ok(done) => tracing::info!("{}", done.message),
         Err(problem) => {
             let faults: Vec<_> = problem.faults.iter().map(ToString::to_string).collect();
             tracing::error!(%problem, ?faults, "the config on disk is not used");
@@ -153,21 +159,40 @@ fn load(path: &Path) -> Result<Loaded, Vec<Fault>> {
     Ok(loaded)
 }
 
-/// Opens the state, and starts the engine on it.
-async fn start(begin: Begin, stop: CancellationToken) -> Result<(Handle, EngineTask), Failure> {
+/// Opens the state. Where the disk is full or can't be written it waits until it can, for a restart would find it no
+/// better; `None` where it is asked to stop meanwhile.
+async fn open_when_it_can(begin: &Begin, signals: &mut Signals) -> Result<Option<Opened>, Failure> {
+    loop {
+        let why = match open(begin)? {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(why) if why.may_pass() => why,
+            Err(why) => return Err(why.into()),
+        };
+        tracing::error!(%why, "the state can't be opened yet");
+        service::waiting(&format!("the state can't be opened yet: {why}"), 2 * OPEN_AGAIN);
+        tokio::select! {
+            () = tokio::time::sleep(OPEN_AGAIN) => {}
+            () = asked_to_stop(signals) => return Ok(None),
+        }
+    }
+}
+
+fn open(begin: &Begin) -> Result<Result<Opened, StoreError>, Failure> {
     let settings = &begin.loaded.settings;
     let master = settings.daemon.master_key.resolve();
     let master = master.map_err(|it| Failure::new(Exit::Config, format!("daemon.master_key: {it}")))?;
     let machine = store::machine_id();
     let site = Site { dir: &settings.daemon.state_dir, machine: machine.as_deref(), reserve: settings.daemon.reserve };
-    let opened = Store::open(site, &master, clock::now())?;
-    Ok(engine::start(begin, opened, stop).await?)
+    Ok(Store::open(site, &master, clock::now()))
 }
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        let exit = match error {
+        let exit = match &error {
             StoreError::InUse { .. } => Exit::TryLater,
+            StoreError::Unwritable { .. } | StoreError::Poisoned { .. } => Exit::TryLater,
+            StoreError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => Exit::NotPermitted,
+            StoreError::Io { .. } => Exit::TryLater,
             StoreError::MasterKey(_) | StoreError::WrongMasterKey { .. } | StoreError::NewerFormat { .. } => {
                 Exit::Config
             }
@@ -199,7 +224,9 @@ async fn start_demo(config: PathBuf) -> anyhow::Result<demo::Running> {
     let loaded = config::load(&config).map_err(|it| anyhow::anyhow!("{it}"))?;
     let stop = CancellationToken::new();
     let server = Server::bind(&loaded.settings.daemon.control_socket).await?;
-    let (handle, worker) = start(Begin { loaded, rejected: None }, stop.clone()).await?;
+    let begin = Begin { loaded, rejected: None };
+    let opened = open(&begin)??;
+    let (handle, worker) = engine::start(begin, opened, stop.clone()).await?;
     let again: Load = Arc::new(move || load(&config));
     tokio::spawn(server.serve(handle.clone(), again, stop.clone()));
     let mut signals = Signals::new()?;

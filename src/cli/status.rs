@@ -4,6 +4,7 @@ use super::connect::ask;
 use super::exit::{Exit, Failure};
 use super::output::{Output, Paint, Tone, folded, one_line, table};
 use super::times::{absolute, both, relative, took};
+use crate::config::meant;
 use crate::control::protocol::{
     AttentionStatus, DaemonState, Health, KeyStatus, ProviderState, Status, Time, VersionStatus,
 };
@@ -43,12 +44,13 @@ pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Fail
 /// Only these keys, or all where none is named. One that is not there is an error that names those that are.
 pub(super) fn of(mut status: Status, keys: &[KeyName]) -> Result<Status, Failure> {
     if let Some(missing) = keys.iter().find(|name| status.keys.iter().all(|it| it.name != **name)) {
-        let known: Vec<&str> = status.keys.iter().take(KEYS_NAMED).map(|it| it.name.as_str()).collect();
+        let names = || status.keys.iter().map(|it| it.name.as_str());
+        let known: Vec<&str> = names().take(KEYS_NAMED).collect();
         let more = if status.keys.len() > KEYS_NAMED { ", …" } else { "" };
-        let known = if known.is_empty() {
-            "the config names none".to_owned()
-        } else {
-            format!("the keys are: {}{more}", known.join(", "))
+        let known = match meant(missing.as_str(), names()) {
+            Some(near) => format!("did you mean {near}?"),
+            None if known.is_empty() => "the config names none".to_owned(),
+            None => format!("the keys are: {}{more}", known.join(", ")),
         };
         let message = format!("there is no key {missing}; {known}");
         return Err(Failure::new(Exit::NoInput, message).remedy("rekeyd status"));
@@ -172,8 +174,12 @@ fn own_trouble(status: &Status, width: usize, paint: Paint) -> String {
     if daemon.state == DaemonState::Observing {
         lines.push("the state was restored: the daemon only reads until it knows what the providers hold".to_owned());
     }
+    lines.extend(daemon.troubles.iter().cloned());
     if daemon.outbox_dead > 0 {
-        lines.push(format!("{} notice(s) could not be delivered; try: rekeyd history", daemon.outbox_dead));
+        lines.push(format!(
+            "{} notice(s) could not be delivered; try: rekeyd history, then: rekeyd ack --dead-letters",
+            daemon.outbox_dead
+        ));
     }
     for it in status.providers.iter().filter(|it| it.state != ProviderState::Ok) {
         let since = it.held_since.map(|at| format!(" since {}", both(at, status.now))).unwrap_or_default();

@@ -31,6 +31,31 @@ pub fn relative(at: Time, now: Time) -> String {
     }
 }
 
+/// A text in which each moment that a machine wrote (`2026-12-04T22:00:00Z`) is told as people read it; with `now` also how
+/// far away it is.
+pub fn spelled(text: &str, now: Option<Time>) -> String {
+    let (mut spelled, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, at, after)) = first_moment(rest) {
+        spelled = spelled + before + &absolute(at);
+        spelled += &now.map(|now| format!(" ({})", relative(at, now))).unwrap_or_default();
+        rest = after;
+    }
+    spelled + rest
+}
+
+/// What stands before the first moment in a text, the moment, and what follows it. A part of a path is none.
+fn first_moment(text: &str) -> Option<(&str, Time, &str)> {
+    let of_moment = |it: char| it.is_ascii_digit() || "-:.TZ".contains(it);
+    text.match_indices('Z').find_map(|(last, _)| {
+        let (upto, after) = text.split_at(last + 1);
+        let before = upto.trim_end_matches(of_moment);
+        let joined = before.ends_with(|it: char| it.is_alphanumeric() || "/_".contains(it))
+            || after.starts_with(|it: char| it.is_alphanumeric() || "/_".contains(it));
+        let at = upto[before.len()..].parse().ok().filter(|_| !joined)?;
+        Some((before, at, after))
+    })
+}
+
 /// `83 ms`, `4.2 s`, `3 minutes`.
 pub fn took(ms: u64) -> String {
     match ms {
@@ -74,6 +99,20 @@ mod tests {
     #[test]
     fn what_never_comes_has_no_date() {
         assert_eq!(absolute(Time(Timestamp::NEVER)), "never");
+    }
+
+    #[test]
+    fn moments_in_a_text_are_told_as_people_read_them() {
+        let check = |text: &str, now: Option<&str>, expected: &str| {
+            assert_eq!(spelled(text, now.map(|it| it.parse().unwrap())), expected);
+        };
+        let told = "begun at 2026-12-04T22:00:00.123Z, until 2026-12-05T22:00:00Z";
+        check(told, None, "begun at 2026-12-04 22:00:00 UTC, until 2026-12-05 22:00 UTC");
+        let hours = "until 2026-12-05 22:00 UTC (in 2 hours): a reason";
+        check("until 2026-12-05T22:00:00Z: a reason", Some("2026-12-05T20:00:00Z"), hours);
+        for other in ["", "Zürich", "2026-12-04", "/var/2026-12-04T22:00:00Z/log", "2026-13-04T22:00:00Z", "é2Z"] {
+            check(other, None, other);
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! Whether the creates that an account allows are enough for the schedule of its keys.
+use super::capacity;
 use super::fault::Findings;
 use super::keys::{Parts, Read};
 use super::providers::Provider;
@@ -6,7 +7,6 @@ use crate::core::calendar::Calendar;
 use crate::core::names::{AccountId, KeyName};
 use crate::core::policy::{Policy, RotateBefore};
 use crate::core::time::Timestamp;
-use crate::core::window::Window;
 use crate::humane::HumanDuration;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,14 +28,14 @@ pub(super) fn fits(parts: &Parts<'_, '_>, keys: &BTreeMap<KeyName, Read>, findin
         let allowed = f64::from(provider.creates_per_day);
         let soonest: f64 = plans.iter().map(|it| a_day(it.age, 1)).sum();
         // Windows only make it less; there is no need to follow any where even that fits.
-        if soonest <= allowed {
-            continue;
-        }
-        let groups = groups(&plans);
+        let groups = if soonest <= allowed { Groups::new() } else { groups(&plans) };
         let needed: f64 = groups.iter().map(|(apart, keys)| a_day(*apart, *keys)).sum();
         let Some(section) = parts.document.providers.get(&provider.section.name) else { continue };
         let needed = rounded(needed);
-        if needed > allowed {
+        if needed <= allowed {
+            // On the average it is enough; but not on every day may something begin.
+            capacity::check(account, provider, section, plans.iter().map(|it| it.policy), findings);
+        } else {
             let by_default = if section.table.contains_key("creates_per_day") { "" } else { ", by default" };
             let message = format!(
                 "the keys of account `{account}` need {needed} creates a day, but creates_per_day is {allowed}{by_default}"
@@ -53,8 +53,8 @@ pub(super) fn fits(parts: &Parts<'_, '_>, keys: &BTreeMap<KeyName, Read>, findin
 struct Plan<'p> {
     /// At which age it is due.
     age: Duration,
-    /// The windows that it waits for.
-    windows: &'p [Window],
+    /// All that the config says of it.
+    policy: &'p Policy,
 }
 
 /// The plans of each account's keys, with the first of its sections.
@@ -67,7 +67,7 @@ fn accounts<'p>(
         let (Some(provider), Some(policy)) = (parts.providers.get(&key.provider), &key.policy) else { continue };
         let Some(age) = due_at(policy) else { continue };
         let (_, plans) = accounts.entry(&provider.section.account).or_insert((provider, Vec::new()));
-        plans.push(Plan { age, windows: &policy.windows });
+        plans.push(Plan { age, policy });
     }
     accounts
 }
@@ -79,7 +79,7 @@ fn groups(plans: &[Plan<'_>]) -> Groups {
     let mut known = BTreeMap::new();
     let mut groups = Groups::new();
     for plan in plans {
-        let names: Vec<_> = plan.windows.iter().map(|it| &it.name).collect();
+        let names: Vec<_> = plan.policy.windows.iter().map(|it| &it.name).collect();
         let apart = *known.entry((names, plan.age)).or_insert_with(|| apart(plan));
         *groups.entry(apart).or_default() += 1;
     }
@@ -87,7 +87,7 @@ fn groups(plans: &[Plan<'_>]) -> Groups {
 }
 
 /// At which age a key is due, where the config says it: the lifetime is what is asked of the provider.
-fn due_at(policy: &Policy) -> Option<Duration> {
+pub(super) fn due_at(policy: &Policy) -> Option<Duration> {
     let by_expiry = policy.valid_for.map(|lifetime| match policy.rotate_before {
         RotateBefore::Lead(lead) => lifetime.saturating_sub(lead),
         RotateBefore::Share(share) => lifetime.saturating_sub(lifetime.mul_f64(share / 100.0)),
@@ -98,7 +98,7 @@ fn due_at(policy: &Policy) -> Option<Duration> {
 /// How far rotations lie apart on the average, where each waits for its window.
 fn apart(plan: &Plan<'_>) -> Duration {
     // Freezes are left out: over the years they change little.
-    let calendar = Calendar { windows: plan.windows, freezes: &[] };
+    let calendar = Calendar { windows: &plan.policy.windows, freezes: &[] };
     let open_from = |at| calendar.open_from(at).unwrap_or(at);
     let start = open_from(START);
     let mut at = start;

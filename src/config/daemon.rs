@@ -8,12 +8,14 @@ use super::source::Source;
 use super::words::{Address, Schedule};
 use super::written::{self, defaults};
 use crate::core::window::Window;
+use crate::humane::opening;
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeTable;
@@ -82,7 +84,7 @@ pub(super) fn windows(document: &Document<'_>, timezone: Tz, findings: &mut Find
         let open = cron(section, written.open, findings);
         let duration: Duration = written.duration.0;
         let timezone = written.timezone.map_or(timezone, |it| it.0);
-        windows.insert(name.clone(), Window { name: Some(name.clone()), open, duration, timezone });
+        windows.insert(name.clone(), Window { name: Some(name.clone()), open: Arc::new(open), duration, timezone });
     }
     windows
 }
@@ -109,7 +111,8 @@ pub(super) fn names(names: Vec<Spanned<String>>) -> Vec<String> {
 
 fn cron(section: &Section<'_>, schedule: Spanned<Schedule>, findings: &mut Findings) -> Cron {
     if schedule.get_ref().numeric_weekdays {
-        let message = "weekdays by number are counted from Sunday = 0";
+        let means = opening::cron(&schedule.get_ref().cron);
+        let message = format!("weekdays by number are counted from Sunday = 0: this is {means}");
         findings.warning(section.place(&schedule.span()), message, "write names, such as Mon-Fri");
     }
     schedule.into_inner().cron

@@ -97,6 +97,7 @@ pub(super) const KEY: Fields = &[
     ("attempts_in_window", ""),
     ("announce", r#""2d""#),
     ("outside_window", r#""if-expiring""#),
+    ("together", ""),
     ("on_ambiguous", r#""halt""#),
     ("on_drift", r#""adopt""#),
     ("stuck_after", r#""1h""#),

@@ -3,6 +3,7 @@ use super::document::Document;
 use super::fault::Findings;
 use super::keys::{Parts, Read};
 use super::section::Section;
+use super::settings::NamedFreeze;
 use super::written::{self, FrozenKeys};
 use crate::core::freeze::{Day, Freeze, Span, When, begin_of};
 use crate::core::names::KeyName;
@@ -15,15 +16,8 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::value::Datetime;
 
-/// A freeze, and whether it concerns every key.
-#[derive(Clone, Debug)]
-pub(super) struct Named {
-    pub(super) freeze: Freeze,
-    pub(super) all: bool,
-}
-
 /// Reads every `[freezes.NAME]`. One that can't be read is missing here, though its name is known.
-pub(super) fn freezes(document: &Document<'_>, timezone: Tz, findings: &mut Findings) -> BTreeMap<String, Named> {
+pub(super) fn freezes(document: &Document<'_>, timezone: Tz, findings: &mut Findings) -> BTreeMap<String, NamedFreeze> {
     let mut freezes = BTreeMap::new();
     for (name, section) in &document.freezes {
         let reading = section.read_as::<written::Freeze>(&[], findings);
@@ -31,15 +25,15 @@ pub(super) fn freezes(document: &Document<'_>, timezone: Tz, findings: &mut Find
         let timezone = written.timezone.map_or(timezone, |it| it.0);
         if let Some(when) = when(section, &written, timezone, findings) {
             let freeze = Freeze { name: name.clone(), when };
-            freezes.insert(name.clone(), Named { freeze, all: written.keys == FrozenKeys::All });
+            freezes.insert(name.clone(), NamedFreeze { freeze, all: written.keys == FrozenKeys::All });
         }
     }
     freezes
 }
 
 /// The freezes that concern a key: those of all keys, and those that it names.
-pub(super) fn of_key(freezes: &BTreeMap<String, Named>, named: &[Spanned<String>]) -> Vec<Freeze> {
-    let concern = |name: &String, it: &Named| it.all || named.iter().any(|it| it.get_ref() == name);
+pub(super) fn of_key(freezes: &BTreeMap<String, NamedFreeze>, named: &[Spanned<String>]) -> Vec<Freeze> {
+    let concern = |name: &String, it: &NamedFreeze| it.all || named.iter().any(|it| it.get_ref() == name);
     freezes.iter().filter(|(name, it)| concern(name, it)).map(|(_, it)| it.freeze.clone()).collect()
 }
 

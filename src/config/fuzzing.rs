@@ -40,5 +40,5 @@ pub(crate) fn window(line: &str) -> Option<Window> {
     let [open, duration, zone] = line.split('|').collect::<Vec<_>>().try_into().ok()?;
     let open = Schedule::try_from(open.to_owned()).ok()?.cron;
     let duration = Span::try_from(duration.parse::<HumanDuration>().ok()?).ok()?.0;
-    Some(Window { name: None, open, duration, timezone: Zone::try_from(zone.to_owned()).ok()?.0 })
+    Some(Window { name: None, open: open.into(), duration, timezone: Zone::try_from(zone.to_owned()).ok()?.0 })
 }

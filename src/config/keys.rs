@@ -2,12 +2,12 @@
 use super::daemon::{names, owners};
 use super::document::{Document, a, unknown_name};
 use super::fault::{Findings, Hint, Subject};
-use super::freezes::{self, Named};
+use super::freezes;
 use super::layers;
 use super::providers::{Provider, kind};
 use super::secrets::{self, Managed};
 use super::section::{Section, deserializer};
-use super::settings::{Key, Owner};
+use super::settings::{Key, NamedFreeze, Owner};
 use super::written::{self, defaults};
 use crate::core::names::KeyName;
 use crate::core::policy::{Initial, OnCreate, Policy, RotateBefore, TargetPolicy};
@@ -30,7 +30,7 @@ pub(super) struct Parts<'p, 'i> {
     /// The windows that could be read.
     pub(super) windows: &'p BTreeMap<String, Window>,
     /// The freezes that could be read.
-    pub(super) freezes: &'p BTreeMap<String, Named>,
+    pub(super) freezes: &'p BTreeMap<String, NamedFreeze>,
     /// The owners that could be read.
     pub(super) owners: &'p BTreeMap<String, Owner>,
 }
@@ -143,6 +143,14 @@ impl Parts<'_, '_> {
                 unknown_name(findings, at, "freeze", freeze.get_ref(), &self.document.freezes);
             }
         }
+        if written.together.as_ref().is_some_and(|it| it.get_ref().trim().is_empty()) {
+            let at = section.at_field("together");
+            findings.fault(
+                at,
+                "`together` is empty",
+                "write a word that all keys have which are to rotate in one window",
+            );
+        }
         owners(section, &written.owners, self.document, findings);
         let none = section.table.get("owners").and_then(|it| it.get_ref().as_array()).is_some_and(|it| it.is_empty());
         if none {
@@ -177,6 +185,8 @@ impl Parts<'_, '_> {
             freezes: freezes::of_key(self.freezes, &written.freezes),
             announce: written.announce.map_or(defaults::ANNOUNCE, |it| it.0),
             outside_window: written.outside_window,
+            together: written.together.as_ref().map(|it| it.get_ref().clone()),
+            slot: None,
             on_ambiguous: written.on_ambiguous,
             on_drift: written.on_drift,
             initial: written.initial,

@@ -1,6 +1,7 @@
 //! The config: `source` are the files, `document` their sections, `written` what serde reads from these, and `settings`
 //! what it all means. Every fault is found before any is told.
 mod budget;
+mod capacity;
 mod daemon;
 mod document;
 mod effective;
@@ -27,6 +28,7 @@ mod written;
 
 pub use fault::{Fault, Faults};
 pub use source::{FILE_BYTES, FILES, Source};
+pub use suggest::meant;
 
 use document::Document;
 use fault::Findings;
@@ -114,5 +116,5 @@ fn settings(document: &Document<'_>, findings: &mut Findings) -> Option<Settings
     freezes::warn_of_unused(&parts, &keys, findings);
     let keys = keys.into_iter().filter_map(|(name, it)| it.complete(name.clone()).map(|it| (name, it))).collect();
     let providers = providers.into_iter().map(|(name, it)| (name, it.section)).collect();
-    Some(Settings { daemon: daemon?, owners, providers, keys })
+    Some(Settings { daemon: daemon?, owners, providers, windows, freezes, keys })
 }

@@ -10,7 +10,7 @@ use crate::core::freeze::When;
 use crate::core::names::KeyName;
 use crate::core::policy::{OutsideWindow, Policy};
 use crate::core::time::Timestamp;
-use crate::humane::HumanDuration;
+use crate::humane::{HumanDuration, opening};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ const CHANGE_OF_CLOCKS: Duration = Duration::from_secs(60 * 60);
 const NEARNESS: u32 = 8;
 /// but never openings that are further apart than this.
 const NEAREST: Duration = Duration::from_secs(6 * 60 * 60);
+/// At most this many windows are told in words.
+const WINDOWS_TOLD: usize = 3;
 /// At most this many openings are looked at in one search.
 const LOOKS: usize = 2000;
 
@@ -83,7 +85,13 @@ impl Shortage {
         let field = |other| if key.attempts_in_window.is_some() { "attempts_in_window" } else { other };
         let Some(freeze) = &self.freeze else {
             let message = format!("when key `{name}` is due at its worst moment, {opens}{wanted}");
-            let hint = "raise rotate_before, let its windows open more often, or lower attempts_in_window";
+            let windows = policy.windows.iter().take(WINDOWS_TOLD);
+            let windows: Vec<_> = windows.map(|it| (it.name.as_deref().unwrap_or("its own"), it)).collect();
+            let words = windows.iter().map(|(name, it)| format!("; `{name}` {}", opening::window(it)));
+            let hint = format!(
+                "raise rotate_before, let its windows open more often, or lower attempts_in_window{}",
+                words.collect::<String>()
+            );
             return findings.fault(section.at_field(field("windows")), message, hint);
         };
         let message = format!("when key `{name}` is due as freeze `{freeze}` begins, {opens}{wanted}");
@@ -93,6 +101,9 @@ impl Shortage {
             }
             OutsideWindow::Never => "raise rotate_before, or the key will expire",
         };
+        let held = policy.freezes.iter().find(|it| it.name == *freeze);
+        let words = held.map(|it| format!("; the freeze {}", opening::freeze(it))).unwrap_or_default();
+        let hint = format!("{hint}{words}");
         let at = section.at_field(field("freezes"));
         match key.attempts_in_window {
             Some(_) => findings.fault(at, message, hint),
@@ -136,8 +147,10 @@ impl Search<'_> {
         let apart = self.time / self.attempts.saturating_mul(NEARNESS);
         let apart = apart.clamp(Duration::from_secs(1), NEAREST);
         let next = |it: &Timestamp| calendar.opens_from(it.plus(apart));
-        let Some(first) = calendar.opens_from(from) else { return Some((0, from)) };
         let seen_until = to.plus(self.time).plus(CHANGE_OF_CLOCKS);
+        // One that opens on the 29th of February alone may not open at all.
+        let first = calendar.opens_from(from).filter(|it| *it <= seen_until);
+        let Some(first) = first else { return Some((0, from)) };
         let openings = std::iter::successors(Some(first), next).take_while(|it| *it <= seen_until);
         let openings: Vec<_> = openings.take(LOOKS).collect();
         let wanted = usize::try_from(self.attempts).unwrap_or(usize::MAX);

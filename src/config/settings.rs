@@ -1,7 +1,9 @@
 //! The config, parsed and complete: nothing in it can be wrong any more.
+use crate::core::freeze::Freeze;
 use crate::core::names::{AccountId, KeyName};
 use crate::core::plan::Severity;
 use crate::core::policy::Policy;
+use crate::core::window::Window;
 use crate::notifiers::Notifier;
 use crate::providers::{CreateOptions, Provider};
 use crate::secret::SecretRef;
@@ -24,8 +26,21 @@ pub struct Settings {
     pub owners: BTreeMap<String, Owner>,
     /// `[providers.NAME]`.
     pub providers: BTreeMap<String, ProviderSection>,
+    /// `[windows.NAME]`, whether a key names them or not.
+    pub windows: BTreeMap<String, Window>,
+    /// `[freezes.NAME]`, whether they concern a key or not.
+    pub freezes: BTreeMap<String, NamedFreeze>,
     /// `[keys.NAME]`.
     pub keys: BTreeMap<KeyName, Key>,
+}
+
+/// `[freezes.NAME]`.
+#[derive(Clone, Debug)]
+pub struct NamedFreeze {
+    /// When it is.
+    pub freeze: Freeze,
+    /// Whether it concerns every key, or only those that name it.
+    pub all: bool,
 }
 
 /// `[daemon]`.

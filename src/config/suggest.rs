@@ -1,6 +1,11 @@
 //! What the writer may have meant.
 use super::fault::Hint;
 
+/// The nearest of the words that are known, if it is near enough to be meant.
+pub fn meant<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    nearest(word, &known.into_iter().collect::<Vec<_>>())
+}
+
 /// A hint for a word that is not known: the nearest of those that are, or else all of them, if they are few.
 pub(super) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Hint {
     let known: Vec<&str> = known.into_iter().collect();

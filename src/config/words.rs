@@ -1,7 +1,7 @@
 //! The values of a config that are more than text and numbers, each read so that its error says what to write.
 use super::settings::{self, Removals};
 use crate::core::policy::RotateBefore;
-use crate::humane::HumanDuration;
+use crate::humane::{HumanDuration, opening};
 use chrono::{TimeZone, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
@@ -20,7 +20,15 @@ impl TryFrom<String> for Zone {
     fn try_from(text: String) -> Result<Self, String> {
         text.parse().map(Self).map_err(|_| {
             let names = chrono_tz::TZ_VARIANTS.iter().map(|it| it.name());
-            let hint = super::suggest::hint(&text, names).0.unwrap_or("write a name such as Europe/London".into());
+            let is_offset = text.starts_with(['+', '-']) || text.starts_with(|it: char| it.is_ascii_digit());
+            let is_short = text.len() <= 5 && text.bytes().all(|it| it.is_ascii_uppercase());
+            let hint = match text.as_str() {
+                _ if is_offset => {
+                    "write a name such as Europe/London: an offset does not follow summer time".to_owned()
+                }
+                _ if is_short => "write a name such as Europe/London: abbreviations mean several zones".to_owned(),
+                _ => super::suggest::hint(&text, names).0.unwrap_or("write a name such as Europe/London".into()),
+            };
             format!("unknown time zone {text:?}; {hint}")
         })
     }
@@ -41,14 +49,14 @@ impl TryFrom<String> for Schedule {
     fn try_from(text: String) -> Result<Self, String> {
         let fields = text.split_whitespace().count();
         if !(5..=6).contains(&fields) {
+            let fields = if fields == 1 { "1 field".to_owned() } else { format!("{fields} fields") };
             return Err(format!(
-                "cron expression {text:?} has {fields} fields; write 5 (minute hour day month weekday), or 6 with \
-                 seconds first"
+                "cron expression {text:?} has {fields}; write 5 (minute hour day month weekday), or 6 with seconds first"
             ));
         }
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
         let cron = parser.parse(&text).map_err(|why| {
-            let why = plain(&why.to_string());
+            let why = wrong_field(&text, &parser).unwrap_or_else(|| plain(&why.to_string()));
             format!(
                 "cron expression {text:?}: {why}; write such as \"0 22 * * Mon-Thu\" (minute hour day month weekday)"
             )
@@ -56,13 +64,37 @@ impl TryFrom<String> for Schedule {
         // No year is in the expression, so that any start tells as well as now whether it ever fires.
         let start = Utc.timestamp_opt(1_767_225_600, 0).single();
         if start.is_none_or(|it| cron.find_next_occurrence(&it, false).is_err()) {
-            return Err(format!("cron expression {text:?} never fires; write a day that its months have"));
+            let means = opening::cron(&cron);
+            return Err(format!("cron expression {text:?} never fires: {means}; write a day that its months have"));
         }
         let weekday = text.split_whitespace().last().unwrap_or("*");
         let numeric_weekdays =
             weekday.split(['#', '/']).next().is_some_and(|it| it.bytes().any(|b| b.is_ascii_digit()));
         Ok(Self { cron, numeric_weekdays })
     }
+}
+
+/// The fields of a cron expression, and what each may be.
+const FIELDS: [(&str, &str); 6] = [
+    ("second", "0 to 59"),
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31, or L for the last"),
+    ("month", "1 to 12, or Jan to Dec"),
+    ("weekday", "Sun to Sat"),
+];
+
+/// Which field of a cron expression is wrong, in words; none where all of them are right by themselves.
+fn wrong_field(text: &str, parser: &CronParser) -> Option<String> {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let names = FIELDS.get(FIELDS.len().checked_sub(fields.len())?..)?;
+    let alone = |n: usize| {
+        let others: Vec<&str> = fields.iter().enumerate().map(|(m, it)| if m == n { *it } else { "*" }).collect();
+        others.join(" ")
+    };
+    let n = (0..fields.len()).find(|n| parser.parse(&alone(*n)).is_err())?;
+    let (name, range) = names.get(n)?;
+    Some(format!("its {name} is {:?}, but that is a number, a list, a range or a step of {range}", fields.get(n)?))
 }
 
 /// The parser's words, as a part of a sentence.
@@ -242,10 +274,26 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_cron_expression_is_told_with_the_field_that_is_wrong_and_what_it_means() {
+        for (bad, why) in [
+            ("61 * * * *", "its minute is \"61\", but that is a number, a list, a range or a step of 0 to 59"),
+            ("0 0 24 * * *", "its hour is \"24\""),
+            ("0 22 * * Mno", "its weekday is \"Mno\""),
+            ("0 0 31 2 *", "never fires: on day 31 of the month in February at 00:00"),
+            ("@daily", "has 1 field; write 5"),
+        ] {
+            let said = error::<Schedule>(bad);
+            assert!(said.contains(why), "{bad}: {said}");
+        }
+    }
+
+    #[test]
     fn a_zone_that_is_misspelt_is_named_with_the_right_one() {
         assert_eq!(Zone::try_from("Europe/London".to_owned()).unwrap().0, Tz::Europe__London);
         assert_eq!(error::<Zone>("Europe/Lodon"), "unknown time zone \"Europe/Lodon\"; did you mean `Europe/London`?");
         assert!(error::<Zone>("GMT+25 (mine)").contains("such as Europe/London"));
+        assert!(error::<Zone>("+01:00").contains("does not follow summer time"));
+        assert!(error::<Zone>("CEST").contains("mean several zones"));
     }
 
     #[test]

@@ -107,6 +107,7 @@ pub(super) struct Key {
     pub(super) announce: Option<HumanDuration>,
     #[serde(default = "defaults::outside_window", with = "OutsideWindowWord")]
     pub(super) outside_window: OutsideWindow,
+    pub(super) together: Option<Spanned<String>>,
     #[serde(default = "defaults::on_ambiguous", with = "OnAmbiguousWord")]
     pub(super) on_ambiguous: OnAmbiguous,
     #[serde(default = "defaults::on_drift", with = "OnDriftWord")]

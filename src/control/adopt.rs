@@ -1,4 +1,5 @@
 //! `PUT /v1/keys/{key}/secret`: a key that is in use comes into our care. What is said of it is the engine's to check.
+use super::commands::by;
 use super::problem::{Kind, Problem};
 use super::requests::{AdoptReport, AdoptRequest, Holds, ProviderWord, TargetReport};
 use super::rights::Right;
@@ -7,7 +8,7 @@ use super::verbs::{Body, Caller, body_of, name, read, snapshot};
 use crate::core::facts::{Content, Probe};
 use crate::core::names::{Fingerprint, KeyName, TargetId};
 use crate::engine::adopt::{AdoptRefused, Adoption, Offer};
-use crate::engine::handle::{By, Refused, Request, Snapshot};
+use crate::engine::handle::{Refused, Request, Snapshot};
 use axum::Json;
 use axum::extract::{ConnectInfo, Path, State};
 
@@ -38,12 +39,12 @@ pub(super) async fn adopt(
         unverified: ask.unverified,
         deliver: ask.deliver,
         dry_run: ask.dry_run,
-        by: By { actor, reason: None },
+        by: by(actor, ask.reason)?,
     };
-    let (asked, offer) = (name.clone(), Box::new(offer));
+    let (asked, dry_run, offer) = (name.clone(), offer.dry_run, Box::new(offer));
     let answer = server::ask(&desk.engine, |reply| Request::Adopt { name: asked, offer, reply }).await?;
     let adoption = answer.map_err(|it| Problem::refused(&key, &it))?;
-    Ok(Json(report(name, adoption)))
+    Ok(Json(report(name, adoption, dry_run)))
 }
 
 fn check_managed(snapshot: &Snapshot, name: &KeyName) -> Result<(), Problem> {
@@ -54,7 +55,7 @@ fn check_managed(snapshot: &Snapshot, name: &KeyName) -> Result<(), Problem> {
         let detail = format!("the config no longer names key {name}");
         return Err(Problem::new(Kind::Unmanaged, detail).remedy("add it to the config, then: rekeyd reload"));
     }
-    Err(Problem::no_such_key(name.as_str()))
+    Err(Problem::refused(name.as_str(), &Refused::no_such_key(name, &snapshot.settings)))
 }
 
 /// Why a key is not adopted, with what to do then.
@@ -83,10 +84,11 @@ pub(super) fn problem(name: &str, why: &AdoptRefused) -> Problem {
     }
 }
 
-fn report(key: KeyName, it: Adoption) -> AdoptReport {
+fn report(key: KeyName, it: Adoption, dry_run: bool) -> AdoptReport {
     // What will be created needs nobody's help.
     let will_be_created = Refused::from(AdoptRefused::NothingInTargets { will_be_created: true });
-    let adoptable = it.refused.is_none();
+    // What a look finds to be done already is not to be done.
+    let adoptable = it.refused.is_none() && !(dry_run && it.done.is_some());
     let waits = it.refused.as_ref().filter(|it| **it == will_be_created).map(ToString::to_string);
     let refused = it.refused.filter(|_| waits.is_none()).map(|why| Problem::refused(key.as_str(), &why));
     let targets: Vec<TargetReport> = it

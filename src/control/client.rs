@@ -1,10 +1,12 @@
 //! The operator's end of the control socket.
 use super::problem::{Kind, MEDIA_TYPE, Problem};
-use super::protocol::{HistoryReport, KeyStatus, PlanReport, Status, Time};
+use super::protocol::{HistoryReport, KeyStatus, PlanFacts, PlanReport, Status, Time};
 use super::requests::{
-    AckRequest, AdoptReport, AdoptRequest, ChannelReport, DoneReport, KeyDone, PauseRequest, ReloadRequest,
-    ResumeRequest, Revealed, RotateRequest, VerbRequest,
+    AckOwnRequest, AckRequest, AdoptReport, AdoptRequest, ChannelReport, DoneReport, KeyDone, PauseRequest,
+    ReloadRequest, ResumeRequest, Revealed, RotateRequest, VerbRequest,
 };
+use super::view::PlanAsk;
+use crate::core::names::KeyName;
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde::de::DeserializeOwned;
 use std::error::Error;
@@ -79,9 +81,13 @@ impl Client {
     }
 
     /// What will happen.
-    pub async fn plan(&self, ahead: Duration) -> Result<PlanReport, ClientError> {
-        let ahead = format!("{}s", ahead.as_secs());
-        self.fetch(self.request(Method::GET, &format!("/v1/plan?for={ahead}"))).await
+    pub async fn plan(&self, ask: &PlanAsk) -> Result<PlanReport, ClientError> {
+        self.fetch(self.request(Method::GET, &format!("/v1/plan{}", plan_query(ask)))).await
+    }
+
+    /// What another config can be compared by.
+    pub async fn plan_facts(&self, ask: &PlanAsk) -> Result<PlanFacts, ClientError> {
+        self.fetch(self.request(Method::GET, &format!("/v1/plan/facts{}", plan_query(ask)))).await
     }
 
     /// What happened, of one key or of all.
@@ -137,6 +143,11 @@ impl Client {
         self.fetch(self.on_key(Method::POST, key, "/ack").json(ask)).await
     }
 
+    /// Says that a human has what belongs to no key.
+    pub async fn ack_own(&self, ask: &AckOwnRequest) -> Result<DoneReport, ClientError> {
+        self.fetch(self.request(Method::POST, "/v1/ack").json(ask)).await
+    }
+
     /// Gives up the pending version.
     pub async fn abandon(&self, key: &str, ask: &VerbRequest) -> Result<DoneReport, ClientError> {
         self.fetch(self.on_key(Method::POST, key, "/abandon").json(ask)).await
@@ -164,12 +175,7 @@ impl Client {
 
     /// `key` is spelled as the user did: what is no name is escaped, so that it stays one part of the path.
     fn on_key(&self, method: Method, key: &str, rest: &str) -> RequestBuilder {
-        let part = |byte: u8| match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' => char::from(byte).to_string(),
-            other => format!("%{other:02X}"),
-        };
-        let key: String = key.bytes().map(part).collect();
-        self.request(method, &format!("/v1/keys/{key}{rest}"))
+        self.request(method, &format!("/v1/keys/{}{rest}", escaped(key)))
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -226,6 +232,26 @@ impl ClientError {
             _ => None,
         }
     }
+}
+
+fn plan_query(ask: &PlanAsk) -> String {
+    let keys: Vec<&str> = ask.keys.iter().map(KeyName::as_str).collect();
+    let parts = [
+        ask.ahead.map(|it| format!("for={}s", it.as_secs())),
+        (!keys.is_empty()).then(|| format!("key={}", keys.join(","))),
+        ask.owner.as_ref().map(|it| format!("owner={}", escaped(it))),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
+}
+
+/// What is no name is escaped, so that it stays one part of a path or a query.
+fn escaped(text: &str) -> String {
+    let part = |byte: u8| match byte {
+        b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(part).collect()
 }
 
 /// What the operating system said, at the bottom of a client's error.

@@ -2,7 +2,8 @@
 use super::problem::Problem;
 use super::protocol::Time;
 use super::requests::{
-    AckRequest, DoneReport, KeyDone, PauseKeyRequest, PauseRequest, ResumeRequest, RotateRequest, VerbRequest,
+    AckOwnRequest, AckRequest, DoneReport, KeyDone, PauseKeyRequest, PauseRequest, ResumeRequest, RotateRequest,
+    VerbRequest,
 };
 use super::rights::Right;
 use super::server::{self, Desk};
@@ -101,6 +102,18 @@ pub(super) async fn ack(
     command(&desk, &key, Command::Ack { revoked: ask.revoked }, None, by(actor, ask.reason)?).await
 }
 
+/// For what belongs to no key.
+pub(super) async fn ack_own(State(desk): State<Desk>, ConnectInfo(peer): Caller, body: Body) -> Answer<DoneReport> {
+    let actor = desk.may(peer, Right::Operate, "ack").await?;
+    let ask: AckOwnRequest = read(&body_of(body)?, "ack")?;
+    if !ask.dead_letters {
+        return Err(bad("nothing is named that could be acknowledged").remedy("name a key, or dead_letters"));
+    }
+    let by = by(actor, ask.reason)?;
+    let answer = server::ask(&desk.engine, |reply| Request::AckLetters { by, reply }).await?;
+    Ok(Json(answer.map_err(|it| Problem::refused("", &it))?.into()))
+}
+
 pub(super) async fn abandon(desk: State<Desk>, peer: Caller, key: Path<String>, body: Body) -> Answer<DoneReport> {
     owned(desk, peer, key, body, "abandon", Command::Abandon).await
 }
@@ -146,7 +159,7 @@ fn asked<T: Default + DeserializeOwned>(body: Body, verb: &str) -> Result<T, Pro
     if body.is_empty() { Ok(T::default()) } else { read(&body, verb) }
 }
 
-fn by(actor: Actor, reason: Option<String>) -> Result<By, Problem> {
+pub(super) fn by(actor: Actor, reason: Option<String>) -> Result<By, Problem> {
     if reason.as_ref().is_some_and(|it| it.len() > REASON_BYTES) {
         return Err(bad(format!("a reason has at most {REASON_BYTES} bytes")).remedy("say it in fewer words"));
     }

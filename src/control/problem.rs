@@ -170,7 +170,6 @@ impl Problem {
     pub fn refused(name: &str, refused: &Refused) -> Self {
         let detail = refused.to_string();
         match refused {
-            Refused::NoSuchKey(_) => Self::no_such_key(name),
             Refused::Adopt(why) => adopt::problem(name, why),
             Refused::NoMatch { .. } => Self::new(Kind::NoSuchKey, detail).remedy("rekeyd status"),
             Refused::Command(why) => Self::command(name, why.clone()),
@@ -184,6 +183,7 @@ impl Problem {
                 };
                 Self::new(Kind::Observing, format!("{whose}{detail}")).remedy(format!("{stop}: rekeyd resume --all"))
             }
+            Refused::NoDeadLetters => Self::new(Kind::Phase, detail).remedy("rekeyd history"),
             Refused::Config(_) => Self::new(Kind::ConfigRefused, detail).remedy("rekeyd check"),
         }
     }

@@ -47,6 +47,8 @@ pub struct AdoptRequest {
     pub deliver: bool,
     /// Look at everything and change nothing: a refusal stands in the answer.
     pub dry_run: bool,
+    /// Why, for the history.
+    pub reason: Option<String>,
 }
 
 /// What became of an adoption, or would become of it.
@@ -58,7 +60,7 @@ pub struct AdoptReport {
     pub message: String,
     /// The rotation that brings the key to its targets, where it follows another key.
     pub attempt: Option<u32>,
-    /// Whether nothing speaks against it.
+    /// Whether nothing speaks against it, and there is something to do.
     pub adoptable: bool,
     /// Tells the key from others.
     pub fingerprint: Option<Fingerprint>,
@@ -171,11 +173,13 @@ pub struct NewKey {
 }
 
 /// `POST /v1/reload`.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReloadRequest {
     /// Take a config into use that drops more keys than `max_removals`.
     pub allow_removals: bool,
+    /// Why, for the history.
+    pub reason: Option<String>,
 }
 
 /// The body of a verb that takes nothing but a reason.
@@ -228,6 +232,17 @@ pub struct AckRequest {
     /// What could not be revoked from here was revoked by hand.
     pub revoked: bool,
     /// Why, for the history.
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/ack`: what belongs to no key.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AckOwnRequest {
+    /// The notices that were given up: somebody knows what they would have said.
+    pub dead_letters: bool,
+    /// Why, for the history.
+    #[serde(default)]
     pub reason: Option<String>,
 }
 

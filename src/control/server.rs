@@ -186,7 +186,12 @@ impl Server {
 ///
 /// # Errors
 /// The faults of the config, or why the engine refused it. The config in use stays.
-pub async fn reload(engine: &Handle, load: &Load, allow_removals: bool) -> Result<(), Problem> {
+pub async fn reload(
+    engine: &Handle,
+    load: &Load,
+    allow_removals: bool,
+    by: Option<handle::By>,
+) -> Result<handle::Done, Problem> {
     let _one_at_a_time = RELOADING.lock().await;
     let load = load.clone();
     let loaded = tokio::task::spawn_blocking(move || load()).await;
@@ -194,12 +199,12 @@ pub async fn reload(engine: &Handle, load: &Load, allow_removals: bool) -> Resul
     match loaded {
         Ok(loaded) => {
             let loaded = Box::new(loaded);
-            let answer = ask(engine, |reply| handle::Request::Reload { loaded, allow_removals, reply }).await?;
+            let answer = ask(engine, |reply| handle::Request::Reload { loaded, allow_removals, by, reply }).await?;
             answer.map_err(|it| Problem::refused("", &it))
         }
         Err(faults) => {
             let problem = Problem::config(faults);
-            let rejected = handle::Request::ConfigRejected(problem.with_first_fault());
+            let rejected = handle::Request::ConfigRejected { why: problem.with_first_fault(), by };
             engine.requests.send(rejected).await.map_err(|_| Problem::from(handle::Stopped))?;
             Err(problem)
         }
@@ -238,6 +243,7 @@ pub(super) fn router(desk: Desk) -> Router {
     Router::new()
         .route("/v1/status", get(verbs::status))
         .route("/v1/plan", get(verbs::plan))
+        .route("/v1/plan/facts", get(verbs::plan_facts))
         .route("/v1/history", get(verbs::history))
         .route("/v1/reload", post(verbs::reload))
         .route("/v1/keys/{key}", get(verbs::key).delete(commands::forget))
@@ -250,6 +256,7 @@ pub(super) fn router(desk: Desk) -> Router {
         .route("/v1/keys/{key}/rollback", post(commands::rollback))
         .route("/v1/keys/{key}/ack", post(commands::ack))
         .route("/v1/keys/{key}/retire", post(commands::retire))
+        .route("/v1/ack", post(commands::ack_own))
         .route("/v1/owners/{owner}/test", post(owners::test))
         .route("/v1/pause", post(commands::pause_some))
         .route("/v1/resume", post(commands::resume_some))

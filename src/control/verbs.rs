@@ -1,14 +1,14 @@
 //! What each path of the control socket does. Reading is for everybody at the socket; the rest asks [`Desk::may`] first.
+use super::commands::by;
 use super::problem::{Kind, Problem};
-use super::protocol::{HistoryReport, KeyStatus, PlanReport, Status, Time};
+use super::protocol::{HistoryReport, KeyStatus, PlanFacts, PlanReport, Status, Time};
 use super::requests::{DoneReport, ReloadRequest, Revealed, SecretText};
 use super::rights::{Peer, Right};
 use super::server::{self, BODY_BYTES, Desk};
 use super::view;
 use crate::core::names::KeyName;
 use crate::core::plan::Command;
-use crate::core::record::Actor;
-use crate::engine::handle::{By, Request, Snapshot};
+use crate::engine::handle::{By, Refused, Request, Snapshot};
 use crate::humane::HumanDuration;
 use crate::secret::Secret;
 use axum::Json;
@@ -28,6 +28,9 @@ pub(super) type Body = Result<Bytes, BytesRejection>;
 #[derive(Debug, Deserialize)]
 pub(super) struct PlanQuery {
     r#for: Option<String>,
+    /// Names, with commas between them.
+    key: Option<String>,
+    owner: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,12 +47,16 @@ pub(super) async fn plan(
     State(desk): State<Desk>,
     query: Result<Query<PlanQuery>, QueryRejection>,
 ) -> Answer<PlanReport> {
-    let Query(query) = query.map_err(|it| bad(it.body_text()))?;
-    let ahead = match query.r#for {
-        Some(text) => duration(&text)?,
-        None => view::PLAN_FOR,
-    };
-    Ok(Json(view::plan(&snapshot(&desk).await?, ahead)))
+    let ask = plan_ask(query)?;
+    reckoned(&desk, move |snapshot| view::plan_of(snapshot, &ask)).await
+}
+
+pub(super) async fn plan_facts(
+    State(desk): State<Desk>,
+    query: Result<Query<PlanQuery>, QueryRejection>,
+) -> Answer<PlanFacts> {
+    let ask = plan_ask(query)?;
+    reckoned(&desk, move |snapshot| view::plan_facts(snapshot, &ask)).await
 }
 
 pub(super) async fn key(State(desk): State<Desk>, Path(key): Path<String>) -> Answer<KeyStatus> {
@@ -80,7 +87,7 @@ pub(super) async fn reveal(
 ) -> Result<impl IntoResponse, Problem> {
     let actor = desk.may(peer, Right::Own, "reveal").await?;
     let name = name(&key)?;
-    tracing::info!(key, by = who(&actor), "secret revealed");
+    tracing::info!(key, by = actor.name(), "secret revealed");
     let asked = name.clone();
     let answer = server::ask(&desk.engine, |reply| Request::Reveal { name: asked, actor, reply }).await?;
     let (version, secret) = answer.map_err(|it| Problem::refused(&key, &it))?;
@@ -92,11 +99,11 @@ pub(super) async fn reveal(
 }
 
 pub(super) async fn reload(State(desk): State<Desk>, ConnectInfo(peer): Caller, body: Body) -> Answer<DoneReport> {
-    desk.may(peer, Right::Own, "reload").await?;
+    let actor = desk.may(peer, Right::Own, "reload").await?;
     let body = body_of(body)?;
     let ask: ReloadRequest = if body.is_empty() { ReloadRequest::default() } else { read(&body, "reload")? };
-    server::reload(&desk.engine, &desk.load, ask.allow_removals).await?;
-    Ok(Json(DoneReport { message: "the config on disk is in use".to_owned(), attempt: None }))
+    let by = by(actor, ask.reason)?;
+    Ok(Json(server::reload(&desk.engine, &desk.load, ask.allow_removals, Some(by)).await?.into()))
 }
 
 pub(super) async fn snapshot(desk: &Desk) -> Result<Snapshot, Problem> {
@@ -110,6 +117,9 @@ async fn past(
 ) -> Answer<HistoryReport> {
     let Query(query) = query.map_err(|it| bad(it.body_text()))?;
     let (since, until) = (query.since.map(|it| it.0), query.until.map(|it| it.0));
+    if since.zip(until).is_some_and(|(since, until)| since > until) {
+        return Err(bad("since is after until: nothing lies between them"));
+    }
     let spelled = name.as_ref().map_or("", KeyName::as_str).to_owned();
     let answer = server::ask(&desk.engine, |reply| Request::History { name, since, until, reply }).await?;
     answer.map(|it| Json(view::history(it))).map_err(|it| Problem::refused(&spelled, &it))
@@ -152,6 +162,24 @@ pub(super) fn name(key: &str) -> Result<KeyName, Problem> {
     key.parse().map_err(|_| Problem::no_such_key(key))
 }
 
+/// Thousands of keys take a while, in which the daemon has other things to do.
+async fn reckoned<T: Send + 'static>(
+    desk: &Desk,
+    reckon: impl FnOnce(&Snapshot) -> Result<T, Refused> + Send + 'static,
+) -> Answer<T> {
+    let snapshot = snapshot(desk).await?;
+    let answer = tokio::task::spawn_blocking(move || reckon(&snapshot)).await;
+    let answer = answer.map_err(|_| Problem::new(Kind::Internal, "the plan could not be reckoned"))?;
+    answer.map(Json).map_err(|it| Problem::refused("", &it))
+}
+
+fn plan_ask(query: Result<Query<PlanQuery>, QueryRejection>) -> Result<view::PlanAsk, Problem> {
+    let Query(query) = query.map_err(|it| bad(it.body_text()))?;
+    let keys = query.key.iter().flat_map(|it| it.split(',')).map(name).collect::<Result<_, _>>()?;
+    let ahead = query.r#for.as_deref().map(duration).transpose()?;
+    Ok(view::PlanAsk { ahead, keys, owner: query.owner })
+}
+
 fn duration(text: &str) -> Result<Duration, Problem> {
     let ahead = text.parse::<HumanDuration>().map_err(|it| bad(format!("for={it}")))?.0;
     if ahead > view::PLAN_FOR_MAX {
@@ -165,8 +193,4 @@ fn duration(text: &str) -> Result<Duration, Problem> {
 
 pub(super) fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(Kind::BadRequest, detail)
-}
-
-fn who(actor: &Actor) -> String {
-    actor.user.clone().unwrap_or_else(|| format!("uid {}", actor.uid))
 }

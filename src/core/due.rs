@@ -8,7 +8,7 @@ use std::time::Duration;
 /// than was asked for would otherwise be asked again at once, for ever.
 const MOST_LEAD: u32 = 2;
 /// The most that the last safe moment lies before expiry on account of a long lifetime.
-const MOST_SAFETY: Duration = Duration::from_secs(24 * 60 * 60);
+pub const MOST_SAFETY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// When this version is due to be replaced; `None` where neither its expiry nor `max_age` says so. One that was adopted and
 /// of which nobody knows how old it is may end at any moment: it is due at once.

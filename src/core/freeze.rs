@@ -53,12 +53,12 @@ const LEAP_YEARS: i32 = 8;
 
 impl Freeze {
     /// The span of it that covers a moment.
-    pub(super) fn covering(&self, at: Timestamp) -> Option<Span> {
+    pub fn covering(&self, at: Timestamp) -> Option<Span> {
         self.spans(at, -1..=0).find(|it| it.from <= at && at < it.to)
     }
 
     /// When it begins next, after a moment.
-    pub(super) fn begins_after(&self, at: Timestamp) -> Option<Timestamp> {
+    pub fn begins_after(&self, at: Timestamp) -> Option<Timestamp> {
         self.spans(at, -1..=LEAP_YEARS).map(|it| it.from).find(|it| *it > at)
     }
 

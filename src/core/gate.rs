@@ -1,6 +1,6 @@
 //! What stands between a key that is due and its create call: the clock, the window, the announcement, the preflight, the
 //! account's lock and its budget. The token is committed last, directly before the bytes.
-use super::account::Open;
+use super::account::{Account, Open};
 use super::calendar::Calendar;
 use super::due;
 use super::facts::{Action, Blocked, Content, Facts, Found, Preflight};
@@ -8,7 +8,8 @@ use super::names::Token;
 use super::pass::{Pass, on_create};
 use super::policy::{Initial, OnCreate, OutsideWindow, Policy, Reach, Recover};
 use super::record::{Creating, Ended, Pause, Phase, Record, RotationResult, Trigger, Wish};
-use super::rules::Rule;
+use super::rules::{self, Rule};
+use super::schedule::{Slot, Why};
 use super::time::Timestamp;
 use std::time::Duration;
 
@@ -29,8 +30,22 @@ pub(super) fn may_create_soon(record: &Record, policy: &Policy, now: Timestamp) 
 
 /// Whether the key is to be rotated.
 pub(super) fn is_due(record: &Record, policy: &Policy, now: Timestamp) -> bool {
+    record.wish.is_some() || starts_at(record, policy).is_some_and(|at| at <= now)
+}
+
+/// When a rotation that nobody asked for is set off: when the key is due, or sooner, where its slot lies before that.
+pub(super) fn starts_at(record: &Record, policy: &Policy) -> Option<Timestamp> {
     let due = record.current.as_ref().and_then(|it| due::due_at(it, policy));
-    record.wish.is_some() || due.is_some_and(|at| at <= now)
+    let told = if policy.provider.on_create == OnCreate::Keeps { Duration::ZERO } else { policy.announce };
+    let slot = slot(record, policy).map(|it| it.at.minus(told));
+    due.map(|due| slot.map_or(due, |it| it.min(due)))
+}
+
+/// The slot of a key that has one, and is free to take it.
+fn slot(record: &Record, policy: &Policy) -> Option<Slot> {
+    let free = matches!(record.phase, Phase::Steady | Phase::Announce { .. } | Phase::Unadopted);
+    let number = record.current.as_ref().map_or(0, |it| it.number);
+    policy.slot.filter(|it| free && it.version == number && record.wish.is_none())
 }
 
 /// Why a first create waits for a target that is not empty.
@@ -63,8 +78,9 @@ pub fn opening(record: &Record, policy: &Policy, now: Timestamp) -> Timestamp {
 pub fn beginning(record: &Record, policy: &Policy, now: Timestamp, announce: Option<Duration>) -> Beginning {
     let calendar = policy.calendar();
     let at = begins(record, policy, calendar, now, announce);
-    let freely = begins(record, policy, Calendar { freezes: &[], ..calendar }, now, announce);
-    let frozen = calendar.frozen(at).or_else(|| calendar.frozen(freely).filter(|_| at != freely));
+    let alone = alone(record, policy, calendar, now, announce);
+    let freely = self::alone(record, policy, Calendar { freezes: &[], ..calendar }, now, announce);
+    let frozen = calendar.frozen(at).or_else(|| calendar.frozen(freely).filter(|_| alone != freely));
     let outside = at != Timestamp::NEVER && !waits_for_nothing(record) && !calendar.is_open(at);
     Beginning { at, freeze: frozen.map(|it| (it.name, freely)), outside }
 }
@@ -81,7 +97,7 @@ pub(super) fn next_attempt(policy: &Policy, now: Timestamp) -> Timestamp {
 
 /// An operator wants it now: no window and no freeze is waited for.
 fn waits_for_nothing(record: &Record) -> bool {
-    wish(record).is_some_and(|it| it.now || it.compromised)
+    wish(record).is_some_and(Wish::waits_for_nothing)
 }
 
 fn wish(record: &Record) -> Option<&Wish> {
@@ -95,12 +111,28 @@ fn begins(
     now: Timestamp,
     announce: Option<Duration>,
 ) -> Timestamp {
+    match slot(record, policy) {
+        Some(slot) if slot.at > now => slot.at,
+        Some(slot) if slot.why == Why::Outside => now,
+        _ => alone(record, policy, calendar, now, announce),
+    }
+}
+
+/// When a key begins that needs to regard no other.
+fn alone(
+    record: &Record,
+    policy: &Policy,
+    calendar: Calendar<'_>,
+    now: Timestamp,
+    announce: Option<Duration>,
+) -> Timestamp {
     let ready = announce.map_or(now, |it| now.plus(it));
     if waits_for_nothing(record) {
         return ready;
     }
-    // A schedule counts only openings from the due moment on; a wish takes the window that is open.
-    let scheduled = record.current.as_ref().filter(|_| wish(record).is_none());
+    // A schedule counts only openings from the due moment on; a wish, and a slot that has come, take the window that is open.
+    let chosen = wish(record).is_some() || slot(record, policy).is_some_and(|it| it.at <= now);
+    let scheduled = record.current.as_ref().filter(|_| !chosen);
     let due = scheduled.and_then(|it| due::due_at(it, policy));
     let first = due.map_or(Some(now), |due| calendar.opens_from(due)).map(|it| it.max(now));
     let soonest = first.and_then(|it| calendar.open_from(it)).unwrap_or(Timestamp::NEVER);
@@ -128,12 +160,16 @@ fn last_opening(calendar: Calendar<'_>, policy: &Policy, soonest: Timestamp, las
     std::iter::successors(Some(soonest), next).take(NEARER).last().unwrap_or(soonest)
 }
 
+/// Whether the rotations of a key are announced: consumers will hold a dead key for a while.
+pub(super) fn announces(account: &Account, policy: &Policy) -> bool {
+    rules::holds(Rule::Announce) && on_create(account, policy) != OnCreate::Keeps && !policy.announce.is_zero()
+}
+
 impl Pass<'_> {
     /// Steady: is it time?
     pub(super) fn begin_when_due(&mut self) {
-        let due = self.record.current.as_ref().and_then(|it| due::due_at(it, self.policy));
         if !is_due(&self.record, self.policy, self.now) {
-            if let Some(at) = due {
+            if let Some(at) = starts_at(&self.record, self.policy) {
                 self.wake(at);
             }
             return;
@@ -196,8 +232,14 @@ impl Pass<'_> {
     }
 
     pub(super) fn wait_until(&mut self, at: Timestamp) {
-        self.blocked = Some(self.waiting_for(at));
         self.wake(at);
+        let open = self.policy.calendar().is_open(self.now);
+        self.blocked = match slot(&self.record, self.policy).filter(|_| open).map(|it| it.why) {
+            Some(Why::Later | Why::Earlier) => Some(Blocked::Budget(at)),
+            // It has its place within the window, and nothing holds it up.
+            Some(Why::Due | Why::Together | Why::Outside) => None,
+            None => Some(self.waiting_for(at)),
+        };
     }
 
     /// When the new key may be brought to its targets: not in a freeze that began after the create, unless nobody would
@@ -255,13 +297,8 @@ impl Pass<'_> {
     }
 
     fn must_announce(&self) -> bool {
-        let hurry =
-            self.record.wish.as_ref().is_some_and(|it| it.now || it.compromised || it.trigger == Trigger::Drift);
-        self.holds(Rule::Announce)
-            && on_create(&self.account, self.policy) != OnCreate::Keeps
-            && !hurry
-            && !self.current_is_dead()
-            && !self.policy.announce.is_zero()
+        let hurry = self.record.wish.as_ref().is_some_and(Wish::is_unannounced);
+        self.holds(Rule::Announce) && announces(&self.account, self.policy) && !hurry && !self.current_is_dead()
     }
 
     pub(super) fn must_wait_to_retry(&mut self) -> bool {
@@ -300,7 +337,7 @@ impl Pass<'_> {
             return Err(Blocked::Clock);
         }
         // A try that failed in its window waits for the next one, unless a consumer is without a key already.
-        let urgent = self.current_is_dead() || creating.again > 0;
+        let urgent = self.current_is_dead() || creating.again > 0 || self.leaves_windows();
         let at = self.begins(None);
         if at > self.now && !urgent {
             return Err(self.waiting_for(at));
@@ -322,6 +359,12 @@ impl Pass<'_> {
             return Err(Blocked::Budget(at));
         }
         Ok(())
+    }
+
+    /// Whether the rotation was begun outside all windows because none is left.
+    fn leaves_windows(&self) -> bool {
+        let expiry = self.record.rotation.as_ref().is_some_and(|it| it.wish.trigger == Trigger::Expiry);
+        expiry && self.policy.outside_window == OutsideWindow::IfExpiring
     }
 
     /// A key is created only in a pass that could recover a lost one.

@@ -2,7 +2,8 @@
 //!
 //! Read in this order: the words ([`names`], [`time`]), the state ([`record`], [`account`]), what binds a decision
 //! ([`policy`], [`facts`]), what it comes to ([`plan`]), and then the decision itself: [`decide`](mod@decide) is the list
-//! of its steps, `pass` the state they share, `gate` what stands before a create, [`calendar`] when something may begin, `advance` the
+//! of its steps, `pass` the state they share, `gate` what stands before a create, [`calendar`] when something may begin, [`schedule`] which
+//! of the moments that are left for it each key gets, `advance` the
 //! transitions, `recover` the lost answers, `drift` somebody else's changes, `strangers` a second daemon, [`by_hand`] the keys that
 //! only a human can replace, `reobserve` a restored state, `deliver` the targets, `empty` those of a key out of service, `retire` the old
 //! keys, [`notices`] what is told, [`incidents`] what is told that belongs to no key, [`unmanaged`] keys that nobody looks after any
@@ -36,6 +37,7 @@ mod recover;
 mod reobserve;
 pub mod retire;
 pub mod rules;
+pub mod schedule;
 mod strangers;
 pub mod time;
 pub mod unmanaged;

@@ -4,6 +4,7 @@ use super::freeze::Freeze;
 use super::names::{AccountId, TargetId};
 use super::record::Record;
 use super::rules::{self, Rule};
+use super::schedule::Slot;
 use super::window::Window;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -164,6 +165,10 @@ pub struct Policy {
     pub announce: Duration,
     /// Whether a window or a freeze may be left to beat expiry.
     pub outside_window: OutsideWindow,
+    /// Keys with the same word are replaced in one window.
+    pub together: Option<String>,
+    /// The moment that [`schedule`](mod@super::schedule) gives the key among all others; without one its own rules decide.
+    pub slot: Option<Slot>,
     /// What to do where a lost answer can't be recovered.
     pub on_ambiguous: OnAmbiguous,
     /// What to do when somebody else changed the key.
@@ -215,6 +220,8 @@ impl Policy {
             freezes: Vec::new(),
             announce: Duration::ZERO,
             outside_window: OutsideWindow::Never,
+            together: None,
+            slot: None,
             on_ambiguous: OnAmbiguous::Halt,
             on_drift: OnDrift::Halt,
             initial: Initial::Adopt,

@@ -171,6 +171,8 @@ pub enum Reason {
     Restored,
     /// Both the key that authorises the calls and its successor are refused.
     LoginLost,
+    /// The state lost what it knew of the key.
+    Damaged,
 }
 
 impl Reason {
@@ -187,6 +189,7 @@ impl Reason {
             Self::OldKeyDead => "old_key_dead",
             Self::Restored => "restored",
             Self::LoginLost => "login_lost",
+            Self::Damaged => "damaged",
         }
     }
 }

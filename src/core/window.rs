@@ -7,6 +7,7 @@ use super::time::Timestamp;
 use chrono::{DateTime, NaiveDateTime, Timelike, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// At most this many openings in a row are seen as one, looking ahead and looking back each: windows without an end have none.
@@ -21,8 +22,8 @@ const STEP: Duration = Duration::from_millis(1);
 pub struct Window {
     /// Its name in the config, if it has one.
     pub name: Option<String>,
-    /// When it opens.
-    pub open: Cron,
+    /// When it opens. Shared: it takes several KiB, and every key of the window has it.
+    pub open: Arc<Cron>,
     /// How long it stays open: elapsed time, whatever the clocks do meanwhile.
     pub duration: Duration,
     /// The zone of `open`.
@@ -149,7 +150,12 @@ mod tests {
 
     fn window(open: &str, hours: u64, zone: Tz) -> Window {
         let open = croner::parser::CronParser::builder().seconds(croner::parser::Seconds::Optional).build().parse(open);
-        Window { name: None, open: open.unwrap(), duration: Duration::from_secs(hours * 3600), timezone: zone }
+        Window {
+            name: None,
+            open: Arc::new(open.unwrap()),
+            duration: Duration::from_secs(hours * 3600),
+            timezone: zone,
+        }
     }
 
     fn at(text: &str) -> Timestamp {

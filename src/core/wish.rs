@@ -28,6 +28,13 @@ pub struct Actor {
     pub user: Option<String>,
 }
 
+impl Actor {
+    /// The name of that user, or else a number.
+    pub fn name(&self) -> String {
+        self.user.clone().unwrap_or_else(|| format!("uid {}", self.uid))
+    }
+}
+
 /// An operator holds the key back: nothing is begun or revoked. See `Record::is_paused`.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,4 +63,23 @@ pub struct Wish {
     pub now: bool,
     /// No overlap either: the old key is in wrong hands.
     pub compromised: bool,
+}
+
+impl Wish {
+    /// No window and no freeze is waited for.
+    pub fn waits_for_nothing(&self) -> bool {
+        self.now || self.compromised
+    }
+
+    /// Nobody is told before: there is no time for it, or somebody else has changed the key already.
+    pub fn is_unannounced(&self) -> bool {
+        self.waits_for_nothing() || self.trigger == Trigger::Drift
+    }
+}
+
+impl Pause {
+    /// Until when it lasts: [`Timestamp::NEVER`] where only `resume` ends it.
+    pub fn ends(&self) -> Timestamp {
+        self.until.unwrap_or(Timestamp::NEVER)
+    }
 }

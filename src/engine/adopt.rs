@@ -4,8 +4,9 @@ mod dates;
 mod inventory;
 
 use super::Engine;
+use super::answers;
 use super::event::Event;
-use super::handle::{By, Done, Refused, Request};
+use super::handle::{By, Done, Observing, Refused, Request};
 use super::observe::contents;
 use super::service::Service;
 use crate::clock;
@@ -15,7 +16,7 @@ use crate::core::facts::{Content, Probe};
 use crate::core::names::{Fingerprint, KeyName, TargetId};
 use crate::core::plan::{Adopt, Command};
 use crate::core::policy::{Initial, Policy, Reach, Recover};
-use crate::core::record::{Expiry, Record};
+use crate::core::record::{Expiry, Phase, Record, Version, VersionNo};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use crate::targets::{Parcel, Target};
@@ -73,7 +74,7 @@ pub struct Adoption {
     pub expiry: Option<Expiry>,
     /// Why it was refused; only of a dry run.
     pub refused: Option<Refused>,
-    /// That it was done; never of a dry run.
+    /// That it was done, or that there is nothing to do; of a dry run the latter alone.
     pub done: Option<Done>,
 }
 
@@ -120,14 +121,24 @@ struct Examination {
     service: Option<Service>,
     targets: Vec<Arc<dyn Target>>,
     parcels: Vec<Parcel>,
+    observing: Option<Observing>,
     now: Timestamp,
+}
+
+/// What an examination ends in, where nothing speaks against the key.
+enum Checked {
+    /// The verb, and the secret that it brings.
+    Adopt(Adopt, Secret),
+    /// It is in use already, as this version, everywhere, and nothing new was said of it.
+    Already(VersionNo),
 }
 
 impl Engine {
     /// Looks at the key beside the engine, and comes back with the verb, if nothing speaks against it.
     pub(super) fn adopt(&mut self, name: KeyName, offer: Offer, reply: oneshot::Sender<Result<Adoption, Refused>>) {
         let Some(examination) = self.examination(&name, offer) else {
-            return self.reply(reply, Err(Refused::NoSuchKey(name)));
+            let unknown = Refused::no_such_key(&name, &self.books.settings);
+            return self.reply(reply, Err(unknown));
         };
         let events = self.events.clone();
         tokio::spawn(async move {
@@ -150,6 +161,7 @@ impl Engine {
             provider: key.provider,
             targets: key.targets,
             policy,
+            observing: self.observing,
             now: clock::now(),
         })
     }
@@ -166,8 +178,12 @@ impl Examination {
         let mut seen = Adoption::default();
         let checked = self.check(&mut seen).await;
         let (adopt, secret) = match checked {
-            Ok(it) if !self.offer.dry_run => it,
-            Ok(_) => return Some(Ok(seen)),
+            Ok(Checked::Already(number)) => {
+                let done = Done { message: answers::already(number), attempt: None };
+                return Some(Ok(Adoption { done: Some(done), ..seen }));
+            }
+            Ok(Checked::Adopt(adopt, secret)) if !self.offer.dry_run => (adopt, secret),
+            Ok(Checked::Adopt(..)) => return Some(Ok(seen)),
             Err(why) if self.offer.dry_run => return Some(Ok(Adoption { refused: Some(why), ..seen })),
             Err(why) => return Some(Err(why)),
         };
@@ -180,7 +196,7 @@ impl Examination {
     }
 
     /// Notes what it sees in `seen`, as far as it comes.
-    async fn check(&self, seen: &mut Adoption) -> Result<(Adopt, Secret), Refused> {
+    async fn check(&self, seen: &mut Adoption) -> Result<Checked, Refused> {
         for it in self.targets.iter().filter(|it| matches!(it.reach(), Reach::Push { .. })) {
             seen.targets.insert(it.id(), None);
         }
@@ -195,12 +211,17 @@ impl Examination {
         }
         let targets = contents(&self.targets, &self.parcels_with(&secret)).await;
         seen.targets.extend(targets.iter().map(|(id, it)| (id.clone(), Some(it.clone()))));
+        if let Some(it) = self.in_use(&fingerprint, &targets) {
+            (seen.id, seen.valid_from, seen.valid_to) = (it.id.clone(), it.valid_from, it.valid_to);
+            seen.expiry = Some(it.expiry);
+            return Ok(Checked::Already(it.number));
+        }
         self.check_seen(&targets)?;
         let (probe, told) = tokio::join!(self.probe(&secret), self.told(&secret));
         seen.probe = probe;
         let told = told?;
         seen.id = told.id().or(self.offer.id.clone());
-        let dates = self.dates(&told);
+        let dates = self.dates(&told, &fingerprint);
         let (valid_from, valid_to, expiry) = dates.clone().unwrap_or((None, None, Expiry::Unknown));
         let adopt = Adopt {
             fingerprint,
@@ -220,7 +241,21 @@ impl Examination {
             return Err(AdoptRefused::NotListed.into());
         }
         (seen.valid_from, seen.valid_to, seen.expiry) = dates.map(|(from, to, expiry)| (from, to, Some(expiry)))?;
-        Ok((adopt, secret))
+        if let Some(why) = self.observing {
+            return Err(Refused::Observing(why));
+        }
+        Ok(Checked::Adopt(adopt, secret))
+    }
+
+    /// The version in use, where that is the offered key, nothing is said of it, and every target that can be looked at
+    /// holds it. A halt, and a look around after a restore, is for the core to answer.
+    fn in_use(&self, offered: &Fingerprint, targets: &BTreeMap<TargetId, Content>) -> Option<&Version> {
+        let offer = &self.offer;
+        let said = offer.valid_to.is_some() || offer.issued_at.is_some() || offer.age_unknown || offer.id.is_some();
+        let waits = matches!(self.record.phase, Phase::Halted { .. } | Phase::Reobserve { .. });
+        let everywhere = targets.values().all(|it| *it == Content::Holds(offered.clone()));
+        let current = self.record.current.as_ref().filter(|it| it.fingerprint == *offered);
+        current.filter(|_| !said && !waits && everywhere)
     }
 
     /// The one key that the targets hold.
@@ -294,15 +329,16 @@ impl Examination {
         }
     }
 
-    /// The provider's word on the key's dates, where it gives one; else the operator's.
-    fn dates(&self, told: &Told) -> Result<Dates, AdoptRefused> {
+    /// The provider's word on the key's dates, where it gives one; else the operator's, or what was said of it before.
+    fn dates(&self, told: &Told, offered: &Fingerprint) -> Result<Dates, AdoptRefused> {
         let said = said(&self.offer, self.policy.valid_for, self.now)?;
         if let Told::Found(key) = told
             && let Some(end) = key.valid_to.filter(|it| *it > self.now)
         {
             return Ok((key.valid_from, Some(end), Expiry::Reported));
         }
-        said.ok_or_else(|| {
+        let before = self.record.current.as_ref().filter(|it| it.fingerprint == *offered);
+        said.or(before.map(|it| (it.valid_from, it.valid_to, it.expiry))).ok_or_else(|| {
             let why = match told {
                 Told::Unsaid(why) if !why.is_empty() => format!(", and the provider does not tell: {why}"),
                 _ => String::new(),

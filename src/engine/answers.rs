@@ -3,7 +3,7 @@ use crate::core::facts::Blocked;
 use crate::core::pass::phase_name;
 use crate::core::plan::Command;
 use crate::core::policy::{OnCreate, Policy, Recover};
-use crate::core::record::{Phase, Record, Version, Wish};
+use crate::core::record::{Pause, Phase, Record, Version, VersionNo, Wish};
 
 /// For a verb that turned one record into the other, while this holds the key back.
 pub(super) fn message(
@@ -26,16 +26,9 @@ fn next(asked: &Command, before: &Record, after: &Record, policy: &Policy) -> St
         Command::Rotate(wish) => rotate(wish, before, after, policy),
         Command::Resume => resume(before, after),
         Command::Abandon => abandon(before, after, policy),
-        Command::Adopt(_) => "adopted".to_owned(),
+        Command::Adopt(_) => adopt(before, after),
         Command::Supply(_) => supply(after),
-        Command::Pause(it) => {
-            let finishes =
-                if matches!(after.phase, Phase::Cutover { .. }) { "; the cutover under way finishes" } else { "" };
-            match it.until {
-                Some(until) => format!("nothing is begun or revoked until {}{finishes}", until.whole_second()),
-                None => format!("nothing is begun or revoked until it is resumed{finishes}"),
-            }
-        }
+        Command::Pause(it) => pause(it, before, after),
         Command::Rollback => rollback(before, after),
         Command::Ack { revoked: true } => "the old versions are booked as revoked".to_owned(),
         Command::Ack { revoked: false } => {
@@ -52,7 +45,7 @@ fn rotate(wish: &Wish, before: &Record, after: &Record, policy: &Policy) -> Stri
     }
     let attempt = before.last_attempt + 1;
     let at_once =
-        wish.now || wish.compromised || (policy.windows.is_empty() && policy.provider.on_create == OnCreate::Keeps);
+        wish.waits_for_nothing() || (policy.windows.is_empty() && policy.provider.on_create == OnCreate::Keeps);
     if at_once {
         format!("rotation {attempt} begins now")
     } else {
@@ -60,10 +53,51 @@ fn rotate(wish: &Wish, before: &Record, after: &Record, policy: &Policy) -> Stri
     }
 }
 
+fn adopt(before: &Record, after: &Record) -> String {
+    let number = |it: &Record| it.current.as_ref().map(|it| it.number);
+    let halted = matches!(before.phase, Phase::Halted { .. });
+    match number(after).filter(|it| number(before) == Some(*it)) {
+        None => "adopted".to_owned(),
+        Some(number) if halted => format!("the halt is over; version {number} stays in use"),
+        Some(number) if before.current == after.current => already(number),
+        Some(number) => format!("it was adopted already, as version {number}; what is said of it is noted"),
+    }
+}
+
+/// For a key that is in use, and of which nothing new is said.
+pub(super) fn already(number: VersionNo) -> String {
+    format!("it is adopted already, as version {number}; nothing changes")
+}
+
 /// It is durable already; where it has to wait, `status` says for what.
 fn supply(after: &Record) -> String {
     let number = after.pending().map_or(after.last_version, |it| it.number);
     format!("version {number} is kept, and goes to its targets")
+}
+
+/// What holds from now on; where it was paused before, what became of that.
+fn pause(asked: &Pause, before: &Record, after: &Record) -> String {
+    let finishes = if matches!(after.phase, Phase::Cutover { .. }) { "; the cutover under way finishes" } else { "" };
+    let earlier = before.paused.as_ref().filter(|it| it.ends() > asked.since);
+    let holds = match earlier {
+        Some(kept) if after.paused.as_ref() == earlier => {
+            format!("it keeps the pause {}, which lasts at least as long", told(kept))
+        }
+        _ => {
+            let until = asked.until.map_or("it is resumed".to_owned(), |it| it.whole_second().to_string());
+            let instead = earlier.map(|it| format!(", instead of the pause {}", told(it))).unwrap_or_default();
+            format!("nothing is begun or revoked until {until}{instead}")
+        }
+    };
+    format!("{holds}{finishes}; end it: rekeyd resume {}", after.name)
+}
+
+/// Until when, by whom and why.
+fn told(pause: &Pause) -> String {
+    let end = pause.until.map_or("without end".to_owned(), |it| format!("until {}", it.whole_second()));
+    let by = pause.actor.as_ref().map(|it| format!(" by {}", it.name())).unwrap_or_default();
+    let why = pause.reason.as_ref().map(|it| format!(" ({it})")).unwrap_or_default();
+    format!("{end}{by}{why}")
 }
 
 fn resume(before: &Record, after: &Record) -> String {
@@ -104,6 +138,9 @@ fn rollback(before: &Record, after: &Record) -> String {
 }
 
 fn retire(after: &Record, policy: &Policy) -> String {
+    if after.held.is_empty() && after.live_versions().next().is_none() {
+        return format!("it is out of service; drop its record: rekeyd forget {}", after.name);
+    }
     let ends = match (after.live_versions().count(), policy.provider.revokes_by_id) {
         (0, _) => "none of its versions is live".to_owned(),
         (1, true) => "its live version is revoked once no target holds it".to_owned(),

@@ -7,14 +7,28 @@ use crate::store::HistoryRow;
 
 /// The row for a verb that was carried out. It is committed with what the verb changed.
 pub(super) fn row(name: &KeyName, command: &Command, by: &By, at: Timestamp) -> HistoryRow {
+    let name = Some(name.clone());
     HistoryRow::Command {
-        name: name.clone(),
+        name,
         at,
         verb: verb(command).to_owned(),
         options: options(command),
-        actor: by.actor.clone(),
+        actor: Some(by.actor.clone()),
         reason: by.reason.clone(),
+        result: None,
     }
+}
+
+/// The row for what was asked of the daemon itself; by nobody where it was a signal.
+pub(super) fn own(
+    verb: &str,
+    options: Vec<String>,
+    by: Option<&By>,
+    result: Option<String>,
+    at: Timestamp,
+) -> HistoryRow {
+    let (actor, reason) = (by.map(|it| it.actor.clone()), by.and_then(|it| it.reason.clone()));
+    HistoryRow::Command { name: None, at, verb: verb.to_owned(), options, actor, reason, result }
 }
 
 /// As the command line calls it.

@@ -1,17 +1,19 @@
 //! The books: every record and account in memory, and the batch that becomes durable next. Nothing acts on what stands here
 //! before the batch that changed it is committed.
+use super::agenda::Agenda;
 use super::event::FoundSecrets;
 use super::meters::{Calls, Meters};
 use super::post;
 use super::service::Service;
+use super::spent::newly_useless;
 use crate::config::settings::{Key, ProviderSection, Settings};
 use crate::core::account::Account;
 use crate::core::command::{taken_up, unmanaged};
 use crate::core::incidents::Incidents;
-use crate::core::names::{AccountId, Fingerprint, Incarnation, KeyName, TargetId, Token};
+use crate::core::names::{AccountId, Incarnation, KeyName, TargetId, Token};
 use crate::core::plan::Change;
 use crate::core::policy::{Capabilities, Policy};
-use crate::core::record::{Ended, Phase, Record, Version, VersionNo};
+use crate::core::record::{Phase, Record, Version, VersionNo};
 use crate::core::time::Timestamp;
 use crate::providers::CreateOptions;
 use crate::secret::Secret;
@@ -45,6 +47,8 @@ pub(super) struct Books {
     pub(super) calls: Calls,
     /// Whether anything was entered since the last commit.
     pub(super) dirty: bool,
+    /// When each key is replaced, among all others.
+    pub(super) agenda: Agenda,
 }
 
 impl Books {
@@ -69,6 +73,7 @@ impl Books {
             meters,
             calls,
             dirty: false,
+            agenda: Agenda::default(),
         })
     }
 
@@ -134,6 +139,7 @@ impl Books {
         let record = self.records.get(name)?;
         let Some(key) = self.settings.keys.get(name) else { return self.policy_at_the_end(record) };
         let mut policy = key.policy.clone();
+        policy.slot = self.agenda.slots().get(name).copied();
         policy.former = self.capabilities();
         policy.former.remove(&policy.account);
         // A rotation whose account nobody speaks for any more can't go on, least of all at another account.
@@ -172,38 +178,6 @@ impl Books {
     /// Whether the config names the key. One whose rotation is brought to its end after it left is not named any more.
     pub(super) fn is_named(&self, name: &KeyName) -> bool {
         self.settings.keys.contains_key(name) && !self.leaving.contains(name)
-    }
-
-    /// The secrets that keys of the config may have in use, but for this key.
-    pub(super) fn in_use_elsewhere(&self, name: &KeyName) -> BTreeSet<Fingerprint> {
-        let others = self.records.values().filter(|it| it.name != *name && self.is_named(&it.name));
-        others.flat_map(Record::live_versions).map(|it| it.fingerprint.clone()).collect()
-    }
-
-    /// Of the old versions of a key, those that other keys of the config use as well: as the current or the next one, or
-    /// in an overlap, or where a target holds it.
-    pub(super) fn old_in_use_elsewhere(&self, record: &Record, now: Timestamp) -> BTreeSet<Fingerprint> {
-        let old = record.retired.iter().filter(|it| it.ended.is_none()).map(|it| &it.version.fingerprint);
-        let others = || self.records.values().filter(|it| it.name != record.name && self.is_named(&it.name));
-        old.filter(|it| others().any(|other| other.uses(it, now))).cloned().collect()
-    }
-
-    /// Whether a revocation of this secret may be on the wire, on behalf of another key.
-    pub(super) fn is_ending_elsewhere(&self, name: &KeyName, secret: &Fingerprint) -> bool {
-        let mut retired = self.records.values().filter(|it| it.name != *name).flat_map(|it| &it.retired);
-        retired.any(|it| it.ending && it.ended.is_none() && it.version.fingerprint == *secret)
-    }
-
-    /// Whether a create of the key may still bring one, at whatever account.
-    pub(super) fn has_open_create(&self, name: &KeyName) -> bool {
-        let mut open = self.accounts.values().flat_map(|it| &it.open);
-        open.any(|(token, open)| token.name == *name && open.reported_at.is_none())
-    }
-
-    /// The key that is delivered to a target.
-    pub(super) fn delivered_to(&self, target: &TargetId) -> Option<KeyName> {
-        let mut keys = self.settings.keys.values();
-        keys.find(|it| it.targets.iter().any(|it| it.id() == *target)).map(|it| it.name.clone())
     }
 
     /// Drops the record of a key with its secrets. What numbers were given stays: a token, a version or a notice of a key
@@ -387,6 +361,7 @@ impl Books {
         if change.forgotten {
             return self.forget(&change.record);
         }
+        self.agenda.note(before, &change.record);
         for number in newly_useless(before, &change.record) {
             self.batch.drop_secrets.push((name.clone(), number));
         }
@@ -432,6 +407,13 @@ impl Books {
         self.batch.due.push((name.clone(), Some(at).filter(|it| *it < Timestamp::NEVER)));
     }
 
+    /// Takes a batch back that was not written. Nothing was entered meanwhile.
+    pub(super) fn put_back(&mut self, mut batch: Batch) {
+        batch.meta.retain(|(name, _)| name != LAST_COMMIT);
+        self.batch = batch;
+        self.dirty = true;
+    }
+
     /// What is to be committed now; `None` where nothing changed. A moment that can't be believed is not noted as that of
     /// the last commit: a restart would believe it.
     pub(super) fn take_batch(&mut self, now: Timestamp, believed: bool) -> Option<Batch> {
@@ -444,17 +426,6 @@ impl Books {
         }
         Some(batch)
     }
-}
-
-/// Versions whose secret is of no use any more: the provider refuses them, or they left the books.
-fn newly_useless(before: Option<&Record>, after: &Record) -> Vec<VersionNo> {
-    let Some(before) = before else { return Vec::new() };
-    let useful = |it: &Record| -> BTreeSet<VersionNo> {
-        let old = it.retired.iter().filter(|it| !matches!(it.ended, Some(Ended::Revoked | Ended::Expired)));
-        let versions = it.current.iter().chain(it.pending()).chain(old.map(|it| &it.version));
-        versions.map(|it| it.number).collect()
-    };
-    useful(before).difference(&useful(after)).copied().collect()
 }
 
 /// The name of the small row that holds the last numbers of a key that was forgotten: version, token, attempt.

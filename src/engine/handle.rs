@@ -8,6 +8,7 @@ use crate::core::facts::Blocked;
 use crate::core::names::{AccountId, KeyName};
 use crate::core::plan::{Command, CommandRefused, Notice};
 use crate::core::record::{Actor, Record, Rotation, VersionNo};
+use crate::core::schedule::{Slots, Spans, slots};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -100,11 +101,25 @@ pub enum Request {
         loaded: Box<Loaded>,
         /// Whether it may drop more keys than `max_removals`.
         allow_removals: bool,
+        /// Who asks, and why; none where it was a signal.
+        by: Option<By>,
         /// Answered when it is in use.
-        reply: oneshot::Sender<Result<(), Refused>>,
+        reply: oneshot::Sender<Result<Done, Refused>>,
     },
     /// The config on disk is broken; the one in use stays.
-    ConfigRejected(String),
+    ConfigRejected {
+        /// How.
+        why: String,
+        /// Who asked for a reload, and why; none where it was a signal.
+        by: Option<By>,
+    },
+    /// A human knows of the notices that were given up.
+    AckLetters {
+        /// Who asks, and why.
+        by: By,
+        /// The answer.
+        reply: oneshot::Sender<Result<Done, Refused>>,
+    },
 }
 
 /// Who asks for a verb, and why: what the history keeps of it.
@@ -145,10 +160,7 @@ pub struct Done {
 /// Why a request was refused. Nothing was changed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refused {
-    /// There is no such key.
-    #[error("there is no key {0}")]
-    NoSuchKey(KeyName),
-    /// No key is so.
+    /// No key is so, or has that name.
     #[error("{what}; {known}")]
     NoMatch {
         /// What was looked for.
@@ -171,6 +183,9 @@ pub enum Refused {
     /// Nothing is done but looking.
     #[error("{0}, and the daemon only observes")]
     Observing(Observing),
+    /// No notice was given up.
+    #[error("no notice was given up")]
+    NoDeadLetters,
     /// The config drops more keys than `max_removals` allows, or the like.
     #[error("{0}")]
     Config(String),
@@ -211,6 +226,8 @@ pub struct Snapshot {
     pub config_loaded_at: Timestamp,
     /// Why the newest config is not in use, if so.
     pub config_rejected: Option<String>,
+    /// Names the installation, see [`crate::core::names::Incarnation`]; none where nothing was ever issued.
+    pub install: Option<String>,
     /// The config in use.
     pub settings: Arc<Settings>,
     /// Every key on the books, in the config or not.
@@ -221,10 +238,14 @@ pub struct Snapshot {
     pub blocked: BTreeMap<KeyName, Blocked>,
     /// When the engine looks at a key again.
     pub wake_at: BTreeMap<KeyName, Timestamp>,
+    /// The moment that each key is given among all others, as reckoned last.
+    pub slots: Slots,
     /// What each provider section said last: `None` is well, else why not and since when.
     pub provider_trouble: BTreeMap<AccountId, (Blocked, Timestamp)>,
     /// Why nothing is done but looking, if so.
     pub observing: Option<Observing>,
+    /// What is wrong with the daemon itself: a sentence by its cause.
+    pub troubles: BTreeMap<String, String>,
     /// Notices on their way.
     pub outbox_pending: u64,
     /// Notices that were given up.
@@ -279,18 +300,57 @@ pub struct ReadRow {
 /// An operator did something.
 #[derive(Clone, Debug)]
 pub struct CommandRow {
-    /// To which key.
-    pub name: KeyName,
+    /// To which key; none where it was to the daemon.
+    pub name: Option<KeyName>,
     /// When.
     pub at: Timestamp,
     /// What, as the command line calls it.
     pub verb: String,
     /// How, as the command line spells it.
     pub options: Vec<String>,
-    /// Who.
-    pub actor: Actor,
+    /// Who; none where it was a signal.
+    pub actor: Option<Actor>,
     /// The reason given.
     pub reason: Option<String>,
+    /// What came of it, where that is more than that it was done.
+    pub result: Option<String>,
+}
+
+impl Snapshot {
+    /// What is known at a moment without a daemon: a config, and what the state holds. Nothing is under way.
+    pub fn at_rest(now: Timestamp, settings: Arc<Settings>) -> Self {
+        Self {
+            now,
+            started_at: now,
+            config_loaded_at: now,
+            config_rejected: None,
+            install: None,
+            settings,
+            records: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            blocked: BTreeMap::new(),
+            wake_at: BTreeMap::new(),
+            slots: Slots::new(),
+            provider_trouble: BTreeMap::new(),
+            observing: None,
+            troubles: BTreeMap::new(),
+            outbox_pending: 0,
+            outbox_dead: 0,
+            swept_at: now,
+            clock_suspect: false,
+            meters: Meters::default(),
+        }
+    }
+}
+
+impl Snapshot {
+    /// With the moment of each key reckoned among all others, as an engine would have done it.
+    pub fn reckoned(self) -> Self {
+        let keys = self.settings.keys.values();
+        let keys = keys.filter_map(|it| Some((self.records.get(&it.name)?, &it.policy)));
+        let slots = slots(keys, &self.accounts, &mut Spans::default(), self.now);
+        Self { slots, ..self }
+    }
 }
 
 impl Handle {

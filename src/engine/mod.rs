@@ -4,14 +4,19 @@
 //! do commands and reloads. A crash anywhere means: begin again with observe.
 mod act;
 pub mod adopt;
+mod agenda;
 mod answers;
 mod audit;
 mod books;
 mod clockwatch;
+mod damage;
 mod doors;
+mod elsewhere;
 pub mod event;
 pub mod execute;
+mod full;
 pub mod handle;
+mod letters;
 pub mod meters;
 pub mod observe;
 mod outbox;
@@ -20,8 +25,9 @@ mod post;
 mod reload;
 mod requests;
 mod resume;
-mod selection;
+pub mod selection;
 pub mod service;
+mod spent;
 mod start;
 pub mod trial;
 mod trouble;
@@ -103,6 +109,12 @@ struct Engine {
     sent: Vec<OutboxId>,
     /// What is done once the batch is durable.
     after_commit: Vec<Box<dyn FnOnce() + Send>>,
+    /// Answers to whoever only looks: given after the commit as well, but also where the disk does not take it.
+    shown: Vec<Box<dyn FnOnce() + Send>>,
+    /// Why the disk takes nothing, while it does not.
+    unwritable: Option<String>,
+    /// What is wrong with the daemon itself, by its cause.
+    troubles: BTreeMap<String, String>,
     /// Cancelled when the daemon stops: what has not begun then does not begin.
     stop: CancellationToken,
     /// When old history is to be forgotten next.
@@ -178,7 +190,10 @@ impl Engine {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Request(request) => self.answer(request),
+            Event::Request(request) => match self.unwritable.clone() {
+                Some(why) => self.answer_unwritable(request, &why),
+                None => self.answer(request),
+            },
             Event::Sweep => self.sweep(),
             Event::Due => {}
             Event::Reserve(scarce) => self.note_reserve(scarce, clock::now()),
@@ -192,6 +207,7 @@ impl Engine {
     /// Looks at every key: of the config, on its way out of service, or left alone.
     fn sweep(&mut self) {
         self.swept_at = clock::now();
+        self.books.agenda.is_stale();
         self.prune();
         self.look_at_reserve();
         let mut names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
@@ -219,7 +235,8 @@ impl Engine {
 
     fn until_due(&self) -> Duration {
         let next = self.due.first().map_or(Timestamp::NEVER, |it| it.0);
-        next.since(clock::now()).min(LONGEST_SLEEP)
+        let longest = if self.unwritable.is_some() { full::RETRY_DISK } else { LONGEST_SLEEP };
+        next.since(clock::now()).min(longest)
     }
 
     fn begin_due(&mut self) {
@@ -267,6 +284,7 @@ impl Engine {
     }
 
     fn question(&mut self, name: &KeyName) -> Option<Question> {
+        self.books.reckon(clock::now());
         let policy = self.books.policy(name)?;
         let record = self.books.records.get(name)?.clone();
         let account = self.books.account(&policy.account);
@@ -409,13 +427,23 @@ impl Engine {
     /// Commit: what is in the books becomes durable; then what waited for that begins.
     async fn commit(&mut self) -> Result<(), StoreError> {
         if let Some(batch) = self.books.take_batch(clock::now(), !self.clock.is_suspect()) {
-            let told = !batch.outbox_put.is_empty();
-            write(Arc::clone(&self.books.store), batch).await?;
-            if told {
+            let (told, began) = (!batch.outbox_put.is_empty(), clock::now());
+            let (batch, written) = write(Arc::clone(&self.books.store), batch).await;
+            std::mem::take(&mut self.shown).into_iter().for_each(|it| it());
+            match written {
+                Ok(()) => self.disk_took(Self::since(began), clock::now()),
+                Err(error @ StoreError::Unwritable { .. }) => {
+                    self.wait_for_disk(batch, error.to_string(), clock::now());
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+            if told || self.books.dirty {
                 // New rows are to be sent now.
                 let _ = self.events.try_send(Event::Due);
             }
         }
+        std::mem::take(&mut self.shown).into_iter().for_each(|it| it());
         for id in std::mem::take(&mut self.sent) {
             self.sending.remove(&id);
         }
@@ -430,10 +458,14 @@ impl Engine {
     }
 }
 
-/// The state's calls block, and an fdatasync may take long.
-async fn write(store: Arc<Store>, batch: Batch) -> Result<(), StoreError> {
-    let written = tokio::task::spawn_blocking(move || store.commit(&batch)).await;
-    written.unwrap_or_else(|panic| Err(StoreError::Encode { what: "the batch".into(), why: panic.to_string() }))
+/// The state's calls block, and an fdatasync may take long. Gives the batch back.
+async fn write(store: Arc<Store>, batch: Batch) -> (Batch, Result<(), StoreError>) {
+    let done = tokio::task::spawn_blocking(move || {
+        let written = store.commit(&batch);
+        (batch, written)
+    });
+    let broken = |why: String| (Batch::default(), Err(StoreError::Encode { what: "the batch".into(), why }));
+    done.await.unwrap_or_else(|panic| broken(panic.to_string()))
 }
 
 fn is_failure(outcome: &Outcome) -> bool {

@@ -49,7 +49,7 @@ impl Engine {
 }
 
 /// Tries once to send a row, and reports back.
-async fn send(row: OutboxRow, settings: Arc<Settings>, now: Timestamp, events: mpsc::Sender<Event>) {
+pub(super) async fn send(row: OutboxRow, settings: Arc<Settings>, now: Timestamp, events: mpsc::Sender<Event>) {
     let message = Message {
         id: row.notice.id.clone(),
         owner: row.owner.clone(),
@@ -73,55 +73,31 @@ async fn send(row: OutboxRow, settings: Arc<Settings>, now: Timestamp, events: m
 fn after(mut row: OutboxRow, answer: Sent, now: Timestamp, clock_suspect: bool) -> OutboxRow {
     row.attempts = row.attempts.saturating_add(1);
     row.at = now;
-    match answer {
-        Sent::Taken => {
-            tracing::info!(
-                about = row.notice.subject(),
-                kind = row.notice.kind.code(),
-                owner = row.owner,
-                channel = row.channel,
-                "told"
-            );
-            row.state = OutboxState::Sent;
-            row.why = None;
-        }
-        Sent::Refused(why) => {
-            tracing::error!(
-                about = row.notice.subject(),
-                owner = row.owner,
-                channel = row.channel,
-                why,
-                "a notice was refused"
-            );
-            row.state = OutboxState::Dead;
-            row.why = Some(why);
-        }
-        Sent::Later { why, .. } if row.notice.at.plus(NOTICE_LIFETIME) <= now && !clock_suspect => {
-            tracing::error!(
-                about = row.notice.subject(),
-                owner = row.owner,
-                channel = row.channel,
-                why,
-                "a notice was given up"
-            );
-            row.state = OutboxState::Dead;
-            row.why = Some(why);
-        }
-        Sent::Later { why, retry_after } => {
-            tracing::warn!(
-                about = row.notice.subject(),
-                owner = row.owner,
-                channel = row.channel,
-                why,
-                "a notice waits"
-            );
-            let doubled = FIRST_WAIT.saturating_mul(1_u32.checked_shl(row.attempts - 1).unwrap_or(u32::MAX));
-            let wait = now.plus(doubled.min(LONGEST_WAIT));
-            row.retry_at = retry_after.map_or(wait, |it| it.min(now.plus(LONGEST_WAIT)).max(wait));
-            row.why = Some(why);
-        }
+    let too_old = row.notice.at.plus(NOTICE_LIFETIME) <= now && !clock_suspect;
+    let (about, owner, channel) = (row.notice.subject(), &row.owner, &row.channel);
+    match &answer {
+        Sent::Taken => tracing::info!(about, kind = row.notice.kind.code(), owner, channel, "told"),
+        Sent::Refused(why) => tracing::error!(about, owner, channel, why, "a notice was refused"),
+        Sent::Later { why, .. } if too_old => tracing::error!(about, owner, channel, why, "a notice was given up"),
+        Sent::Later { why, .. } => tracing::warn!(about, owner, channel, why, "a notice waits"),
     }
+    (row.state, row.why) = match answer {
+        Sent::Taken => (OutboxState::Sent, None),
+        Sent::Refused(why) => (OutboxState::Dead, Some(why)),
+        Sent::Later { why, .. } if too_old => (OutboxState::Dead, Some(why)),
+        Sent::Later { why, retry_after } => {
+            row.retry_at = next_try(row.attempts, retry_after, now);
+            (OutboxState::Pending, Some(why))
+        }
+    };
     row
+}
+
+/// The wait doubles with each try; a channel may ask for more of it, but not for more than the longest.
+fn next_try(attempts: u32, asked: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let doubled = FIRST_WAIT.saturating_mul(1_u32.checked_shl(attempts - 1).unwrap_or(u32::MAX));
+    let wait = now.plus(doubled.min(LONGEST_WAIT));
+    asked.map_or(wait, |it| it.min(now.plus(LONGEST_WAIT)).max(wait))
 }
 
 fn channel(settings: &Settings, row: &OutboxRow) -> Option<Arc<dyn Notifier>> {

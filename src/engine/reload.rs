@@ -1,6 +1,6 @@
 //! A new config is taken into use, or refused as a whole: then nothing has changed.
-use super::Engine;
-use super::handle::Refused;
+use super::handle::{By, Done, Refused};
+use super::{Engine, audit};
 use crate::clock;
 use crate::config::Loaded;
 use crate::config::settings::Settings;
@@ -15,12 +15,13 @@ const NAMED: usize = 5;
 
 impl Engine {
     /// Takes a config into use that has no faults of its own.
-    pub(super) fn reload(&mut self, loaded: Loaded, allow_removals: bool) -> Result<(), Refused> {
+    pub(super) fn reload(&mut self, loaded: Loaded, allow_removals: bool, by: Option<&By>) -> Result<Done, Refused> {
         let now = clock::now();
         if let Err(why) = self.check_reload(&loaded.settings, allow_removals) {
-            self.reject_config(why.clone(), now);
+            self.reject_reload(why.clone(), allow_removals, by, now);
             return Err(Refused::Config(why));
         }
+        let what = difference(&self.books.settings, &loaded.settings);
         self.books.keep_config(loaded.text());
         self.books.reload(loaded.settings, now);
         self.books.enter_new_keys(now);
@@ -35,7 +36,20 @@ impl Engine {
         self.blocked.retain(|name, _| self.books.settings.keys.contains_key(name));
         tracing::info!(keys = self.books.settings.keys.len(), "the new config is in use");
         self.sweep();
-        Ok(())
+        self.note_reload(allow_removals, by, format!("in use: {what}"), now);
+        Ok(Done { message: format!("the config on disk is in use: {what}"), attempt: None })
+    }
+
+    /// The config on disk is not used: it is told, and stands in the history with who asked for it.
+    pub(super) fn reject_reload(&mut self, why: String, allow_removals: bool, by: Option<&By>, now: Timestamp) {
+        self.note_reload(allow_removals, by, format!("refused: {why}"), now);
+        self.reject_config(why, now);
+    }
+
+    fn note_reload(&mut self, allow_removals: bool, by: Option<&By>, result: String, now: Timestamp) {
+        let options = allow_removals.then(|| "--allow-removals".to_owned()).into_iter().collect();
+        let row = audit::own("reload", options, by, Some(result), now);
+        self.books.edit(|it| it.history.push(row));
     }
 
     fn check_reload(&self, new: &Settings, allow_removals: bool) -> Result<(), String> {
@@ -84,4 +98,14 @@ impl Engine {
         let told = Incidents::once("removals", incident, now);
         self.books.post(told.notice, &told.owners);
     }
+}
+
+/// How many keys a config names, and how many more or less than another.
+fn difference(old: &Settings, new: &Settings) -> String {
+    let missing = |of: &Settings, from: &Settings| from.keys.keys().filter(|it| !of.keys.contains_key(*it)).count();
+    let (came, left) = (missing(old, new), missing(new, old));
+    let came = if came > 0 { format!(", {came} new") } else { String::new() };
+    let left = if left > 0 { format!(", {left} no longer named") } else { String::new() };
+    let n = new.keys.len();
+    format!("{n} key{}{came}{left}", if n == 1 { "" } else { "s" })
 }

@@ -23,11 +23,11 @@ impl Engine {
         match request {
             Request::Snapshot(reply) => {
                 let snapshot = self.snapshot();
-                self.reply(reply, snapshot);
+                self.show(reply, snapshot);
             }
             Request::Pulse(reply) => {
                 let pulse = self.pulse();
-                self.reply(reply, pulse);
+                self.show(reply, pulse);
             }
             Request::Command { name, command, secret, by, reply } => {
                 let done = self.fold_command(&name, &command, secret, &by);
@@ -50,18 +50,32 @@ impl Engine {
                 self.reply(reply, revealed);
             }
             Request::History { name, since, until, reply } => {
-                let store = Arc::clone(&self.books.store);
+                let (store, settings) = (Arc::clone(&self.books.store), Arc::clone(&self.books.settings));
+                // A key that is gone may have a past; one without a past, a config or a record is a slip.
+                let strange =
+                    name.clone().filter(|it| !self.books.records.contains_key(it) && !self.books.is_named(it));
                 tokio::task::spawn_blocking(move || {
-                    let read = history(&store, name.as_ref(), since, until);
-                    reply.send(read.map_err(|it| Refused::Store(it.to_string())))
+                    let unknown = || match &strange {
+                        Some(it) if store.history(Some(it), None, None)?.is_empty() => Ok(strange.as_ref()),
+                        _ => Ok(None),
+                    };
+                    let read = unknown().and_then(|it| match it {
+                        Some(name) => Ok(Err(Refused::no_such_key(name, &settings))),
+                        None => history(&store, name.as_ref(), since, until).map(Ok),
+                    });
+                    reply.send(read.unwrap_or_else(|it| Err(Refused::Store(it.to_string()))))
                 });
             }
             Request::Sweep => self.sweep(),
-            Request::Reload { loaded, allow_removals, reply } => {
-                let taken = self.reload(*loaded, allow_removals);
+            Request::Reload { loaded, allow_removals, by, reply } => {
+                let taken = self.reload(*loaded, allow_removals, by.as_ref());
                 self.reply(reply, taken);
             }
-            Request::ConfigRejected(why) => self.reject_config(why, clock::now()),
+            Request::ConfigRejected { why, by } => self.reject_reload(why, false, by.as_ref(), clock::now()),
+            Request::AckLetters { by, reply } => {
+                let done = self.ack_letters(&by);
+                self.reply(reply, done);
+            }
         }
     }
 
@@ -71,6 +85,11 @@ impl Engine {
             // Whoever asked may have gone away.
             let _ = reply.send(answer);
         }));
+    }
+
+    /// The same for whoever only looks: where the disk takes nothing, they are answered all the same.
+    fn show<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
+        self.shown.push(Box::new(move || drop(reply.send(answer))));
     }
 
     fn pulse(&self) -> Pulse {
@@ -89,13 +108,16 @@ impl Engine {
             started_at: self.started_at,
             config_loaded_at: self.config_loaded_at,
             config_rejected: self.config_rejected.clone(),
+            install: Some(self.books.by.install.clone()),
             settings: Arc::clone(&self.books.settings),
             records: self.books.records.clone(),
             accounts: self.books.accounts.clone(),
             blocked: self.blocked.clone(),
             wake_at: self.wake_at.clone(),
+            slots: self.books.slots(),
             provider_trouble: self.doors.troubles(),
             observing: self.observing,
+            troubles: self.troubles.clone(),
             outbox_pending: counts.pending,
             outbox_dead: counts.dead,
             swept_at: self.swept_at,
@@ -122,7 +144,8 @@ impl Engine {
         by: &By,
     ) -> Result<Done, Refused> {
         self.check_observing(asked)?;
-        let record = self.books.records.get(name).cloned().ok_or_else(|| Refused::NoSuchKey(name.clone()))?;
+        let unknown = || Refused::no_such_key(name, &self.books.settings);
+        let record = self.books.records.get(name).cloned().ok_or_else(unknown)?;
         let named = self.books.is_named(name);
         let at_end = matches!(asked, Command::Retire | Command::Forget);
         if named && at_end {
@@ -172,10 +195,11 @@ impl Engine {
     }
 
     fn reveal(&mut self, name: &KeyName, actor: &Actor) -> Result<(VersionNo, Secret), Refused> {
-        let record = self.books.records.get(name).ok_or_else(|| Refused::NoSuchKey(name.clone()))?;
+        let unknown = || Refused::no_such_key(name, &self.books.settings);
+        let record = self.books.records.get(name).ok_or_else(unknown)?;
         let version = record.current.as_ref().ok_or_else(|| Refused::NoVersion(name.clone()))?.number;
         let secret = self.books.secret(name, version).ok_or_else(|| Refused::NoVersion(name.clone()))?;
-        let by = actor.user.clone().unwrap_or_else(|| format!("uid {}", actor.uid));
+        let by = actor.name();
         tracing::info!(key = %name, version, by, "revealed");
         let (name, at, via) = (name.clone(), clock::now(), "reveal".to_owned());
         self.books.edit(|it| it.history.push(HistoryRow::Read { name, at, by, version, via }));
@@ -196,8 +220,8 @@ fn history(
             HistoryRow::Read { name, at, by, version, via } => {
                 history.reads.push(ReadRow { name, at, by, version, via });
             }
-            HistoryRow::Command { name, at, verb, options, actor, reason } => {
-                history.commands.push(CommandRow { name, at, verb, options, actor, reason });
+            HistoryRow::Command { name, at, verb, options, actor, reason, result } => {
+                history.commands.push(CommandRow { name, at, verb, options, actor, reason, result });
             }
             HistoryRow::Notice { notice, owner } => {
                 let rows = store.outbox(&notice.id)?.into_iter().filter(|it| it.owner == owner);
@@ -213,6 +237,6 @@ fn state(state: OutboxState) -> &'static str {
     match state {
         OutboxState::Pending => "pending",
         OutboxState::Sent => "sent",
-        OutboxState::Dead => "dead",
+        OutboxState::Dead | OutboxState::Acked => "dead",
     }
 }

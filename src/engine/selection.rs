@@ -1,5 +1,6 @@
 //! Which keys a verb for several of them is for.
 use super::handle::{Refused, Which};
+use crate::config::meant;
 use crate::config::settings::{Key, Settings};
 use crate::core::names::KeyName;
 use crate::core::record::Record;
@@ -13,19 +14,15 @@ const NAMES_SHOWN: usize = 20;
 ///
 /// # Errors
 /// Where a named key is not there, or none is as asked for: with the names of what there is.
-pub(super) fn names(
-    which: &Which,
-    settings: &Settings,
-    records: &BTreeMap<KeyName, Record>,
-) -> Result<Vec<KeyName>, Refused> {
+pub fn names(which: &Which, settings: &Settings, records: &BTreeMap<KeyName, Record>) -> Result<Vec<KeyName>, Refused> {
     match which {
         Which::Keys(named) => keys(named, settings, records),
         Which::Provider(name) => {
-            let known = || those("providers", settings.providers.keys());
+            let known = || known("providers", name, settings.providers.keys().map(String::as_str));
             some(settings, |it| it.provider == *name, || (format!("no key is of provider {name}"), known()))
         }
         Which::Owner(name) => {
-            let known = || those("owners", settings.owners.keys());
+            let known = || known("owners", name, settings.owners.keys().map(String::as_str));
             some(settings, |it| it.owners.contains(name), || (format!("no key is of owner {name}"), known()))
         }
         Which::All => some(settings, |_| true, || ("there are no keys".to_owned(), "the config names none".to_owned())),
@@ -37,10 +34,7 @@ fn keys(named: &[KeyName], settings: &Settings, records: &BTreeMap<KeyName, Reco
     names.sort();
     names.dedup();
     match names.iter().find(|it| !settings.keys.contains_key(*it) && !records.contains_key(*it)) {
-        Some(missing) => Err(Refused::NoMatch {
-            what: format!("there is no key {missing}"),
-            known: those("keys", settings.keys.keys()),
-        }),
+        Some(missing) => Err(Refused::no_such_key(missing, settings)),
         None => Ok(names),
     }
 }
@@ -56,6 +50,19 @@ fn some(
         return Err(Refused::NoMatch { what, known });
     }
     Ok(names)
+}
+
+impl Refused {
+    /// There is no key of this name: which one may have been meant, or which there are.
+    pub fn no_such_key(name: &KeyName, settings: &Settings) -> Self {
+        let known = known("keys", name.as_str(), settings.keys.keys().map(KeyName::as_str));
+        Self::NoMatch { what: format!("there is no key {name}"), known }
+    }
+}
+
+/// The one that was meant, if it was a slip, else all of them.
+fn known<'a>(what: &str, named: &str, all: impl ExactSizeIterator<Item = &'a str> + Clone) -> String {
+    meant(named, all.clone()).map_or_else(|| those(what, all), |near| format!("did you mean {near}?"))
 }
 
 /// `the keys are: a, b, c`.

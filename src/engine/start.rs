@@ -80,6 +80,9 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         sending: BTreeSet::new(),
         sent: Vec::new(),
         after_commit: Vec::new(),
+        shown: Vec::new(),
+        unwritable: None,
+        troubles: BTreeMap::new(),
         stop: stop.clone(),
         prune_at: now,
         swept_at: now,
@@ -96,6 +99,12 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
     let distrusted = opened.rolled_back || engine.observing.is_some();
     if distrusted {
         engine.distrust(opened.rolled_back, now);
+    }
+    if opened.rolled_back {
+        engine.tell_of_roll_back(now);
+    }
+    if let Some(damage) = &opened.damage {
+        engine.halt_damaged(damage, now);
     }
     engine.fold_in_escrow(distrusted, now).await?;
     engine.leave_gone_accounts(now);

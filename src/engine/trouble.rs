@@ -8,7 +8,7 @@ use crate::core::decide::Look;
 use crate::core::facts::Blocked;
 use crate::core::incidents::Incident;
 use crate::core::names::{AccountId, KeyName};
-use crate::core::notices::TELL_AFTER;
+use crate::core::notices::{CRITICAL_BEFORE, TELL_AFTER};
 use crate::core::plan::{NoticeKind, Severity};
 use crate::core::record::Record;
 use crate::core::retire;
@@ -20,8 +20,6 @@ use std::time::Duration;
 
 /// How often the daemon looks at itself.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A provider that refuses us is critical when one of its keys has less than this left.
-const CRITICAL_BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The cause of `config.rejected`.
 const CONFIG: &str = "config";
@@ -177,6 +175,7 @@ impl Engine {
         let why = self.observing.map(|it| it.to_string()).unwrap_or_default();
         let what = format!("{why}; keys are only looked at until somebody says that this is the one to run");
         self.own(MACHINE, self.observing.is_some(), &what, resume, "this is the one to run", now);
+        self.look_at_damage(now);
     }
 
     /// Looks whether there is room beside the state. That may have to wait for the disk.
@@ -198,28 +197,38 @@ impl Engine {
     pub(super) fn note_letter(&mut self, row: &OutboxRow, now: Timestamp) {
         let cause = format!("{}{}", letters(&row.owner), row.channel);
         match row.state {
-            OutboxState::Pending => {}
+            OutboxState::Pending | OutboxState::Acked => {}
             OutboxState::Sent => self.books.end_incident(&cause, "a notice was taken again", now),
             OutboxState::Dead => {
                 let why = row.why.as_deref().unwrap_or("the channel did not take it");
                 let kind = row.notice.kind.code();
                 let (owner, channel) = (&row.owner, &row.channel);
                 let summary = format!("{owner} was not told of {kind} by {channel}: {why}");
-                let actions = vec!["rekeyd history".to_owned()];
+                let actions = vec!["rekeyd history".to_owned(), "rekeyd ack --dead-letters".to_owned()];
                 self.begin_own(&cause, NoticeKind::DaemonDegraded, Severity::Warning, summary, actions, now);
             }
         }
     }
 
-    fn own(&mut self, cause: &str, holds: bool, what: &str, actions: Vec<String>, over: &str, now: Timestamp) {
+    pub(super) fn own(
+        &mut self,
+        cause: &str,
+        holds: bool,
+        what: &str,
+        actions: Vec<String>,
+        over: &str,
+        now: Timestamp,
+    ) {
         if holds {
+            self.troubles.insert(cause.to_owned(), what.to_owned());
             self.begin_own(cause, NoticeKind::DaemonDegraded, Severity::Warning, what.to_owned(), actions, now);
         } else {
+            self.troubles.remove(cause);
             self.books.end_incident(cause, over, now);
         }
     }
 
-    fn begin_own(
+    pub(super) fn begin_own(
         &mut self,
         cause: &str,
         kind: NoticeKind,

@@ -2,7 +2,8 @@
 use super::Subject;
 use crate::core::pass::on_create;
 use crate::core::policy::{OnCreate, Policy};
-use crate::core::record::{Expiry, Phase, Record, Version, Wish};
+use crate::core::record::{Expiry, Phase, Record, Trigger, Version, Wish};
+use crate::core::schedule::{Slot, Why};
 use crate::core::time::Timestamp;
 use crate::core::window::Opening;
 use crate::core::{due, gate};
@@ -33,7 +34,8 @@ pub struct Start {
 /// When the next rotation of a key in our care begins; `None` where nothing says that there will be one, or where no
 /// window ever opens for it.
 pub fn first(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<Start> {
-    let policy = &subject.config?.policy;
+    let slot = subject.snapshot.slots.get(subject.name).copied();
+    let policy = &Policy { slot, ..subject.config?.policy.clone() };
     // Until somebody resumes it, or the pause ends, nothing begins.
     let from = match super::concern::pause(subject) {
         Some(pause) => pause.until?.max(subject.now),
@@ -45,7 +47,7 @@ pub fn first(subject: &Subject<'_>, record: &Record, current: &Version) -> Optio
         return Some(Start { announced_at: None, message, ..begin.or_reason("announced") });
     }
     match &record.wish {
-        Some(wish) => asked(subject, current, policy, wish),
+        Some(wish) => asked(subject, current, policy, wish, from),
         None => {
             // What was given up is not begun again before its time, unless nothing works meanwhile.
             let waits = record.retry_at.filter(|_| current.dead_since.is_none());
@@ -58,10 +60,13 @@ pub fn first(subject: &Subject<'_>, record: &Record, current: &Version) -> Optio
 /// When a version is replaced because it is due, not before `now`.
 pub fn scheduled(version: &Version, policy: &Policy, cuts: bool, now: Timestamp) -> Option<Start> {
     let due = due::due_at(version, policy)?;
-    let (reason, message) = why_due(version, policy, due);
-    let announced_at = (cuts && !policy.announce.is_zero()).then_some(due.max(now));
-    let announce = announced_at.map(|_| policy.announce);
-    let begin = placed(version, policy, due.max(now), None, announce)?.or_reason(reason);
+    let slot = policy.slot.filter(|it| it.version == version.number);
+    let (reason, message) = why_then(slot, policy, why_due(version, policy, due));
+    let announce = (cuts && !policy.announce.is_zero()).then_some(policy.announce);
+    // What has its moment before it is due is told, and begun, so much sooner.
+    let sooner = |told: Duration| slot.map_or(due, |it| due.min(it.at.minus(told))).max(now);
+    let announced_at = announce.map(sooner);
+    let begin = placed(version, policy, sooner(Duration::ZERO), None, announce)?.or_reason(reason);
     Some(Start { announced_at: announced_at.filter(|it| *it < begin.at), message: begin.say(message), ..begin })
 }
 
@@ -108,18 +113,20 @@ pub fn revoked_at(policy: &Policy, after: Timestamp, at_once: bool) -> Option<(T
     Some((at, calendar.covering(at)))
 }
 
-fn asked(subject: &Subject<'_>, current: &Version, policy: &Policy, wish: &Wish) -> Option<Start> {
-    let at_once = wish.now || wish.compromised;
-    let announced = cuts(subject, policy) && !policy.announce.is_zero() && !at_once;
-    let announced_at = announced.then_some(subject.now);
+fn asked(subject: &Subject<'_>, current: &Version, policy: &Policy, wish: &Wish, from: Timestamp) -> Option<Start> {
+    let told_before = !wish.is_unannounced() && current.dead_since.is_none() && !policy.announce.is_zero();
+    let announced_at = (cuts(subject, policy) && told_before).then_some(from);
     let announce = announced_at.map(|_| policy.announce);
-    let begin = placed(current, policy, subject.now, Some(&Wish { now: at_once, ..wish.clone() }), announce)?;
-    let reason = if wish.compromised { "compromised" } else { "asked" };
-    let who = wish.actor.as_ref().map(|it| it.user.clone().unwrap_or_else(|| format!("uid {}", it.uid)));
-    let by = who.map(|it| format!(" by {it}")).unwrap_or_default();
+    let begin = placed(current, policy, from, Some(wish), announce)?;
+    let (reason, what) = match wish.trigger {
+        _ if wish.compromised => ("compromised", "asked for"),
+        Trigger::Drift => ("drifted", "somebody else changed it"),
+        _ => ("asked", "asked for"),
+    };
+    let by = wish.actor.as_ref().map(|it| format!(" by {}", it.name())).unwrap_or_default();
     let why = wish.reason.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
     let begin = begin.or_reason(reason);
-    Some(Start { announced_at, message: begin.say(format!("asked for{by}{why}")), ..begin })
+    Some(Start { announced_at, message: begin.say(format!("{what}{by}{why}")), ..begin })
 }
 
 /// Moves a moment to where the core would begin: into a window and out of freezes, or to the last safe moment where nothing
@@ -178,13 +185,29 @@ pub fn began(version: &Version) -> Timestamp {
     known.or(version.valid_from).unwrap_or(version.obtained_at)
 }
 
+/// What put a rotation elsewhere than where the key alone would have it.
+fn why_then(slot: Option<Slot>, policy: &Policy, due: (&'static str, String)) -> (&'static str, String) {
+    let (reason, message) = due;
+    let a_day = policy.creates_per_day;
+    let why = match slot.map(|it| it.why) {
+        Some(Why::Later) => format!("later: the {a_day} creates a day of its account are taken before"),
+        Some(Why::Earlier) => format!("sooner: the {a_day} creates a day of its account are taken from then on"),
+        Some(Why::Together) => match &policy.together {
+            Some(word) => format!("sooner: it goes together with {word:?}"),
+            None => return (reason, message),
+        },
+        Some(Why::Due | Why::Outside) | None => return (reason, message),
+    };
+    (slot.map_or(reason, |it| it.why.code()), format!("{message}, {why}"))
+}
+
 fn why_due(version: &Version, policy: &Policy, due: Timestamp) -> (&'static str, String) {
     let aged = policy.max_age.filter(|age| began(version).plus(*age) == due);
     match (aged, version.valid_to) {
         (Some(age), _) => ("max_age", format!("it reaches its max_age of {}", HumanDuration(age))),
         (None, Some(end)) => (
             "due_before_expiry",
-            format!("it expires at {end} and is replaced {} before", HumanDuration(end.since(due))),
+            format!("it expires at {} and is replaced {} before", end.whole_second(), HumanDuration(end.since(due))),
         ),
         (None, None) => ("age_unknown", "nobody knows how old it is, so that it is replaced soon".to_owned()),
     }

@@ -1,6 +1,7 @@
 //! How each key stands, told from what the engine knows: its phase in the users' words, what is wrong with it, how much that
 //! matters, and when it is replaced next. Pure: a snapshot carries its own moment. `status` and the metrics both read here, so
 //! that they can't disagree.
+pub mod ahead;
 pub mod concern;
 pub mod forecast;
 mod health;

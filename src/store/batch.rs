@@ -39,6 +39,8 @@ pub struct Batch {
     pub new_incarnation: Option<Incarnation>,
     /// The consequences of a roll-back are in this batch: don't report it again.
     pub answers_roll_back: bool,
+    /// The consequences of damage are in this batch: don't report it again.
+    pub answers_damage: bool,
     /// The consequences of the move to another machine are in this batch: don't report it again.
     pub answers_new_machine: bool,
 }
@@ -75,6 +77,8 @@ pub enum OutboxState {
     Sent,
     /// It was given up.
     Dead,
+    /// It was given up, and somebody knows what it would have said.
+    Acked,
 }
 
 /// The identity of an outbox row.
@@ -135,20 +139,23 @@ pub enum HistoryRow {
         /// `reveal` or `credential`.
         via: String,
     },
-    /// An operator asked for something, and it was done.
+    /// An operator asked for something.
     Command {
-        /// Of which key.
-        name: KeyName,
+        /// Of which key; none where it is for the daemon.
+        name: Option<KeyName>,
         /// When.
         at: Timestamp,
         /// What, as the command line calls it.
         verb: String,
         /// How, as the command line spells it.
         options: Vec<String>,
-        /// Who.
-        actor: Actor,
+        /// Who; none where it was a signal.
+        actor: Option<Actor>,
         /// The reason given.
         reason: Option<String>,
+        /// What came of it, where that is more than that it was done.
+        #[serde(default)]
+        result: Option<String>,
     },
 }
 
@@ -156,7 +163,8 @@ impl HistoryRow {
     /// Which key it is about, if one.
     pub fn name(&self) -> Option<&KeyName> {
         match self {
-            Self::Rotation { name, .. } | Self::Read { name, .. } | Self::Command { name, .. } => Some(name),
+            Self::Rotation { name, .. } | Self::Read { name, .. } => Some(name),
+            Self::Command { name, .. } => name.as_ref(),
             Self::Notice { notice, .. } => notice.key.as_ref(),
         }
     }

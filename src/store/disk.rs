@@ -6,13 +6,18 @@
 //! - It panics where it meets damage. Every call is caught.
 //! - After a failed write it may wait for ever, in a later write or when it is closed. A write has a limit, and a database
 //!   that failed is never closed: the process ends with it.
+//! - On a full disk a write of its own fails, and all later ones with it. Room behind its file is therefore taken before
+//!   each write, see [`Disk::make_room`]: where there is none, the write is not begun.
 //! - A value of more than 128 KiB goes to a file of its own that is never synced. Rows are kept far below that, see
 //!   [`super::rows::PART_BYTES`].
 use super::error::{StoreError, at};
+use super::reserve::free;
 use super::rows::Row;
 use super::writer::{Writer, panic_text};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -25,6 +30,14 @@ const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 const OPEN_TRIES: u32 = 50;
 /// The wait between two tries.
 const OPEN_PAUSE: Duration = Duration::from_millis(20);
+
+/// Room that is kept behind the database's file, in bytes, beside what a write may come to: sled writes in segments of half
+/// a mebibyte.
+const ROOM_BYTES: u64 = 8 * 1024 * 1024;
+/// With less than this, nothing is written. The difference is for what must still be recorded on a full disk.
+const ROOM_LEAST: u64 = 2 * 1024 * 1024;
+/// What a row may come to beside itself: now and then sled writes the page anew that it stands in.
+const ROOM_PER_ROW: u64 = 8 * 1024;
 
 /// A write that the disk does not confirm within this time has failed.
 pub(super) const WRITE_WITHIN: Duration = Duration::from_secs(30);
@@ -54,14 +67,19 @@ impl Disk {
             sync(path)?;
         }
         let path = dir.join("db");
-        let file = Arc::new(File::open(&path).map_err(at(&path))?);
+        let file = Arc::new(OpenOptions::new().write(true).open(&path).map_err(at(&path))?);
         let writer = Writer::start().map_err(at(dir))?;
-        Ok(Self { db, file, writer, dir: dir.to_owned(), poison: Mutex::new(None) })
+        let disk = Self { db, file, writer, dir: dir.to_owned(), poison: Mutex::new(None) };
+        if let Err(why) = disk.make_room(&Writes::new()) {
+            tracing::warn!(%why, "the state can be read, but not written");
+        }
+        Ok(disk)
     }
 
     /// Writes all rows or none, and returns when the disk holds them.
     pub(super) fn apply(&self, writes: &Writes) -> Result<(), StoreError> {
         self.check()?;
+        self.make_room(writes)?;
         let mut batch = sled::Batch::default();
         for (row, value) in writes {
             match value {
@@ -78,6 +96,26 @@ impl Disk {
             rustix::fs::fdatasync(&file).map_err(|it| format!("fdatasync: {it}"))
         };
         self.writer.write(WRITE_WITHIN, Box::new(write)).map_err(|why| self.poison(why))
+    }
+
+    /// Takes the room that a write may need, so that no write fails half-way for want of it. Nothing was written where it
+    /// errs; the next write may find room again.
+    fn make_room(&self, writes: &Writes) -> Result<(), StoreError> {
+        let bytes = writes.iter().map(|(row, value)| row.len() + value.as_ref().map_or(0, Vec::len)).sum::<usize>();
+        let needed = 2 * bytes as u64 + ROOM_PER_ROW * writes.len() as u64;
+        let end = self.file.metadata().map_err(at(&self.dir))?.len();
+        let take = |room| fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, end + needed + room);
+        match take(ROOM_BYTES).or_else(|_| take(ROOM_LEAST)) {
+            Ok(()) => Ok(()),
+            // The file system can't: then all that can be done is to look.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) if free(&self.dir)? >= ROOM_LEAST + needed => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(self.unwritable(Errno::NOSPC)),
+            Err(error) => Err(self.unwritable(error)),
+        }
+    }
+
+    fn unwritable(&self, error: Errno) -> StoreError {
+        StoreError::Unwritable { dir: self.dir.clone(), why: std::io::Error::from(error).to_string() }
     }
 
     /// Ends all writing: what the disk holds is not known any more.
@@ -115,10 +153,11 @@ impl Disk {
     }
 }
 
-/// A database that failed is not closed: that might never end. What it holds is on the disk, or is not.
+/// A database that failed is not closed: that might never end. Nor is one that can't be synced now: sled would panic. What
+/// it holds is on the disk, or is not.
 impl Drop for Disk {
     fn drop(&mut self) {
-        if self.check().is_err() {
+        if self.check().is_err() || rustix::fs::fsync(&self.file).is_err() {
             std::mem::forget(self.db.clone());
         } else {
             self.writer.end();

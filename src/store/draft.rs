@@ -2,6 +2,7 @@
 use super::batch::{Batch, HistoryRow, OutboxId, OutboxRow, OutboxState};
 use super::disk::{Disk, Writes};
 use super::error::StoreError;
+use super::ledger::{self, Digest};
 use super::rows;
 use super::seal::{Place, Seal};
 use crate::core::names::KeyName;
@@ -20,9 +21,28 @@ impl<'a> Draft<'a> {
         Self { disk, writes: Writes::new() }
     }
 
-    /// The rows to write.
-    pub(super) fn into_writes(self) -> Writes {
-        self.writes
+    /// The rows to write, for whoever writes beside the open state: the commit keeps its number.
+    #[allow(dead_code, reason = "for what changes a state that no daemon has open")]
+    pub(super) fn into_writes(self) -> Result<Writes, StoreError> {
+        let head = self.content(rows::SEQUENCE_ROW)?;
+        match head.as_deref().and_then(ledger::parse) {
+            Some((commits, digest)) => Ok(self.finish(commits, digest)?.0),
+            None => Ok(self.writes),
+        }
+    }
+
+    /// The rows to write, with the head that goes with them: where the database stands once they are written.
+    pub(super) fn finish(mut self, commits: u64, mut digest: Digest) -> Result<(Writes, Digest), StoreError> {
+        for (row, value) in &self.writes {
+            if let Some(before) = self.disk.row(row)? {
+                digest.toggle(row, &before);
+            }
+            if let Some(after) = value {
+                digest.toggle(row, after);
+            }
+        }
+        self.put(rows::SEQUENCE_ROW, &ledger::text(commits, digest))?;
+        Ok((self.writes, digest))
     }
 
     /// Adds all of a batch but its marks. `sequence` is the number of this commit.
@@ -143,13 +163,13 @@ fn outbox_name(id: &OutboxId) -> String {
     format!("{}\0{}\0{}", id.notice, id.owner, id.channel)
 }
 
-/// Where a row of the outbox is found by what is to be done with it; a sent one is not.
-fn index_row(row: &OutboxRow) -> Option<Vec<u8>> {
+/// Where a row of the outbox is found by what is to be done with it; what is over is not.
+pub(super) fn index_row(row: &OutboxRow) -> Option<Vec<u8>> {
     let name = outbox_name(&row.id());
     match row.state {
         OutboxState::Pending => Some([rows::OUTBOX_DUE, &rows::time(row.retry_at), name.as_bytes()].concat()),
         OutboxState::Dead => Some([rows::OUTBOX_DEAD, name.as_bytes()].concat()),
-        OutboxState::Sent => None,
+        OutboxState::Sent | OutboxState::Acked => None,
     }
 }
 

@@ -23,6 +23,12 @@ pub enum StoreError {
         /// Whose it is, where known.
         pid: Option<u32>,
     },
+    /// There is nothing to look at.
+    #[error("{} holds no state yet", dir.display())]
+    NoState {
+        /// The folder in which it would be.
+        dir: PathBuf,
+    },
     /// The master key is none.
     #[error("the master key (daemon.master_key) {0}; it must be 32 bytes, as 64 hex digits, base64, or raw")]
     MasterKey(String),
@@ -81,6 +87,15 @@ pub enum StoreError {
         /// How many commits it had seen.
         commits: u64,
     },
+    /// The disk takes no more at the moment. Nothing was written, and nothing is lost.
+    #[error("{}: the disk takes nothing more ({why}); free some space there, or make it writable: it goes on by itself then",
+        dir.display())]
+    Unwritable {
+        /// The folder of the state.
+        dir: PathBuf,
+        /// What the system said.
+        why: String,
+    },
     /// A write was not confirmed by the disk. Nobody knows what the disk holds of it.
     #[error("{}: the disk did not confirm a write ({why}); nothing more is written until a restart. \
              Free space or mend the disk, then: systemctl restart rekeyd", dir.display())]
@@ -111,6 +126,20 @@ pub enum StoreError {
     /// The system gives no random bytes.
     #[error("the system gives no random bytes: {0}")]
     Random(String),
+}
+
+impl StoreError {
+    /// Whether it goes away by itself, once the disk has room or can be written again.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unwritable { .. } => true,
+            Self::Io { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
+            ),
+            _ => false,
+        }
+    }
 }
 
 /// Says at which path an I/O error happened.

@@ -40,7 +40,7 @@ fn framed(bytes: &[u8]) {
     let Some((kind, content)) = bytes.split_first() else { return };
     let value = rows::checked(ROW, *kind & 1, content);
     let parts = rows::parts(ROW, &value);
-    assert!(parts.len() <= rows::PARTS, "{} parts", parts.len());
+    assert!(parts.len() <= rows::PARTS_MOST, "{} parts", parts.len());
     let piece = |row: &[u8]| Ok(Some(rows::checked(row, *kind & 1, content)));
     if let Ok(whole) = rows::content(Path::new(DIR), ROW, &value, piece) {
         assert!(whole.len() <= rows::VALUE_BYTES.max(content.len()));

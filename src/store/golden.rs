@@ -99,6 +99,7 @@ fn records() -> Vec<Record> {
         Reason::OldKeyDead,
         Reason::Restored,
         Reason::LoginLost,
+        Reason::Damaged,
     ];
     let halted = reasons.map(|reason| Phase::Halted { reason, at: NOW, resume: Box::new(Phase::Steady) });
     let mut records: Vec<_> = phases.into_iter().chain(halted).map(record).collect();
@@ -130,7 +131,8 @@ fn number_of_phase(phase: &Phase) -> u32 {
             | Reason::NewKeyRefused
             | Reason::OldKeyDead
             | Reason::Restored
-            | Reason::LoginLost => 9,
+            | Reason::LoginLost
+            | Reason::Damaged => 9,
         },
     }
 }
@@ -225,7 +227,7 @@ fn accounts() -> Vec<Account> {
 
 /// One row for each kind of notice, with every severity, status and state among them.
 fn outbox() -> Vec<OutboxRow> {
-    let states = [OutboxState::Pending, OutboxState::Sent, OutboxState::Dead];
+    let states = [OutboxState::Pending, OutboxState::Sent, OutboxState::Dead, OutboxState::Acked];
     let row = |(number, kind): (usize, &NoticeKind)| OutboxRow {
         notice: notice(*kind, number),
         owner: "payments".to_owned(),
@@ -261,6 +263,18 @@ fn history() -> Vec<HistoryRow> {
         version: 5,
         via: "credential".to_owned(),
     });
+    let command = |name, verb: &str, actor, result| HistoryRow::Command {
+        name,
+        at: NOW,
+        verb: verb.to_owned(),
+        options: vec!["--now".to_owned()],
+        actor,
+        reason: Some("a leaver".to_owned()),
+        result,
+    };
+    let anna = Actor { uid: 0, login_uid: Some(1000), user: Some("anna".to_owned()) };
+    rows.push(command(Some(name()), "rotate", Some(anna), None));
+    rows.push(command(None, "reload", None, Some("in use: 2 keys".to_owned())));
     rows
 }
 

@@ -45,6 +45,20 @@ impl Lock {
     }
 }
 
+/// Errs while a daemon has the state open. The lock is let go at once, far sooner than a daemon that starts stops trying.
+pub(super) fn check_free(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join("lock");
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(at(&path))?,
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(()),
+        Err(Errno::WOULDBLOCK) => Err(in_use(dir, &file)),
+        Err(error) => Err(at(&path)(error.into())),
+    }
+}
+
 fn lock(file: &File) -> rustix::io::Result<()> {
     for _ in 1..TRIES {
         match flock(file, FlockOperation::NonBlockingLockExclusive) {

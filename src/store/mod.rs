@@ -5,7 +5,8 @@
 //! <state_dir>/          0700
 //!   lock                held by the one daemon that has the state open
 //!   sled/               the database
-//!   sequence            the number of the last commit that must never be forgotten; tells a roll-back
+//!   sled.damaged/       the one before it, where that was damaged and what could be read was taken over
+//!   sequence            the number of the last commit; tells a roll-back
 //!   config              the last good config, for a start with a broken one
 //!   escrow/<token>      raw answers to creates whose meaning is not committed yet
 //!   reserve             room to be given up on a full disk
@@ -22,8 +23,11 @@ pub(crate) mod fuzzing;
 #[cfg(test)]
 mod golden;
 mod kept;
+mod ledger;
 mod lock;
+mod look;
 mod open;
+mod rescue;
 mod reserve;
 mod rows;
 mod seal;
@@ -34,7 +38,9 @@ pub use batch::{Batch, HistoryRow, OutboxCounts, OutboxId, OutboxRow, OutboxStat
 pub use error::StoreError;
 pub use escrow::{ANSWERS_KEPT, Answer, BODY_BYTES, Escrow};
 pub use kept::kept_config;
+pub use look::{Look, look};
 pub use open::{Opened, Site, machine_id};
+pub use rescue::Damage;
 
 use crate::core::account::Account;
 use crate::core::names::{Fingerprint, KeyName, NoticeId};
@@ -43,6 +49,7 @@ use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use disk::{Disk, Range};
 use draft::Draft;
+use ledger::{Ledger, Manifest};
 use lock::Lock;
 use reserve::Reserve;
 use seal::{Place, Seal};
@@ -65,9 +72,9 @@ pub struct Store {
     escrow: Escrow,
     reserve: Reserve,
     dir: PathBuf,
-    /// The number of the last commit. Who writes holds it alone, so that nobody reads half a commit, nor one that the
-    /// disk has not confirmed yet.
-    commits: RwLock<u64>,
+    /// Where the database stands. Who writes holds it alone, so that nobody reads half a commit, nor one that the disk has
+    /// not confirmed yet.
+    ledger: RwLock<Ledger>,
     _lock: Lock,
 }
 
@@ -76,33 +83,47 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Poisoned`] where the disk did not confirm it, and ever after: then nobody knows what the disk
-    /// holds, and nothing may be done on the strength of what is read. With any other error nothing was written.
+    /// holds, and nothing may be done on the strength of what is read. With any other error nothing was written; with
+    /// [`StoreError::Unwritable`] the same may be tried again.
     pub fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         self.disk.check()?;
-        let mut commits = self.writing();
-        let next = *commits + 1;
+        let mut ledger = self.writing();
         let mut draft = Draft::new(&self.disk);
-        draft.add(batch, &self.seal, next)?;
-        if batch.answers_roll_back || batch.answers_new_machine || batch.new_incarnation.is_some() {
+        draft.add(batch, &self.seal, ledger.commits + 1)?;
+        let answers = batch.answers_roll_back || batch.answers_new_machine || batch.answers_damage;
+        if answers || batch.new_incarnation.is_some() {
             let mut identity = open::read_identity(&self.disk)?;
             identity.rolled_back &= !batch.answers_roll_back;
             identity.new_machine &= !batch.answers_new_machine;
+            identity.damage = identity.damage.filter(|_| !batch.answers_damage);
             if let Some(by) = &batch.new_incarnation {
                 identity.incarnation = by.clone();
             }
             draft.put_json(rows::IDENTITY_ROW, &identity)?;
         }
-        draft.put(rows::SEQUENCE_ROW, &next.to_be_bytes())?;
-        self.disk.apply(&draft.into_writes())?;
-        *commits = next;
+        let manifest = ledger.manifest.after(batch);
+        self.write(&mut ledger, draft, manifest)?;
         if let Some(text) = &batch.config
             && let Err(error) = kept::write(&self.dir, text)
         {
             tracing::warn!(%error, "the config could not be kept; a start with a broken one goes back to an older one");
         }
         if batch.sealing_point {
-            sequence::write(&self.dir, next).map_err(|it| self.disk.poison(it.to_string()))?;
+            sequence::write(&self.dir, ledger.commits).map_err(|it| self.disk.poison(it.to_string()))?;
         }
+        Ok(())
+    }
+
+    /// Writes a draft as the next commit.
+    fn write(&self, ledger: &mut Ledger, mut draft: Draft<'_>, manifest: Manifest) -> Result<(), StoreError> {
+        if manifest != ledger.manifest {
+            draft.put_json(rows::MANIFEST_ROW, &manifest)?;
+        }
+        let commits = ledger.commits + 1;
+        let (writes, digest) = draft.finish(commits, ledger.digest)?;
+        self.disk.apply(&writes)?;
+        *ledger = Ledger { commits, digest, manifest };
+        sequence::note(&self.dir, commits);
         Ok(())
     }
 
@@ -173,7 +194,11 @@ impl Store {
         let _reading = self.reading();
         let until = [rows::OUTBOX_DUE, &rows::time(now), &[u8::MAX]].concat();
         let due = self.disk.range(rows::OUTBOX_DUE, Bound::Excluded(&until)).take(limit);
-        due.map(|index| self.indexed(&index?.0)).collect()
+        let name = |index: Vec<u8>| {
+            let timed = rows::timed(rows::OUTBOX_DUE, &index);
+            timed.map(|(_, name)| name.to_owned()).ok_or_else(|| self.misnamed(&index))
+        };
+        due.map(|index| self.indexed(&name(index?.0)?)).collect()
     }
 
     /// What became of one notice, over all owners and channels.
@@ -184,6 +209,16 @@ impl Store {
         let _reading = self.reading();
         let prefix = [rows::OUTBOX, notice.as_str().as_bytes(), b"\0"].concat();
         self.disk.prefix(&prefix).map(|row| self.decoded(row?).map(|(_, it)| it)).collect()
+    }
+
+    /// The notices that were given up and that nobody knows of yet, at most `limit`. Costs as many rows.
+    ///
+    /// # Errors
+    /// Where a row is damaged.
+    pub fn outbox_dead(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        let _reading = self.reading();
+        let dead = self.disk.prefix(rows::OUTBOX_DEAD).take(limit);
+        dead.map(|index| self.indexed(index?.0.strip_prefix(rows::OUTBOX_DEAD).unwrap_or_default())).collect()
     }
 
     /// How many notices are on their way, and how many were given up. Costs as many rows.
@@ -227,10 +262,11 @@ impl Store {
     pub fn prune(&self, before: Timestamp) -> Result<usize, StoreError> {
         let (happened, ended) = self.before(before)?;
         for some in happened.chunks(PRUNE_ROWS) {
-            let _writing = self.writing();
+            let mut ledger = self.writing();
             let mut draft = Draft::new(&self.disk);
             some.iter().try_for_each(|it| draft.remove(it))?;
-            self.disk.apply(&draft.into_writes())?;
+            let manifest = ledger.manifest.clone();
+            self.write(&mut ledger, draft, manifest)?;
         }
         for some in ended.chunks(PRUNE_ROWS) {
             self.commit(&Batch { outbox_drop: some.to_vec(), ..Batch::default() })?;
@@ -252,14 +288,17 @@ impl Store {
         &self.escrow
     }
 
-    /// Errs, with the reason and the remedy, unless a create could be carried through: nothing failed yet, and there is
-    /// room on the disk.
+    /// Errs, with the reason and the remedy, unless a create could be carried through: nothing failed yet, there is room on
+    /// the disk, and the folder can be written.
     ///
     /// # Errors
     /// A sentence for people.
     pub fn reserve_ready(&self) -> Result<(), String> {
         self.disk.check().map_err(|it| it.to_string())?;
-        self.reserve.ready()
+        self.reserve.ready()?;
+        // With the lock: no other number may be written between.
+        let ledger = self.writing();
+        sequence::write(&self.dir, ledger.commits).map_err(|it| it.to_string())
     }
 
     /// Tells the master key from others.
@@ -267,13 +306,13 @@ impl Store {
         self.seal.fingerprint()
     }
 
-    fn reading(&self) -> RwLockReadGuard<'_, u64> {
-        self.commits.read().unwrap_or_else(PoisonError::into_inner)
+    fn reading(&self) -> RwLockReadGuard<'_, Ledger> {
+        self.ledger.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn writing(&self) -> RwLockWriteGuard<'_, u64> {
-        // A panic within a commit leaves the number as it was: nothing is half done.
-        self.commits.write().unwrap_or_else(PoisonError::into_inner)
+    fn writing(&self) -> RwLockWriteGuard<'_, Ledger> {
+        // A panic within a commit leaves it as it was: nothing is half done.
+        self.ledger.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The rows of the history, and the notices that ended, before a moment.
@@ -297,8 +336,8 @@ impl Store {
         name.map(|name| (at, name)).ok_or_else(|| self.misnamed(row))
     }
 
-    fn indexed(&self, index: &[u8]) -> Result<OutboxRow, StoreError> {
-        let (_, name) = rows::timed(rows::OUTBOX_DUE, index).ok_or_else(|| self.misnamed(index))?;
+    /// The row of the outbox that an index names.
+    fn indexed(&self, name: &[u8]) -> Result<OutboxRow, StoreError> {
         let row = [rows::OUTBOX, name].concat();
         let value = self.disk.row(&row)?.ok_or_else(|| rows::damaged(self.disk.dir(), &row, "it is gone"))?;
         self.decoded((row, value)).map(|(_, it)| it)

@@ -3,7 +3,9 @@ use super::disk::{Disk, create_folder, sync};
 use super::draft::Draft;
 use super::error::StoreError;
 use super::escrow::Escrow;
+use super::ledger::Ledger;
 use super::lock::Lock;
+use super::rescue::{self, Damage, Found};
 use super::reserve::Reserve;
 use super::rows::{self, FORMAT};
 use super::seal::{Place, Seal};
@@ -38,6 +40,8 @@ pub struct Opened {
     pub rolled_back: bool,
     /// The state came from another machine. Reported at every open until a commit answers it.
     pub new_machine: bool,
+    /// Something was lost to damage. Reported at every open until a commit answers it.
+    pub damage: Option<Damage>,
     /// The state was created just now.
     pub fresh: bool,
 }
@@ -56,6 +60,9 @@ pub(super) struct Identity {
     pub(super) rolled_back: bool,
     /// A new machine was noticed, and no commit answered it yet.
     pub(super) new_machine: bool,
+    /// What was lost to damage, and no commit answered yet.
+    #[serde(default)]
+    pub(super) damage: Option<Damage>,
 }
 
 /// What tells whether the master key is the right one.
@@ -85,29 +92,36 @@ impl Store {
         create_folder(site.dir)?;
         let lock = Lock::take(site.dir)?;
         let reserve = Reserve::new(site.dir, site.reserve);
-        reserve.release_if_full()?;
-        let disk = Disk::open(&site.dir.join("sled"))?;
+        let given_up = reserve.release_if_full()?;
+        reserve.check_room_to_open()?;
+        let disk = rescue::open(site.dir)?;
         let noted = sequence::read(site.dir)?;
         let fresh = is_fresh(&disk, site.dir, noted)?;
-        if !fresh {
+        let (disk, ledger, before, seen) = if fresh {
+            (disk, Ledger::default(), None, Seen::default())
+        } else {
             check_format(&disk, site.dir)?;
             check_master(&disk, site.dir, &seal)?;
-        }
-        let before = if fresh { None } else { Some(read_identity(&disk)?) };
-        let commits = read_sequence(&disk)?;
-        let identity = identify(before.as_ref(), site.machine, rolled_back(noted, commits), now)?;
+            let (disk, ledger, seen) = examine(disk, site.dir, noted)?;
+            let before = read_identity(&disk)?;
+            (disk, ledger, Some(before), seen)
+        };
+        let identity = identify(before.as_ref(), site.machine, seen, now)?;
         let escrow = Escrow::open(site.dir, Arc::clone(&seal))?;
         let store =
-            Store { disk, seal, escrow, reserve, dir: site.dir.to_owned(), commits: RwLock::new(commits), _lock: lock };
+            Store { disk, seal, escrow, reserve, dir: site.dir.to_owned(), ledger: RwLock::new(ledger), _lock: lock };
         if before.is_none_or(|it| it != identity) {
             store.begin_life(&identity, noted, fresh)?;
+        }
+        if given_up {
+            store.reserve.take_back();
         }
         sync(site.dir)?;
         if let Err(why) = store.reserve_ready() {
             tracing::warn!(why, "the reserve beside the state can't be taken; no key is created until it can");
         }
-        let Identity { incarnation, rolled_back, new_machine, .. } = identity;
-        Ok(Opened { store, incarnation, rolled_back, new_machine, fresh })
+        let Identity { incarnation, rolled_back, new_machine, damage, .. } = identity;
+        Ok(Opened { store, incarnation, rolled_back, new_machine, damage, fresh })
     }
 
     /// Makes a new identity durable, in the database and, by its number, beside it.
@@ -119,14 +133,41 @@ impl Store {
             draft.put_json(rows::CHECK_ROW, &Check { master: self.seal.fingerprint().clone(), sealed })?;
         }
         draft.put_json(rows::IDENTITY_ROW, identity)?;
-        let mut commits = self.writing();
-        // Past what was noted, so that this life is not taken for a roll-back too.
-        let next = if let Noted::At(noted) = noted { noted.max(*commits) } else { *commits } + 1;
-        draft.put(rows::SEQUENCE_ROW, &next.to_be_bytes())?;
-        self.disk.apply(&draft.into_writes())?;
-        *commits = next;
-        sequence::write(&self.dir, next)
+        let mut ledger = self.writing();
+        let manifest = ledger.manifest.clone();
+        if fresh {
+            draft.put_json(rows::MANIFEST_ROW, &manifest)?;
+        }
+        if let Noted::At(noted) = noted {
+            // Past what was noted, so that this life is not taken for a roll-back too.
+            ledger.commits = ledger.commits.max(noted);
+        }
+        self.write(&mut ledger, draft, manifest)?;
+        sequence::create(&self.dir, ledger.commits)
     }
+}
+
+/// What a look at the whole database showed.
+#[derive(Default)]
+struct Seen {
+    /// It is older than it was, or parts of it are.
+    rolled_back: bool,
+    /// What was lost.
+    damage: Option<Damage>,
+}
+
+/// Reads every row. What is lost makes the rest doubtful as well: whoever has lost rows may have lost newer ones.
+fn examine(disk: Disk, dir: &Path, noted: Noted) -> Result<(Disk, Ledger, Seen), StoreError> {
+    let (disk, ledger, rolled_back, damage) = match rescue::examine(disk, dir)? {
+        Found::Whole(disk, ledger) => (disk, ledger, false, None),
+        Found::Older(disk, ledger) => {
+            tracing::error!(dir = %dir.display(), "rows of the database are not those that were written last");
+            (disk, ledger, true, None)
+        }
+        Found::Rescued(disk, ledger, damage) => (disk, ledger, true, Some(damage)),
+    };
+    let rolled_back = rolled_back || is_older(noted, ledger.commits);
+    Ok((disk, ledger, Seen { rolled_back, damage }))
 }
 
 /// Whether there is nothing yet. An empty database beside a number of commits has lost them.
@@ -147,7 +188,7 @@ fn is_fresh(disk: &Disk, dir: &Path, noted: Noted) -> Result<bool, StoreError> {
 }
 
 /// Every format keeps this one row as it is: a decimal number.
-fn check_format(disk: &Disk, dir: &Path) -> Result<(), StoreError> {
+pub(super) fn check_format(disk: &Disk, dir: &Path) -> Result<(), StoreError> {
     let content = row_content(disk, rows::FORMAT_ROW)?.unwrap_or_default();
     let found = std::str::from_utf8(&content).ok().and_then(|it| it.parse().ok());
     match found {
@@ -176,16 +217,9 @@ pub(super) fn read_identity(disk: &Disk) -> Result<Identity, StoreError> {
     rows::decode(disk.dir(), row, &content)
 }
 
-fn read_sequence(disk: &Disk) -> Result<u64, StoreError> {
-    let row = rows::SEQUENCE_ROW;
-    let Some(content) = row_content(disk, row)? else { return Ok(0) };
-    let number = <[u8; 8]>::try_from(content.as_slice()).map(u64::from_be_bytes);
-    number.map_err(|_| rows::damaged(disk.dir(), row, "it holds no number"))
-}
-
 /// Whether the database has seen fewer commits than it had. Without a readable note nobody can say, and a restored
 /// backup comes without one: then it counts as rolled back, which costs no more than a look at every key.
-fn rolled_back(noted: Noted, commits: u64) -> bool {
+fn is_older(noted: Noted, commits: u64) -> bool {
     match noted {
         Noted::At(noted) => noted > commits,
         Noted::Absent | Noted::Unreadable => true,
@@ -196,13 +230,15 @@ fn rolled_back(noted: Noted, commits: u64) -> bool {
 fn identify(
     before: Option<&Identity>,
     machine: Option<&str>,
-    rolled_back: bool,
+    seen: Seen,
     now: Timestamp,
 ) -> Result<Identity, StoreError> {
+    let Seen { rolled_back, damage } = seen;
     let here = machine.map(|it| Fingerprint::of(it.as_bytes()));
     let Some(before) = before else {
         let incarnation = Incarnation { install: random_hex::<4>()?, epoch: random_hex::<3>()? };
-        return Ok(Identity { incarnation, since: now, machine: here, rolled_back: false, new_machine: false });
+        let (rolled_back, new_machine) = (false, false);
+        return Ok(Identity { incarnation, since: now, machine: here, rolled_back, new_machine, damage });
     };
     let moved = matches!((&before.machine, &here), (Some(before), Some(here)) if before != here);
     if !rolled_back && !moved {
@@ -218,6 +254,7 @@ fn identify(
         machine: here.or_else(|| before.machine.clone()),
         rolled_back: before.rolled_back || rolled_back,
         new_machine: before.new_machine || moved,
+        damage: damage.or_else(|| before.damage.clone()),
     })
 }
 

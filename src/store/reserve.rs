@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// With less than this free, in bytes, opening the database may fail.
 const OPEN_BYTES: u64 = 4 * 1024 * 1024;
 
+/// With less than this free, in bytes, it is not tried: a database that can't write while it opens can't be used after.
+const OPEN_LEAST: u64 = 1024 * 1024;
+
 /// The reserve of one state.
 pub(super) struct Reserve {
     path: PathBuf,
@@ -27,8 +30,21 @@ impl Reserve {
         self.release_below(OPEN_BYTES)
     }
 
+    /// Errs where there is no room to open the database, or where nothing can be written at all.
+    pub(super) fn check_room_to_open(&self) -> Result<(), StoreError> {
+        let dir = self.dir();
+        let unwritable = |why| StoreError::Unwritable { dir: dir.to_owned(), why };
+        let free = free(dir)?;
+        if free < OPEN_LEAST {
+            return Err(unwritable(format!("{free} bytes are free, {OPEN_LEAST} are needed to open the state")));
+        }
+        let probe = dir.join("probe");
+        let written = std::fs::write(&probe, "?").and_then(|()| std::fs::remove_file(&probe));
+        written.map_err(|it| unwritable(it.to_string()))
+    }
+
     fn release_below(&self, wanted: u64) -> Result<bool, StoreError> {
-        if free(&self.path)? >= wanted || !self.path.exists() {
+        if free(self.dir())? >= wanted || !self.path.exists() {
             return Ok(false);
         }
         std::fs::remove_file(&self.path).map_err(at(&self.path))?;
@@ -43,12 +59,25 @@ impl Reserve {
         if length != self.bytes {
             self.take().map_err(|it| it.to_string())?;
         }
-        let free = free(&self.path).map_err(|it| it.to_string())?;
+        let free = free(self.dir()).map_err(|it| it.to_string())?;
         if free >= self.bytes { Ok(()) } else { Err(self.scarce(free)) }
     }
 
+    /// Takes back what it can of a reserve that was given up: the next start may need it on a disk that is still full.
+    pub(super) fn take_back(&self) {
+        let most = free(self.dir()).map_or(0, |it| it.min(self.bytes));
+        if most == 0 {
+            return;
+        }
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).mode(0o600).open(&self.path);
+        if let Err(error) = file.and_then(|it| allocate(&it, most)) {
+            tracing::debug!(path = %self.path.display(), %error, "the reserve could not be taken back");
+        }
+    }
+
     fn take(&self) -> Result<(), StoreError> {
-        let free = free(&self.path)?;
+        let free = free(self.dir())?;
         if free < self.bytes.saturating_mul(2) {
             return Err(at(&self.path)(std::io::Error::other(self.scarce(free))));
         }
@@ -57,8 +86,12 @@ impl Reserve {
         file.and_then(|it| allocate(&it, self.bytes).and_then(|()| it.sync_all())).map_err(at(&self.path))
     }
 
+    fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
     fn scarce(&self, free: u64) -> String {
-        let dir = self.path.parent().unwrap_or(&self.path).display();
+        let dir = self.dir().display();
         format!("{dir}: {free} bytes are free, {} are needed (daemon.reserve); free some space there", self.bytes)
     }
 }
@@ -78,8 +111,8 @@ fn zeros(mut file: &File, bytes: u64) -> std::io::Result<()> {
     std::io::copy(&mut std::io::Read::take(std::io::repeat(0), bytes), &mut file).map(|_| ())
 }
 
-fn free(path: &Path) -> Result<u64, StoreError> {
-    let dir = path.parent().unwrap_or(path);
+/// How many bytes are free for us in a folder.
+pub(super) fn free(dir: &Path) -> Result<u64, StoreError> {
     let disk = statvfs(dir).map_err(|it| at(dir)(it.into()))?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

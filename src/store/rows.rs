@@ -23,7 +23,7 @@ pub(super) const ROW_NAME_BYTES: usize = 512;
 /// The most bytes of one value, over all of its parts.
 pub(super) const VALUE_BYTES: usize = 16 * 1024 * 1024;
 /// The most parts of one value.
-pub(super) const PARTS: usize = VALUE_BYTES / PART_BYTES;
+pub(super) const PARTS_MOST: usize = VALUE_BYTES / PART_BYTES;
 
 /// A row's name and value.
 pub(super) type Row = (Vec<u8>, Vec<u8>);
@@ -38,11 +38,14 @@ pub(super) const OUTBOX: &[u8] = b"outbox/";
 pub(super) const OUTBOX_DUE: &[u8] = b"outbox-due/";
 pub(super) const OUTBOX_DEAD: &[u8] = b"outbox-dead/";
 pub(super) const HISTORY: &[u8] = b"history/";
+pub(super) const WAKE: &[u8] = b"wake/";
+pub(super) const PARTS: &[u8] = b"part/";
 
 pub(super) const FORMAT_ROW: &[u8] = b"system/format";
 pub(super) const CHECK_ROW: &[u8] = b"system/check";
 pub(super) const IDENTITY_ROW: &[u8] = b"system/identity";
 pub(super) const SEQUENCE_ROW: &[u8] = b"system/sequence";
+pub(super) const MANIFEST_ROW: &[u8] = b"system/manifest";
 
 pub(super) fn record(name: &KeyName) -> Vec<u8> {
     [RECORDS, name.as_str().as_bytes()].concat()
@@ -63,7 +66,7 @@ pub(super) fn due(at: Timestamp, name: &KeyName) -> Vec<u8> {
 
 /// When a key is due: found by name.
 pub(super) fn wake(name: &KeyName) -> Vec<u8> {
-    format!("wake/{name}").into_bytes()
+    [WAKE, name.as_str().as_bytes()].concat()
 }
 
 pub(super) fn meta(name: &str) -> Vec<u8> {
@@ -82,7 +85,7 @@ pub(super) fn timed<'a>(prefix: &[u8], row: &'a [u8]) -> Option<(Timestamp, &'a 
 }
 
 fn part(row: &[u8], number: u32) -> Vec<u8> {
-    [b"part/", row, b"/", &number.to_be_bytes()].concat()
+    [PARTS, row, b"/", &number.to_be_bytes()].concat()
 }
 
 /// A row's name for people.
@@ -117,6 +120,11 @@ pub(super) fn frame(row: &[u8], content: &[u8]) -> Result<Vec<Row>, StoreError> 
 pub(super) fn parts(row: &[u8], value: &[u8]) -> Vec<Vec<u8>> {
     let head = body(row, value).ok().filter(|(kind, _)| *kind == PARTED).and_then(|(_, head)| parted(head));
     head.map(|(count, _)| (0..count).map(|it| part(row, it)).collect()).unwrap_or_default()
+}
+
+/// Whether a row of the database is what was written, as far as it says so itself.
+pub(super) fn is_intact(row: &[u8], value: &[u8]) -> bool {
+    body(row, value).is_ok()
 }
 
 /// The content of a framed value. `fetch` reads the rows that hold its parts.
@@ -164,7 +172,7 @@ fn parted(head: &[u8]) -> Option<(u32, u32)> {
     let (count, sum) = head.split_first_chunk::<4>()?;
     let count = u32::from_be_bytes(*count);
     let sum = u32::from_be_bytes(sum.try_into().ok()?);
-    (count as usize <= PARTS).then_some((count, sum))
+    (count as usize <= PARTS_MOST).then_some((count, sum))
 }
 
 fn checksum(row: &[u8], pieces: &[&[u8]]) -> u32 {

@@ -34,6 +34,7 @@ families! {
     SWEEP = "gauge" "rekeyd_last_sweep_timestamp_seconds" "When every key was last looked at.";
     BACKUP = "gauge" "rekeyd_last_backup_timestamp_seconds" "When the last backup was made; 0 while there is none.";
     CLOCK = "gauge" "rekeyd_clock_suspect" "1 while the wall clock is not believed, and nothing is created or revoked.";
+    TROUBLE = "gauge" "rekeyd_daemon_trouble" "1 for each thing that is wrong with the daemon itself, by its cause.";
     RELOAD = "gauge" "rekeyd_config_last_reload_successful" "1 where the newest config is in use.";
     BUILD = "gauge" "rekeyd_build_info" "Always 1: the version of rekeyd.";
     CPU = "counter" "process_cpu_seconds_total" "Processor time spent, in user and system mode.";
@@ -164,6 +165,11 @@ fn of_daemon(text: &mut Exposition, snapshot: &Snapshot) {
     gauge(text, &SWEEP, moment(snapshot.swept_at));
     gauge(text, &BACKUP, 0.0);
     gauge(text, &CLOCK, f64::from(u8::from(snapshot.clock_suspect)));
+    text.family(&TROUBLE);
+    for cause in ["clock", "disk", "machine", "reserve", "slow disk"] {
+        let holds = snapshot.troubles.contains_key(cause);
+        text.sample(&TROUBLE, &[("cause", cause)], f64::from(u8::from(holds)));
+    }
     gauge(text, &RELOAD, f64::from(u8::from(snapshot.config_rejected.is_none())));
     text.family(&BUILD);
     text.sample(&BUILD, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);

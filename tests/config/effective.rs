@@ -59,7 +59,7 @@ fn what_is_printed_can_be_read_as_a_config_again() {
     let path = dir.path().join("rekeyd.toml");
     let run = |json: bool| {
         let mut out = Vec::new();
-        let code = check::run(&Args { effective: true }, &path, json, &mut out).unwrap();
+        let code = check::run(&Args { effective: true, ..Args::default() }, &path, json, &mut out).unwrap();
         (code.code(), String::from_utf8(out).unwrap())
     };
     std::fs::write(&path, format!("{BASE}{BULK}")).unwrap();

@@ -5,7 +5,7 @@ use rekeyd::core::freeze::{Day, Span, When};
 use rekeyd::core::time::Timestamp;
 
 /// What is warned of in a config without faults, line by line as in a case.
-fn warnings(around: &[&str], case: &str) -> String {
+pub(super) fn warnings(around: &[&str], case: &str) -> String {
     let before = format!("{BASE}{}\n", around.concat());
     let lines = before.matches('\n').count();
     let loaded = parse(&format!("{before}{case}")).unwrap_or_else(|it| panic!("{it}"));
@@ -122,14 +122,15 @@ fn windowed(open: &str, lines: &str) -> String {
 
 #[test]
 fn windows_that_open_too_seldom_are_a_fault() {
-    let hint = "\n  hint: raise rotate_before, let its windows open more often, or lower attempts_in_window";
+    let hint =
+        "\n  hint: raise rotate_before, let its windows open more often, or lower attempts_in_window; `w` opens ";
     let monthly = |lines: &str| windowed("0 22 1 * *", &format!("windows = ['w']\nrotate_before = '14d'\n{lines}"));
     check(
         &[SMS],
         &monthly(""),
         &format!(
             "10:11: when key `k` is due at its worst moment, none of its windows opens before it expires, 14d later; \
-             attempts_in_window is 2{hint}"
+             attempts_in_window is 2{hint}on day 1 of the month at 22:00 UTC for 4h"
         ),
     );
     check(
@@ -137,7 +138,7 @@ fn windows_that_open_too_seldom_are_a_fault() {
         &windowed("0 22 * * Mon", "windows = ['w']\nrotate_before = '10d'\nattempts_in_window = 3"),
         &format!(
             "12:22: when key `k` is due at its worst moment, its windows open only once before it expires, 10d later; \
-             attempts_in_window is 3{hint}"
+             attempts_in_window is 3{hint}Monday at 22:00 UTC for 4h"
         ),
     );
     for enough in [
@@ -160,20 +161,24 @@ fn a_freeze_that_leaves_too_few_openings_is_a_warning_and_a_fault_where_attempts
     let nightly = |lines: &str| windowed("0 22 * * *", &format!("windows = ['w']\nrotate_before = '14d'\n{lines}"));
     let said = "when key `k` is due as freeze `year-end` begins, none of its windows opens before it expires, 14d later; \
                 attempts_in_window is 2\n  hint: raise rotate_before, or the key ";
-    let leaves = format!("{said}will leave the freeze in its last safe moment");
-    assert_eq!(warnings(&[SMS, freeze], &nightly("")), format!("4:1: {leaves}"));
-    check(&[SMS, freeze], &nightly("attempts_in_window = 2"), &format!("12:22: {leaves}"));
+    let leaves = format!("{said}will leave the freeze in its last safe moment; the freeze holds ");
+    let once = "once, from 2026-12-18T00:00:00Z until 2027-01-04T00:00:00Z";
+    assert_eq!(warnings(&[SMS, freeze], &nightly("")), format!("4:1: {leaves}{once}"));
+    check(&[SMS, freeze], &nightly("attempts_in_window = 2"), &format!("12:22: {leaves}{once}"));
     let never = nightly("outside_window = 'never'\nattempts_in_window = 2");
-    check(&[SMS, freeze], &never, &format!("13:22: {said}will expire"));
+    check(&[SMS, freeze], &never, &format!("13:22: {said}will expire; the freeze holds {once}"));
     check(&[SMS, freeze], &nightly("attempts_in_window = 2").replace("14d", "20d"), "");
 
     let yearly = "[freezes.year-end]\nfrom = '12-18'\nto = '01-04'\n";
-    assert_eq!(warnings(&[SMS, yearly], &nightly("freezes = ['year-end']")), format!("12:11: {leaves}"));
+    let every = "every year from 18 December until 4 January, the first day without it (UTC)";
+    assert_eq!(warnings(&[SMS, yearly], &nightly("freezes = ['year-end']")), format!("12:11: {leaves}{every}"));
     let unwindowed = key("valid_for = '90d'\nrotate_before = '14d'");
     assert_eq!(
         warnings(&[SMS, yearly], &unwindowed),
-        "1:1: when key `k` is due as freeze `year-end` begins, it lasts until the key has expired, 14d later\n  \
-         hint: raise rotate_before, or the key will leave the freeze in its last safe moment"
+        format!(
+            "1:1: when key `k` is due as freeze `year-end` begins, it lasts until the key has expired, 14d later\n  \
+             hint: raise rotate_before, or the key will leave the freeze in its last safe moment; the freeze holds {every}"
+        )
     );
     assert_eq!(warnings(&[SMS, yearly], &unwindowed.replace("14d", "18d")), "");
 }

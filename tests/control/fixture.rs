@@ -72,20 +72,30 @@ pub(crate) struct World(pub(crate) Snapshot);
 pub(crate) fn empty() -> World {
     let sections = [("sms", "infobip"), ("voice", "mobivate")];
     let providers = sections.into_iter().map(|(name, kind)| (name.to_owned(), section(name, kind))).collect();
-    let settings = Settings { daemon: daemon(), owners: BTreeMap::new(), providers, keys: BTreeMap::new() };
+    let settings = Settings {
+        daemon: daemon(),
+        owners: BTreeMap::new(),
+        providers,
+        windows: BTreeMap::new(),
+        freezes: BTreeMap::new(),
+        keys: BTreeMap::new(),
+    };
     let account = Account { creates: vec![at("2026-11-21T12:00:00Z")], ..Account::new(AccountId::from("sms")) };
     World(Snapshot {
         now: now(),
         started_at: at("2026-11-01T06:00:00Z"),
         config_loaded_at: at("2026-11-20T08:30:00Z"),
         config_rejected: None,
+        install: Some("0a1b2c3d".to_owned()),
         settings: Arc::new(settings),
         records: BTreeMap::new(),
         accounts: BTreeMap::from([(account.id.clone(), account)]),
         blocked: BTreeMap::new(),
         wake_at: BTreeMap::new(),
+        slots: BTreeMap::new(),
         provider_trouble: BTreeMap::new(),
         observing: None,
+        troubles: BTreeMap::new(),
         outbox_pending: 0,
         outbox_dead: 0,
         swept_at: now(),
@@ -146,6 +156,8 @@ pub(crate) fn policy() -> Policy {
         freezes: Vec::new(),
         announce: Duration::ZERO,
         outside_window: OutsideWindow::IfExpiring,
+        together: None,
+        slot: None,
         on_ambiguous: OnAmbiguous::Halt,
         on_drift: OnDrift::Adopt,
         initial: Initial::Adopt,
@@ -164,7 +176,7 @@ pub(crate) fn policy() -> Policy {
 pub(crate) fn weeknights() -> Window {
     Window {
         name: Some("weeknights".to_owned()),
-        open: "0 22 * * Mon-Thu".parse().unwrap(),
+        open: Arc::new("0 22 * * Mon-Thu".parse().unwrap()),
         duration: 4 * HOUR,
         timezone: chrono_tz::Europe::London,
     }

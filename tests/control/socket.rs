@@ -5,6 +5,7 @@ use rekeyd::control::client::{Client, ClientError};
 use rekeyd::control::problem::{Fault, Kind};
 use rekeyd::control::requests::{AdoptRequest, ReloadRequest, ResumeRequest, RotateRequest, SecretText, VerbRequest};
 use rekeyd::control::server::{BindError, Load, Server};
+use rekeyd::control::view::PlanAsk;
 use rekeyd::core::names::KeyName;
 use rekeyd::core::plan::{Command, CommandRefused};
 use rekeyd::engine::adopt::{AdoptRefused, Adoption, Offer};
@@ -86,8 +87,9 @@ async fn answer(mut waiting: mpsc::Receiver<Request>, snapshot: Snapshot, desk: 
                 let rotations = vec![(name.unwrap_or(crate::fixture::name("billing-sms")), rotation())];
                 drop(reply.send(Ok(History { rotations, ..History::default() })));
             }
-            Request::Reload { reply, .. } => drop(reply.send(Ok(()))),
-            Request::ConfigRejected(why) => desk.rejected.lock().unwrap().push(why),
+            Request::Reload { reply, .. } => drop(reply.send(Ok(Done { message: "in use".to_owned(), attempt: None }))),
+            Request::ConfigRejected { why, .. } => desk.rejected.lock().unwrap().push(why),
+            Request::AckLetters { reply, .. } => drop(reply.send(Err(Refused::NoDeadLetters))),
             // Only the listener asks.
             Request::Pulse(_) => {}
             Request::Sweep => {}
@@ -114,7 +116,7 @@ async fn what_the_engine_knows_can_be_read() {
     let status = daemon.client.status().await.unwrap();
     assert_eq!(status.keys.len(), 7);
     assert_eq!(daemon.client.key("voice").await.unwrap().kind.as_deref(), Some("mobivate"));
-    assert!(!daemon.client.plan(90 * DAY).await.unwrap().entries.is_empty());
+    assert!(!daemon.client.plan(&PlanAsk::default()).await.unwrap().entries.is_empty());
     assert_eq!(daemon.client.history(None, None, None).await.unwrap().rotations.len(), 1);
     let since = Some(now().into());
     let past = daemon.client.history(Some("voice"), since, since).await.unwrap();
@@ -285,7 +287,7 @@ async fn a_good_config_is_in_use_when_reload_answers() {
         Arc::new(move || Ok(Loaded { settings: settings.clone(), warnings: Vec::new(), sources: Vec::new() })),
     )
     .await;
-    assert_eq!(daemon.client.reload(&ReloadRequest::default()).await.unwrap().message, "the config on disk is in use");
+    assert_eq!(daemon.client.reload(&ReloadRequest::default()).await.unwrap().message, "in use");
 }
 
 #[tokio::test]

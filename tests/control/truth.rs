@@ -79,7 +79,7 @@ fn what_is_wrong_is_said_with_what_helps_and_in_the_exit_code() {
         assert!(key.health == Health::Ok || !key.actions.is_empty() || waits, "{told}");
         let text = cli::status::text(&status, false, usize::MAX, Paint(false));
         for it in &key.attention {
-            assert!(text.contains(&it.message), "{told}\n{text}");
+            assert!(text.contains(&cli::times::spelled(&it.message, None)), "{told}\n{text}");
         }
         assert!(key.actions.iter().all(|it| text.contains(it)), "{told}\n{text}");
     });
@@ -137,7 +137,8 @@ fn every_concern_is_shown_by_some_key() {
 }
 
 fn too_late() -> Snapshot {
-    let monthly = rekeyd::core::window::Window { open: "0 22 20 * *".parse().unwrap(), ..weeknights() };
+    let monthly =
+        rekeyd::core::window::Window { open: std::sync::Arc::new("0 22 20 * *".parse().unwrap()), ..weeknights() };
     let policy = Policy {
         windows: vec![monthly],
         rotate_before: RotateBefore::Lead(10 * DAY),
@@ -295,6 +296,40 @@ fn a_key_that_was_taken_out_of_service_is_no_concern_any_more() {
     record.decommissioned = Some(now().minus(2 * HOUR));
     record.retired.push(Retired { version: current, ..retired(1, "2026-11-21T20:00:00Z") });
     assert_eq!(codes(&it(&world)), ["unrevoked"], "its last version should have ended by now");
+    let record = world.records.get_mut(&name("it")).unwrap();
+    record.retired[0].ended = Some(Ended::Revoked);
+    assert_eq!(it(&world).actions, Vec::<String>::new(), "a target may still hold it");
+    world.records.get_mut(&name("it")).unwrap().held.clear();
+    assert_eq!(it(&world).actions, ["rekeyd forget it"], "only its record is left");
+}
+
+#[test]
+fn a_rotation_that_waits_for_its_create_says_for_what_since_when_and_what_helps() {
+    let waiting = |why: Blocked| {
+        let mut world = cell("create", "fine");
+        world.blocked.insert(name("it"), why);
+        it(&world)
+    };
+    let budget = waiting(Blocked::Budget(now().plus(HOUR)));
+    let next = budget.next.unwrap();
+    assert_eq!((next.reason.as_str(), next.at.0), ("waiting", now().plus(HOUR)));
+    for part in ["it has waited since 2026-11-21T21:", "the daily create budget is used up", "creates_per_day"] {
+        assert!(next.message.contains(part), "{}", next.message);
+    }
+    assert_eq!(budget.attention[0].message, next.message);
+    let window = waiting(Blocked::Window(now().plus(HOUR)));
+    assert!(window.next.unwrap().message.ends_with("sooner: rekeyd rotate --now it"));
+    assert_eq!(waiting(Blocked::Login).actions, ["rekeyd resume it"]);
+    assert_eq!(waiting(Blocked::Clock).actions, ["rekeyd resume --all"]);
+    assert_eq!(waiting(Blocked::Config).actions, ["rekeyd check"]);
+}
+
+#[test]
+fn what_was_asked_for_begins_when_a_pause_has_ended() {
+    let wish = Wish { trigger: Trigger::Operator, actor: None, reason: None, now: true, compromised: false };
+    let pause = Pause { until: Some(now().plus(HOUR)), ..a_pause() };
+    let record = Record { wish: Some(wish), paused: Some(pause), ..record("it", year()) };
+    assert_eq!(it(&one(policy(), record)).next.unwrap().at.0, now().plus(HOUR));
 }
 
 #[test]

@@ -51,7 +51,11 @@ fn status_is_as_the_committed_json_and_text() {
 fn plan_is_as_the_committed_json_and_text() {
     let plan = view::plan(&world(), view::PLAN_FOR);
     golden("plan.json", &json(&plan));
-    golden("plan.txt", &cli::plan::text(&plan, Paint(false)));
+    let text =
+        |width, verbose| cli::plan::text(&plan, cli::plan::View { full: false, verbose, width, paint: Paint(false) });
+    golden("plan.txt", &text(usize::MAX, true));
+    golden("plan-200.txt", &text(200, false));
+    golden("plan-80.txt", &text(80, false));
 }
 
 #[test]
@@ -81,12 +85,13 @@ fn history_is_as_the_committed_json_and_text() {
         via: "reveal".to_owned(),
     };
     let command = CommandRow {
-        name: name("billing-sms"),
+        name: Some(name("billing-sms")),
         at: at("2026-06-15T20:59:00Z"),
         verb: "rotate".to_owned(),
         options: vec!["--now".to_owned()],
-        actor: Actor { uid: 0, login_uid: Some(1000), user: Some("anna".to_owned()) },
+        actor: Some(Actor { uid: 0, login_uid: Some(1000), user: Some("anna".to_owned()) }),
         reason: Some("a leaver".to_owned()),
+        result: None,
     };
     let history = view::history(History {
         rotations: vec![(name("billing-sms"), rotation())],
@@ -171,7 +176,8 @@ fn a_rotation_waits_for_its_window_and_so_does_the_revocation() {
 
 #[test]
 fn a_window_that_opens_too_late_is_left_only_where_the_config_allows() {
-    let monthly = rekeyd::core::window::Window { open: "0 22 20 * *".parse().unwrap(), ..weeknights() };
+    let monthly =
+        rekeyd::core::window::Window { open: std::sync::Arc::new("0 22 20 * *".parse().unwrap()), ..weeknights() };
     let policy = |outside_window| Policy {
         rotate_before: RotateBefore::Lead(10 * DAY),
         windows: vec![monthly.clone()],

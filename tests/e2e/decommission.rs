@@ -4,7 +4,7 @@ use rekeyd::control::protocol::PhaseName;
 use rekeyd::simulator::{Call, Fault, Service, World};
 use std::time::Duration;
 
-const KEY: &str = "billing-sms";
+pub(crate) const KEY: &str = "billing-sms";
 
 /// One key that rests at its first version, and its secret.
 async fn in_service() -> (Rig, String) {
@@ -14,13 +14,13 @@ async fn in_service() -> (Rig, String) {
 }
 
 /// The config names the key no more, but its provider still.
-async fn leave_config(rig: &Rig) {
+pub(crate) async fn leave_config(rig: &Rig) {
     rig.edit_config(|it| it[..it.find(&format!("[keys.{KEY}]")).unwrap()].to_owned());
     rig.ok(&["reload"]).await;
     rig.until_phase(KEY, PhaseName::Unmanaged).await;
 }
 
-async fn forgotten(rig: &Rig) {
+pub(crate) async fn forgotten(rig: &Rig) {
     let forgotten = async { while rig.cli(&["forget", "--yes", KEY]).await.code != Some(0) {} };
     tokio::time::timeout(PATIENCE, forgotten).await.unwrap();
 }

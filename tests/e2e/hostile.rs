@@ -305,7 +305,9 @@ async fn each_use_of_what_carries_a_secret_is_in_the_history() {
     let me = rustix::process::geteuid().as_raw();
     let reads: Vec<_> = history.reads.iter().map(|it| (it.version, it.via.as_str(), it.by.is_empty())).collect();
     assert_eq!(reads, [(1, "reveal", false)]);
-    let by_me = |it: &&rekeyd::control::protocol::CommandRow| it.verb == "adopt" && it.actor.uid == me;
+    let by_me = |it: &&rekeyd::control::protocol::CommandRow| {
+        it.verb == "adopt" && it.actor.as_ref().is_some_and(|it| it.uid == me)
+    };
     assert_eq!(history.commands.iter().filter(by_me).count(), 1);
     let told = rig.log();
     assert!(told.contains("secret revealed") && !told.contains(secret.trim()));

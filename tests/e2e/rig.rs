@@ -146,6 +146,9 @@ impl Rig {
         };
         command.arg("--config").arg(self.config()).arg("run").env("RUST_LOG", "info").kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::null());
+        if self.path("credentials").exists() {
+            command.env("CREDENTIALS_DIRECTORY", self.path("credentials"));
+        }
         command
     }
 
@@ -166,6 +169,36 @@ impl Rig {
     /// The daemon's process.
     pub(crate) fn pid(&self) -> u32 {
         self.daemon.as_ref().unwrap().id().unwrap()
+    }
+
+    /// Starts the daemon, and waits until it answers; `Err` with its exit code where it ends instead.
+    pub(crate) async fn try_run(&mut self) -> Result<(), Option<i32>> {
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let mut daemon = self.daemon_command().stderr(log).spawn().unwrap();
+        let client = self.client();
+        let up = async {
+            while client.status().await.is_err() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        tokio::select! {
+            ended = daemon.wait() => return Err(ended.unwrap().code()),
+            () = up => {}
+            () = tokio::time::sleep(PATIENCE) => panic!("the daemon never answered:\n{}", self.tail()),
+        }
+        self.daemon = Some(daemon);
+        Ok(())
+    }
+
+    /// Runs the daemon under another command until it ends by itself; `None` where there is no such command.
+    pub(crate) async fn run_under(&self, words: &[&str]) -> Option<Option<i32>> {
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(env!("CARGO_BIN_EXE_rekeyd")).arg("--config").arg(self.config()).arg("run");
+        command.env("RUST_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+        let mut daemon = command.spawn().ok()?;
+        let ended = tokio::time::timeout(PATIENCE, daemon.wait()).await;
+        Some(ended.unwrap_or_else(|_| panic!("the daemon did not end:\n{}", self.tail())).unwrap().code())
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -107,7 +107,7 @@ async fn an_operator_by_group_or_by_name_may_operate_and_nothing_more() {
     office.rig.until(KEY, "rotated", |it| crate::rig::number(it) == 2).await;
     let history = office.rig.client().history(Some(KEY), None, None).await.unwrap();
     let pauses: Vec<_> = history.commands.iter().filter(|it| it.verb == "pause").collect();
-    let uids: Vec<u32> = pauses.iter().map(|it| it.actor.uid).collect();
+    let uids: Vec<u32> = pauses.iter().map(|it| it.actor.as_ref().unwrap().uid).collect();
     assert_eq!(uids, [by_group.0, by_name.0]);
     assert_eq!(pauses[0].reason_given.as_deref(), Some("a drill"));
     assert_eq!(history.rotations.last().unwrap().actor.as_ref().unwrap().uid, by_group.0);

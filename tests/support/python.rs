@@ -1,4 +1,4 @@
-//! What other people wrote in Python, to judge what we send. CI installs it: `pip install aiosmtpd standardwebhooks`.
+//! What other people wrote in Python, to judge what we send. CI installs it: `pip install aiosmtpd icalendar standardwebhooks`.
 use super::smtp::Certificate;
 use serde_json::{Value, json};
 use std::process::Stdio;

@@ -326,7 +326,7 @@ pub fn wish() -> Wish {
 
 /// A window that opens every night at 22:00 UTC for four hours.
 pub fn nights() -> Vec<Window> {
-    vec![Window { name: None, open: cron("0 0 22 * * *"), duration: hours(4), timezone: chrono_tz::UTC }]
+    vec![Window { name: None, open: cron("0 0 22 * * *").into(), duration: hours(4), timezone: chrono_tz::UTC }]
 }
 
 /// One freeze.
@@ -380,6 +380,8 @@ fn policy(provider: Capabilities) -> Policy {
         freezes: Vec::new(),
         announce: days(3),
         outside_window: OutsideWindow::IfExpiring,
+        together: None,
+        slot: None,
         on_ambiguous: OnAmbiguous::Halt,
         on_drift: OnDrift::Adopt,
         initial: Initial::Adopt,

@@ -224,7 +224,7 @@ pub fn a_window_that_opens_too_late_for_a_key_that_was_brought_is_told() {
     let mut it = by_hand();
     it.wait(days(89)).wait(hours(12));
     it.policy.windows = nights();
-    it.policy.windows[0].open = cron("0 0 22 1 1 *");
+    it.policy.windows[0].open = cron("0 0 22 1 1 *").into();
     it.policy.outside_window = OutsideWindow::Never;
     supply(&mut it, "k2").unwrap();
     it.rests();

@@ -141,7 +141,7 @@ fn make(chance: &mut Chance, zone: Tz, start: DateTime<Utc>) -> Made {
         };
         made.windows.push(Window {
             name: Some(format!("w{}", made.windows.len())),
-            open: cron(&format!("{text} {}", words.join(","))),
+            open: cron(&format!("{text} {}", words.join(","))).into(),
             duration: std::time::Duration::from_secs(minutes_open * 60),
             timezone: zone,
         });

@@ -210,7 +210,7 @@ pub fn the_last_safe_moment_leaves_a_freeze_and_says_why() {
 pub fn a_rotation_outside_its_windows_says_why() {
     let seldom = |it: &mut Bench| {
         it.policy.windows = nights();
-        it.policy.windows[0].open = cron("0 0 22 1 APR *");
+        it.policy.windows[0].open = cron("0 0 22 1 APR *").into();
     };
     let mut it = Bench::keeps();
     seldom(&mut it);

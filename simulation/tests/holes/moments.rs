@@ -46,7 +46,7 @@ pub fn a_stored_wait_is_cut_to_what_it_can_be() {
 pub fn only_a_create_that_failed_is_tried_again_within_a_day() {
     let wednesdays = |it: &mut Bench| {
         it.policy.windows = nights();
-        it.policy.windows[0].open = cron("0 0 22 * * Wed");
+        it.policy.windows[0].open = cron("0 0 22 * * Wed").into();
         NOON.plus(hours(10)).plus(days(3))
     };
     let mut resting = Bench::keeps();

@@ -58,7 +58,7 @@ pub fn a_window_that_opens_too_late_is_told() {
     for (opens, late) in [("0 0 22 18 2 *", 0), ("0 0 22 20 2 *", 1)] {
         let mut it = near();
         it.policy.windows = nights();
-        it.policy.windows[0].open = cron(opens);
+        it.policy.windows[0].open = cron(opens).into();
         it.policy.outside_window = OutsideWindow::Never;
         // Its end is at noon on the 20th of February; a day before that is the last safe moment.
         assert_eq!(told(it), late, "{opens}");

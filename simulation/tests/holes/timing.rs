@@ -312,7 +312,7 @@ pub fn a_key_that_is_held_up_for_long_is_warned_of() {
 pub fn a_key_whose_window_comes_too_late_is_warned_of() {
     let mut it = Bench::keeps();
     it.policy.windows = nights();
-    it.policy.windows[0].open = cron("0 0 22 1 APR *");
+    it.policy.windows[0].open = cron("0 0 22 1 APR *").into();
     it.policy.outside_window = OutsideWindow::Never;
     it.wait(days(77)).rests();
     assert_eq!((it.blocked.as_ref().map(Blocked::code), it.told(NoticeKind::KeyExpiring)), (Some("window"), 1));
@@ -362,7 +362,7 @@ pub fn the_last_safe_moment_fits_the_life_of_the_key() {
         let current = it.record.current.as_mut().unwrap();
         current.valid_to = Some(NOON.plus(life));
         it.policy.windows = nights();
-        it.policy.windows[0].open = cron("0 0 22 1 APR *");
+        it.policy.windows[0].open = cron("0 0 22 1 APR *").into();
         it.wait(life.saturating_sub(safety).saturating_sub(seconds(1))).rests();
         assert_eq!(it.blocked, Some(Blocked::Window(NOON.plus(life).minus(safety))), "{life:?}");
         it.wait(seconds(1)).creates();

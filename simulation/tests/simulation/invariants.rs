@@ -234,6 +234,8 @@ impl Sim {
             }
             Reason::Restored => world == Restore,
             Reason::LoginLost => world == Login,
+            // No row of the state is ever damaged here.
+            Reason::Damaged => false,
         };
         if !may {
             self.broken(Rule::FalseHalt, || format!("key {key} halts: {}, after {doubts} lost answers", reason.code()));

@@ -152,7 +152,7 @@ pub fn login_target(service: &Service) -> TargetPolicy {
 pub fn night() -> Opening {
     Opening {
         name: Some("night".into()),
-        open: "0 2 * * *".parse().expect("a cron expression"),
+        open: std::sync::Arc::new("0 2 * * *".parse().expect("a cron expression")),
         duration: span(4 * HOUR),
         timezone: chrono_tz::UTC,
     }
@@ -212,6 +212,8 @@ pub fn policy(row: &Row, service: &Service, key: usize, rng: &mut Rng) -> Policy
         freezes: freezes(row, rng),
         announce: span(HOUR),
         outside_window: OutsideWindow::IfExpiring,
+        together: None,
+        slot: None,
         on_ambiguous: if rng.chance(500) { OnAmbiguous::Halt } else { OnAmbiguous::CreateAgain },
         on_drift: match rng.below(6) {
             0 => OnDrift::Halt,

@@ -25,7 +25,8 @@ pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Fail
     let wanted = request(args);
     let mut rows = ask(cli, async |daemon| look(&daemon, &wanted).await)?;
     if !out.json {
-        out.bytes(shown(&rows, out.paint).as_bytes())?;
+        let table = shown(&rows, out.paint);
+        out.text(&table)?;
     }
     let adoptable = rows.iter().filter(|it| it.report.adoptable).count();
     let agreed = adoptable > 0 && (args.yes || asked(adoptable)?);
@@ -86,7 +87,12 @@ fn shown(rows: &[Row], paint: Paint) -> String {
     if rows.is_empty() {
         return "every key is adopted\n".to_owned();
     }
-    let lines = rows.iter().flat_map(|it| lines(&it.report)).collect();
+    table_of(&rows.iter().map(|it| &it.report).collect::<Vec<_>>(), paint)
+}
+
+/// What would happen to each of these keys.
+pub(super) fn table_of(reports: &[&AdoptReport], paint: Paint) -> String {
+    let lines = reports.iter().flat_map(|it| lines(it)).collect();
     table(&["KEY", "PROVIDER", "FINGERPRINT", "EXPIRES", "TARGET", "WHAT WILL HAPPEN"], lines, paint)
 }
 
@@ -108,7 +114,7 @@ fn lines(report: &AdoptReport) -> Vec<(Option<Tone>, Vec<String>)> {
         let fate = report.targets.get(n).map_or("", |it| fate(it));
         let fate = match &report.refused {
             Some(problem) if n == 0 => format!("not adopted: {}", without_name(report, &problem.detail)),
-            None if !report.adoptable && n == 0 => format!("not adopted: {}", report.message),
+            None if !report.adoptable && n == 0 => report.message.clone(),
             _ if !report.adoptable => String::new(),
             _ => format!("adopted: the target {fate}"),
         };

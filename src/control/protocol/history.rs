@@ -122,19 +122,21 @@ pub struct ReadRow {
     pub via: String,
 }
 
-/// An operator did something: a verb that was carried out.
+/// An operator did something: a verb that was carried out, or a reload, whatever came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommandRow {
-    /// To which key.
-    pub key: KeyName,
+    /// To which key; null where it was to the daemon.
+    pub key: Option<KeyName>,
     /// When.
     pub at: Time,
     /// What, as the command line calls it.
     pub verb: String,
     /// How, as the command line spells it.
     pub options: Vec<String>,
-    /// Who.
-    pub actor: Actor,
+    /// Who; null where it was a signal.
+    pub actor: Option<Actor>,
     /// The reason that was given.
     pub reason_given: Option<String>,
+    /// What came of it, where that is more than that it was done.
+    pub result: Option<String>,
 }

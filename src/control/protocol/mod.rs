@@ -3,13 +3,18 @@
 mod history;
 mod plan;
 mod status;
+mod what_if;
 
 pub use history::{ChannelRow, CommandRow, DeliveryRow, HistoryReport, NoticeRow, PhaseRow, ReadRow, RotationRow};
-pub use plan::{PlanEntry, PlanReport, PlanWarning, WindowStatus};
+pub use plan::{
+    FreezeSpan, PlanEntry, PlanFacts, PlanFreeze, PlanPeak, PlanReport, PlanWarning, PlanWindow, WindowStatus,
+};
 pub use status::{
     AttentionStatus, BlockedStatus, DaemonState, DaemonStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation,
     NextStep, PausedStatus, ProviderState, ProviderStatus, Status, VersionStatus,
 };
+
+pub use what_if::{BudgetChange, Late, Move, WhatIf};
 
 pub use crate::standing::{Health, PhaseName};
 

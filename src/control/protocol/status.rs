@@ -33,6 +33,9 @@ pub struct DaemonStatus {
     pub config_error: Option<String>,
     /// Whether it does its work.
     pub state: DaemonState,
+    /// What is wrong with it, and what it does not do meanwhile; a sentence each.
+    #[serde(default)]
+    pub troubles: Vec<String>,
     /// Notices on their way.
     pub outbox_pending: u64,
     /// Notices that were given up.

@@ -1,5 +1,5 @@
 //! What is wrong with a key, in sentences, and the commands that help.
-use super::key::{blocked_message, halt_message};
+use super::key::{blocked_message, halt_message, waits};
 use crate::control::protocol::AttentionStatus;
 use crate::core::account::Account;
 use crate::core::command::command;
@@ -8,7 +8,7 @@ use crate::core::gate::TAKEN;
 use crate::core::names::KeyName;
 use crate::core::plan::Command;
 use crate::core::policy::Initial;
-use crate::core::record::{Held, Pause, Phase, Retired, VersionNo};
+use crate::core::record::{Held, Pause, Phase, Record, Retired, VersionNo};
 use crate::humane::HumanDuration;
 use crate::standing::{Concern, Subject};
 
@@ -40,6 +40,7 @@ fn message(subject: &Subject<'_>, concern: &Concern<'_>) -> String {
             format!("under way for longer than {}, now in {phase}", HumanDuration(*after))
         }
         Concern::Failing { times } => failing(subject, *times),
+        Concern::Blocked(why) if waits_to_create(subject) => waits(subject, why),
         Concern::Blocked(why) => blocked_message(why),
         Concern::Undelivered { target, wanted, held, .. } => {
             format!("{target} {}{}", holds(*held, *wanted), error(*held))
@@ -64,13 +65,17 @@ fn message(subject: &Subject<'_>, concern: &Concern<'_>) -> String {
     }
 }
 
+/// Whether a rotation has begun that has not come to its create.
+fn waits_to_create(subject: &Subject<'_>) -> bool {
+    matches!(subject.phase(), Phase::Create(creating) if creating.token.is_none())
+}
+
 fn paused(pause: &Pause) -> String {
     let until = match pause.until {
         Some(until) => format!("until {}", until.whole_second()),
         None => "until it is resumed".to_owned(),
     };
-    let by = pause.actor.as_ref().map(|it| it.user.clone().unwrap_or_else(|| format!("uid {}", it.uid)));
-    let by = by.map(|it| format!(", by {it}")).unwrap_or_default();
+    let by = pause.actor.as_ref().map(|it| format!(", by {}", it.name())).unwrap_or_default();
     let why = pause.reason.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
     format!("nothing is begun or revoked {until}{by}{why}")
 }
@@ -119,6 +124,9 @@ pub(super) fn actions(subject: &Subject<'_>, concerns: &[Concern<'_>]) -> Vec<St
     if matches!(subject.phase(), Phase::Halted { .. }) && !paused {
         return choices(subject).iter().map(|it| format!("rekeyd {it} {name}")).collect();
     }
+    if is_over(subject) && concerns.is_empty() {
+        return vec![format!("rekeyd forget {name}")];
+    }
     let mut actions: Vec<String> = Vec::new();
     for action in concerns.iter().filter_map(|it| action(subject, name, it)) {
         if !actions.contains(&action) {
@@ -157,8 +165,27 @@ fn action(subject: &Subject<'_>, name: &KeyName, concern: &Concern<'_>) -> Optio
             Some(if foreign { format!("rekeyd adopt {name} --from-target") } else { format!("rekeyd resume {name}") })
         }
         Concern::Unrevoked { .. } => Some(format!("rekeyd resume {name}")),
+        Concern::Blocked(why) => unblock(name, why),
         _ => None,
     }
+}
+
+/// What a human can do about a condition that heals by itself, where that is more than to wait.
+fn unblock(name: &KeyName, why: &Blocked) -> Option<String> {
+    match why {
+        Blocked::Clock | Blocked::Observing => Some("rekeyd resume --all".to_owned()),
+        Blocked::Config => Some("rekeyd check".to_owned()),
+        Blocked::Target(..) | Blocked::Provider(_) | Blocked::Login => Some(format!("rekeyd resume {name}")),
+        _ => None,
+    }
+}
+
+/// Whether a key was taken out of service, nothing of it is live any more, and only its record is left.
+fn is_over(subject: &Subject<'_>) -> bool {
+    let gone = |it: &&Record| it.decommissioned.is_some() && it.held.is_empty() && it.live_versions().next().is_none();
+    let mut open = subject.snapshot.accounts.values().flat_map(|it| &it.open);
+    let watched = open.any(|(token, open)| token.name == *subject.name && open.reported_at.is_none());
+    subject.config.is_none() && subject.record.filter(gone).is_some() && !watched
 }
 
 /// Whether a first create waits because a target holds something.

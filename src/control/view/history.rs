@@ -83,5 +83,6 @@ fn command(it: handle::CommandRow) -> CommandRow {
         options: it.options,
         actor: it.actor,
         reason_given: it.reason,
+        result: it.result,
     }
 }

@@ -5,6 +5,7 @@ use crate::control::protocol::{
     BlockedStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation, PausedStatus, VersionStatus,
 };
 use crate::core::facts::Blocked;
+use crate::core::names::KeyName;
 use crate::core::record::{LastError, Phase, Reason, Record, Rotation, Version};
 use crate::core::time::Timestamp;
 use crate::standing::{Subject, bare_phase, concerns, health, phase_name, retiring};
@@ -52,11 +53,33 @@ fn version(it: &Version) -> VersionStatus {
 }
 
 fn blocked(why: &Blocked) -> BlockedStatus {
-    let until = match why {
+    let until = until(why).map(Into::into);
+    BlockedStatus { reason: why.code().to_owned(), until, message: blocked_message(why) }
+}
+
+/// When it is over, where that is known.
+pub(super) fn until(why: &Blocked) -> Option<Timestamp> {
+    match why {
         Blocked::Throttled(at) | Blocked::Budget(at) | Blocked::Window(at) | Blocked::Freeze(_, at) => known(*at),
         _ => None,
+    }
+}
+
+/// A rotation has begun, and its create waits: for what, since when, and what would help where nothing is wrong.
+pub(super) fn waits(subject: &Subject<'_>, why: &Blocked) -> String {
+    let name = subject.name;
+    let since = subject.record.and_then(|it| it.rotation.as_ref()).map(|it| it.started_at.whole_second());
+    let waits = since.map_or("it waits".to_owned(), |it| format!("it has waited since {it}"));
+    let sooner = match why {
+        Blocked::Window(_) | Blocked::Freeze(..) => format!("; sooner: rekeyd rotate --now {name}"),
+        Blocked::Account => subject.account.and_then(|it| it.locked_by()).map(other).unwrap_or_default(),
+        _ => String::new(),
     };
-    BlockedStatus { reason: why.code().to_owned(), until: until.map(Into::into), message: blocked_message(why) }
+    format!("{waits} to create a new key: {}{sooner}", blocked_message(why))
+}
+
+fn other(name: &KeyName) -> String {
+    format!(": rekeyd status {name}")
 }
 
 /// What holds a key back, in a sentence.
@@ -68,7 +91,11 @@ pub(super) fn blocked_message(why: &Blocked) -> String {
         Blocked::Provider(it) => format!("the provider can't be reached: {it}"),
         Blocked::Login => "the provider refuses our login; correct it where the config says it is".into(),
         Blocked::Throttled(at) => format!("the provider asked us to wait until {at}"),
-        Blocked::Budget(at) => format!("the daily create budget is used up until {at}"),
+        Blocked::Budget(at) => {
+            format!(
+                "the daily create budget is used up until {at}; creates_per_day of its provider says how large it is"
+            )
+        }
         Blocked::Account => "another key's create at the same account has not ended".into(),
         Blocked::Window(at) => match known(*at) {
             Some(at) => format!("its next window opens at {at}"),
@@ -130,6 +157,10 @@ pub(super) fn halt_message(reason: Reason) -> &'static str {
         Reason::NewKeyRefused => "the provider refuses every key that it issues to us; ask it why, then resume",
         Reason::OldKeyDead => "the old key is dead and no new one could be had; adopt one from the portal, or resume",
         Reason::Restored => "the restored state does not match the provider and the targets; adopt the key in use",
+        Reason::Damaged => {
+            "the state lost what it knew of this key, and nothing is done for it; restore a backup (rekeyd restore FILE), or \
+             adopt the key in use"
+        }
         Reason::LoginLost => "the key that authorises our calls is refused, and so is its successor; adopt a valid one",
     }
 }

@@ -6,7 +6,7 @@ mod next;
 mod plan;
 
 pub use history::history;
-pub use plan::{PLAN_FOR, PLAN_FOR_MAX, plan};
+pub use plan::{PLAN_FOR, PLAN_FOR_MAX, PlanAsk, compare, freeze, plan, plan_facts, plan_of, window};
 
 use super::protocol::{DaemonState, DaemonStatus, KeyStatus, ProviderState, ProviderStatus, Status};
 use crate::config::settings::ProviderSection;
@@ -39,6 +39,7 @@ fn daemon(snapshot: &Snapshot) -> DaemonStatus {
         config_ok: snapshot.config_rejected.is_none(),
         config_error: snapshot.config_rejected.clone(),
         state: daemon_state(snapshot),
+        troubles: snapshot.troubles.values().cloned().collect(),
         outbox_pending: snapshot.outbox_pending,
         outbox_dead: snapshot.outbox_dead,
     }
@@ -48,7 +49,11 @@ fn daemon_state(snapshot: &Snapshot) -> DaemonState {
     let own = |it: &Blocked| matches!(it, Blocked::Clock | Blocked::Store(_) | Blocked::Config);
     if snapshot.observing.is_some() {
         DaemonState::Observing
-    } else if snapshot.config_rejected.is_some() || snapshot.outbox_dead > 0 || snapshot.blocked.values().any(own) {
+    } else if snapshot.config_rejected.is_some()
+        || snapshot.outbox_dead > 0
+        || !snapshot.troubles.is_empty()
+        || snapshot.blocked.values().any(own)
+    {
         DaemonState::Degraded
     } else if snapshot.records.values().any(|it| matches!(it.phase, Phase::Reobserve { .. })) {
         DaemonState::Observing

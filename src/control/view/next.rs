@@ -1,4 +1,5 @@
 //! What comes next for a key: one action, when, and why.
+use super::key::{until, waits};
 use crate::control::protocol::NextStep;
 use crate::core::by_hand::{is_awaited, next_reminder};
 use crate::core::due::due_at;
@@ -42,6 +43,12 @@ fn create(subject: &Subject<'_>, record: &Record, creating: &Creating) -> Option
     if record.is_paused(subject.now) && creating.token.is_none() {
         let until = record.paused.as_ref().and_then(|it| it.until)?;
         return Some(step("rotate", until, "paused", "a new key is created when the pause has ended"));
+    }
+    if creating.token.is_none()
+        && let Some(why) = subject.blocked
+    {
+        let at = until(why).unwrap_or_else(|| wake(subject)).max(subject.now);
+        return Some(step("rotate", at, "waiting", &waits(subject, why)));
     }
     if record.failures > 0 || creating.lost > 0 {
         let at = record.retry_at.unwrap_or_else(|| wake(subject));

@@ -1,240 +1,112 @@
-//! What will happen to which key when, and why. Later rotations follow from the first, as if each succeeded at once.
-use crate::control::protocol::{PlanEntry, PlanReport, PlanWarning, WindowStatus};
-use crate::core::by_hand::{is_awaited, next_reminder};
-use crate::core::policy::{Initial, OutsideWindow, Policy};
-use crate::core::record::{Phase, Record, Version};
+//! What will happen to which key when, and why.
+mod calendar;
+mod compare;
+mod peaks;
+mod planner;
+
+pub use calendar::{freeze, window};
+pub use compare::compare;
+
+use crate::control::protocol::{PlanFacts, PlanReport};
+use crate::core::names::KeyName;
 use crate::core::time::Timestamp;
-use crate::core::window::Opening;
-use crate::engine::handle::Snapshot;
-use crate::humane::HumanDuration;
+use crate::engine::handle::{Refused, Snapshot, Which};
+use crate::engine::selection;
 use crate::standing::Subject;
-use crate::standing::forecast::{self, Start, began, cuts, revoked_at, scheduled, successor};
+use crate::standing::ahead::ahead;
+use planner::{Found, Planner};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How far `plan` looks where nobody says.
 pub const PLAN_FOR: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// The furthest that `plan` looks.
 pub const PLAN_FOR_MAX: Duration = Duration::from_secs(3660 * 24 * 60 * 60);
-/// How many rotations of one key a plan shows at most.
-const ROTATIONS_PER_KEY: usize = 1000;
 
-/// How many reminders of one key a plan shows at most.
-const REMINDERS_PER_KEY: usize = 200;
+/// What a plan is to show.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct PlanAsk {
+    /// How far to look ahead; [`PLAN_FOR`] where nobody says.
+    pub ahead: Option<Duration>,
+    /// Only these keys; all where none is named.
+    pub keys: Vec<KeyName>,
+    /// Only the keys of this owner.
+    pub owner: Option<String>,
+}
 
-/// What happens within `ahead`, for `GET /v1/plan`.
+/// What happens within `ahead`, to every key.
 pub fn plan(snapshot: &Snapshot, ahead: Duration) -> PlanReport {
     let until = snapshot.now.plus(ahead.min(PLAN_FOR_MAX));
-    let mut report = PlanReport { now: snapshot.now.into(), entries: Vec::new(), warnings: Vec::new() };
+    of(snapshot, until, |_| true)
+}
+
+/// What was asked for, for `GET /v1/plan`.
+///
+/// # Errors
+/// Where no key is meant, or one of those named is not there: with the names of what there is.
+pub fn plan_of(snapshot: &Snapshot, ask: &PlanAsk) -> Result<PlanReport, Refused> {
+    let wanted = wanted(snapshot, ask)?;
+    let until = snapshot.now.plus(ask.ahead.unwrap_or(PLAN_FOR).min(PLAN_FOR_MAX));
+    Ok(of(snapshot, until, |name| wanted.as_ref().is_none_or(|it| it.contains(name))))
+}
+
+/// What another config can be compared by, for `GET /v1/plan/facts`.
+///
+/// # Errors
+/// As [`plan_of`].
+pub fn plan_facts(snapshot: &Snapshot, ask: &PlanAsk) -> Result<PlanFacts, Refused> {
+    Ok(PlanFacts {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        plan: plan_of(snapshot, ask)?,
+        named: snapshot.settings.keys.keys().cloned().collect(),
+        records: snapshot.records.values().cloned().collect(),
+        accounts: snapshot.accounts.values().cloned().collect(),
+    })
+}
+
+fn of(snapshot: &Snapshot, until: Timestamp, wanted: impl Fn(&KeyName) -> bool) -> PlanReport {
+    let mut found = Found::default();
+    let lines = ahead(snapshot, until);
     for subject in Subject::all(snapshot) {
-        Planner { subject: &subject, until, report: &mut report }.plan();
+        Planner { subject: &subject, until, line: lines.get(subject.name), found: &mut found }.plan();
     }
-    report.entries.sort_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
-    report
+    let Found { mut entries, mut warnings } = found;
+    entries.sort_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
+    // A budget is shared by all keys of an account, whoever asks for some of them.
+    let peaks = peaks::peaks(snapshot, &entries, &wanted);
+    entries.retain(|it| wanted(&it.key));
+    warnings.retain(|it| wanted(&it.key));
+    PlanReport {
+        now: snapshot.now.into(),
+        until: until.into(),
+        install: snapshot.install.clone(),
+        entries,
+        warnings,
+        peaks,
+        windows: calendar::windows(snapshot, &wanted),
+        freezes: calendar::freezes(snapshot, &wanted),
+    }
 }
 
-struct Planner<'a> {
-    subject: &'a Subject<'a>,
-    until: Timestamp,
-    report: &'a mut PlanReport,
-}
-
-impl Planner<'_> {
-    fn plan(mut self) {
-        let current = self.subject.record.and_then(|it| it.current.as_ref());
-        let Some(config) = self.subject.config else {
-            self.warn(
-                "the config no longer names it: it is not replaced; when it is no longer used, revoke it by hand",
-            );
-            return self.notices(current, &[]);
-        };
-        let policy = &config.policy;
-        match (self.subject.record, current) {
-            (Some(record), Some(current)) => match &record.phase {
-                Phase::Halted { reason, .. } => {
-                    let name = self.subject.name;
-                    self.warn(&format!("halted ({}): nothing is planned before: rekeyd resume {name}", reason.code()));
-                    self.notices(Some(current), &policy.notify_before);
-                    self.retirements(record, policy);
-                }
-                _ if record.is_paused(self.subject.now) && self.is_held(record) => {
-                    self.warn(&format!("paused: nothing is planned before: rekeyd resume {}", self.subject.name));
-                    self.notices(Some(current), &policy.notify_before);
-                }
-                _ => self.managed(record, current, policy),
-            },
-            _ => self.unadopted(policy),
-        }
+/// The names of the keys that are meant; none where all are.
+fn wanted(snapshot: &Snapshot, ask: &PlanAsk) -> Result<Option<BTreeSet<KeyName>>, Refused> {
+    let names = |which| selection::names(&which, &snapshot.settings, &snapshot.records);
+    let mut wanted: Option<BTreeSet<KeyName>> = None;
+    if !ask.keys.is_empty() {
+        wanted = Some(names(Which::Keys(ask.keys.clone()))?.into_iter().collect());
     }
-
-    fn unadopted(&mut self, policy: &Policy) {
-        let name = self.subject.name;
-        if policy.initial == Initial::Create {
-            let message = "the first key is created as soon as every target is seen to be empty";
-            self.push(self.subject.now, "rotate", None, "initial_create", message, None);
-        } else {
-            self.warn(&format!("not adopted: nothing is planned before: rekeyd adopt {name} --from-target"));
+    if let Some(owner) = &ask.owner {
+        let left = |it: &&KeyName| !snapshot.settings.keys.contains_key(*it);
+        let of_owner = snapshot.records.values().filter(|it| it.owners.contains(owner)).map(|it| &it.name).filter(left);
+        let mut theirs: BTreeSet<KeyName> = of_owner.cloned().collect();
+        match names(Which::Owner(owner.clone())) {
+            Ok(names) => theirs.extend(names),
+            // An owner whose last key left the config is told of it still.
+            Err(refused) if theirs.is_empty() => return Err(refused),
+            Err(_) => {}
         }
+        theirs.retain(|it| wanted.as_ref().is_none_or(|wanted| wanted.contains(it)));
+        wanted = Some(theirs);
     }
-
-    /// Whether only `resume` lets it go on; what has begun goes on to its end.
-    fn is_held(&self, record: &Record) -> bool {
-        let rests = matches!(record.phase, Phase::Steady | Phase::Announce { .. });
-        rests && record.paused.as_ref().is_some_and(|it| it.until.is_none())
-    }
-
-    fn managed(&mut self, record: &Record, current: &Version, policy: &Policy) {
-        self.probe(record, policy);
-        self.retirements(record, policy);
-        let now = self.subject.now;
-        if !policy.provider.creates {
-            return self.by_hand(record, current, policy);
-        }
-        if matches!(record.phase, Phase::Steady | Phase::Announce { .. }) {
-            let first = forecast::first(self.subject, record, current);
-            return self.rotations(current.clone(), policy, first);
-        }
-        // A rotation is under way: the next one follows from what it yields.
-        let cutover = matches!(record.phase, Phase::Cutover { .. });
-        let newest = record.pending().or(Some(current).filter(|_| cutover)).cloned();
-        let newest = newest.unwrap_or_else(|| successor(current, policy, now));
-        self.push(now, "rotate", None, "in_progress", "a rotation is under way", current.valid_to);
-        self.retire(current, policy, now, policy.overlap);
-        let next = scheduled(&newest, policy, cuts(self.subject, policy), now);
-        self.rotations(newest, policy, next);
-    }
-
-    /// A key that only a human can replace: its reminders, as if nobody answered them.
-    fn by_hand(&mut self, record: &Record, current: &Version, policy: &Policy) {
-        let (name, now) = (self.subject.name, self.subject.now);
-        if record.pending().is_some() {
-            self.push(now, "rotate", None, "in_progress", "a rotation is under way", current.valid_to);
-            self.retire(current, policy, now, policy.overlap);
-        }
-        let newest = record.pending().unwrap_or(current);
-        if is_awaited(newest, &record.phase, policy, now) {
-            self.warn(&format!("it waits for a new key by hand: rekeyd rotate {name}"));
-        }
-        let mut next = next_reminder(newest, policy, now);
-        for _ in 0..REMINDERS_PER_KEY {
-            let Some(at) = next.filter(|it| *it <= self.until) else { return };
-            let expires = newest.valid_to == Some(at);
-            let reason = if expires { "key_expired" } else { "replaced_by_hand" };
-            let message = format!("unless a new key was brought before: rekeyd rotate {name}");
-            self.push(at, "notify", None, reason, &message, newest.valid_to);
-            next = next_reminder(newest, policy, at);
-        }
-    }
-
-    fn rotations(&mut self, mut version: Version, policy: &Policy, mut next: Option<Start>) {
-        let cuts = cuts(self.subject, policy);
-        if next.is_none() {
-            self.warn(
-                "no rotation is foreseen: its expiry is unknown, or no window of it opens again outside its freezes",
-            );
-        }
-        for _ in 0..ROTATIONS_PER_KEY {
-            let Some(start) = next.take().filter(|it| it.at <= self.until || it.announced_at.is_some()) else { return };
-            self.rotation(&version, &start);
-            if start.at > self.until {
-                return;
-            }
-            let overlap = if start.compromised { Duration::ZERO } else { policy.overlap };
-            self.retire(&version, policy, start.at, overlap);
-            let newer = successor(&version, policy, start.at);
-            next = scheduled(&newer, policy, cuts, start.at);
-            if next.as_ref().is_some_and(|it| it.at <= start.at) {
-                return self
-                    .warn("a new version would be due again at once: valid_for is not longer than rotate_before");
-            }
-            version = newer;
-        }
-    }
-
-    fn rotation(&mut self, version: &Version, start: &Start) {
-        if let Some(at) = start.announced_at {
-            let message = format!("the owners are told of the cutover planned for {}", start.at);
-            self.push(at, "announce", None, start.reason, &message, version.valid_to);
-        }
-        if let Some(end) = version.valid_to.filter(|end| *end < start.at && *end <= self.until) {
-            let never = self.subject.config.is_some_and(|it| it.policy.outside_window == OutsideWindow::Never);
-            let why = if never { ": outside_window is \"never\", and nothing opens before" } else { "" };
-            let verb = if end <= self.subject.now { "expired" } else { "expires" };
-            self.warn(&format!("it {verb} at {end}, before it is replaced at {}{why}", start.at));
-        }
-        self.push(start.at, "rotate", start.opening.clone(), start.reason, &start.message, version.valid_to);
-    }
-
-    /// The end of a version that a rotation at `at` replaces. Where a create revokes it, there is none to plan.
-    fn retire(&mut self, old: &Version, policy: &Policy, at: Timestamp, overlap: Duration) {
-        if !cuts(self.subject, policy) {
-            let after = at.plus(overlap);
-            self.revocation(old, policy, after, overlap.is_zero());
-        }
-    }
-
-    fn retirements(&mut self, record: &Record, policy: &Policy) {
-        for old in record.retired.iter().filter(|it| it.ended.is_none()) {
-            self.revocation(&old.version, policy, old.after, old.after <= old.since);
-        }
-    }
-
-    fn revocation(&mut self, old: &Version, policy: &Policy, after: Timestamp, at_once: bool) {
-        let number = old.number;
-        let not_before = after.max(self.subject.now);
-        if !policy.provider.revokes_by_id {
-            let message = format!("version {number} can't be revoked from here: the owners are asked to");
-            return self.push(not_before, "notify", None, "revoke_needed", &message, old.valid_to);
-        }
-        if let Some((at, opening)) = revoked_at(policy, not_before, at_once) {
-            let message = format!("the overlap of version {number} ends at {after}");
-            self.push(at, "revoke", opening, "overlap_ends", &message, old.valid_to);
-        }
-    }
-
-    fn probe(&mut self, record: &Record, policy: &Policy) {
-        let at = record.probed_at.map_or(self.subject.now, |it| it.plus(policy.probe_every).max(self.subject.now));
-        if policy.provider.probes && record.phase == Phase::Steady {
-            let message =
-                format!("the provider is asked every {} whether it accepts the key", HumanDuration(policy.probe_every));
-            self.push(at, "probe", None, "probe_every", &message, None);
-        }
-    }
-
-    /// The warnings of a key that nothing will replace. Thresholds longer than a third of its life don't apply.
-    fn notices(&mut self, current: Option<&Version>, before: &[Duration]) {
-        let Some((version, end)) = current.and_then(|it| it.valid_to.map(|end| (it, end))) else { return };
-        let third = end.since(began(version)) / 3;
-        for lead in before.iter().filter(|it| **it <= third && end.minus(**it) >= self.subject.now) {
-            let message = format!("it expires in {}, and nothing replaces it", HumanDuration(*lead));
-            self.push(end.minus(*lead), "notify", None, "key_expiring", &message, Some(end));
-        }
-        self.push(end, "notify", None, "key_expired", "it expires, and nothing replaces it", Some(end));
-    }
-
-    fn push(
-        &mut self,
-        at: Timestamp,
-        action: &str,
-        window: Option<Opening>,
-        reason: &str,
-        message: &str,
-        valid_to: Option<Timestamp>,
-    ) {
-        if at < self.subject.now || at > self.until {
-            return;
-        }
-        self.report.entries.push(PlanEntry {
-            at: at.into(),
-            key: self.subject.name.clone(),
-            action: action.to_owned(),
-            window: window.map(|it| WindowStatus { name: it.name, opens: it.opens.into(), closes: it.closes.into() }),
-            reason: reason.to_owned(),
-            message: message.to_owned(),
-            valid_to: valid_to.map(Into::into),
-        });
-    }
-
-    fn warn(&mut self, message: &str) {
-        self.report.warnings.push(PlanWarning { key: self.subject.name.clone(), message: message.to_owned() });
-    }
+    Ok(wanted)
 }

@@ -118,6 +118,8 @@ impl Pass<'_> {
         let Some(current) = self.record.current.as_mut().filter(|own| own.fingerprint == it.fingerprint) else {
             return false;
         };
+        // Its secret may be what the state has lost.
+        self.keep.push((current.number, it.fingerprint.clone()));
         current.id = it.id.clone().or(current.id.take());
         current.valid_from = it.valid_from.or(current.valid_from);
         if it.expiry != Expiry::Unknown {

@@ -8,7 +8,7 @@ mod steer;
 mod supply;
 
 pub use leave::{account_gone, leave_account, taken_up, unmanaged};
-pub use restore::{answer_without_books, restored};
+pub use restore::{answer_without_books, damaged, restored};
 
 use super::account::Account;
 use super::names::{Fingerprint, Incarnation};

@@ -5,7 +5,7 @@ use crate::core::names::Token;
 use crate::core::pass::Pass;
 use crate::core::plan::Change;
 use crate::core::policy::{Policy, Reach};
-use crate::core::record::{Held, Phase, Record, Retired};
+use crate::core::record::{Held, Phase, Reason, Record, Retired};
 use crate::core::time::Timestamp;
 use std::collections::BTreeSet;
 
@@ -44,6 +44,17 @@ pub fn restored(record: &Record, policy: &Policy, now: Timestamp) -> Record {
     record.revision += 1;
     record.changed_at = now;
     record
+}
+
+/// The state lost something of this key: its record, a secret, or its account. It halts; `resume` compares it with the
+/// provider and the targets first, as after a restore.
+pub fn damaged(record: &Record, account: &Account, policy: &Policy, now: Timestamp) -> Change {
+    let known = restored(record, policy, now);
+    let nobody = nobody();
+    let mut pass = Pass::new(&known, account, policy, &nobody, now);
+    let why = "the state lost what it knew of this key; restore a backup, or adopt the key in use";
+    pass.halt(Reason::Damaged, why);
+    pass.change(record)
 }
 
 /// The answer to a create was found that these books don't know, because they were restored: it is reported.

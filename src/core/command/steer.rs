@@ -39,9 +39,13 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Nothing is begun or revoked from here on; what has begun goes on to its end.
+    /// Nothing is begun or revoked from here on; what has begun goes on to its end. Where it is paused already, the pause
+    /// stays that lasts longer: nobody's is cut short by another's.
     pub(super) fn pause(&mut self, pause: Pause) -> Result<(), CommandRefused> {
-        self.record.paused = Some(pause);
+        let outlasts = |it: &Pause| it.ends() >= pause.ends();
+        if !self.record.is_paused(self.now) || !self.record.paused.as_ref().is_some_and(outlasts) {
+            self.record.paused = Some(pause);
+        }
         Ok(())
     }
 

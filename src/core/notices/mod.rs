@@ -17,7 +17,7 @@ use std::time::Duration;
 /// A try that failed so often in a row is told.
 pub const TELL_AFTER: u32 = 3;
 /// With less than this left, a key that will not be replaced on time is critical.
-const CRITICAL_BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
+pub const CRITICAL_BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
 /// A threshold longer than this part of the lifetime does not apply.
 const THRESHOLD_SHARE: u32 = 3;
 

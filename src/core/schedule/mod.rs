@@ -1,0 +1,272 @@
+//! When each key is replaced, reckoned for all keys at once: what a key alone can't know is how many others want the same
+//! window and the same daily creates, and which keys go together.
+//!
+//! Each key gets the first opening from its due moment on that has room for it. Who must be replaced sooner chooses first.
+//! Where there is no room for too long, a key is replaced before it is due, as late as possible; where there is none in any
+//! window, outside of them. A place within an opening depends on the key and its version alone, and what is reckoned later on
+//! gives the same slots, as long as nothing else happens: a slot that is moved with every look would never come.
+mod room;
+mod spans;
+mod task;
+
+pub use spans::Spans;
+pub use task::{Standing, Task, task};
+
+use super::account::Account;
+use super::backoff;
+use super::names::{AccountId, KeyName};
+use super::policy::{OutsideWindow, Policy};
+use super::record::{Record, VersionNo};
+use super::time::Timestamp;
+use room::Room;
+use spans::Span;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use task::{Batch, Member, batches};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Keys are spread over the first part of an opening, so that what fails can be tried again in it: over a half,
+const SPREAD_SHARE: u32 = 2;
+/// and over no more than this.
+const MOST_SPREAD: Duration = Duration::from_secs(4 * 60 * 60);
+/// At most this many openings are tried for one key.
+const OPENINGS_TRIED: usize = 1000;
+/// A key is moved forward by at most this many days.
+const DAYS_EARLIER: u32 = 400;
+/// The smallest step of a timestamp.
+const STEP: Duration = Duration::from_millis(1);
+
+/// The moment that a key is given.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Slot {
+    /// When its rotation begins.
+    pub at: Timestamp,
+    /// Which version it replaces; 0 where there is none yet.
+    pub version: VersionNo,
+    /// Why then.
+    pub why: Why,
+}
+
+/// What put a slot where it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Why {
+    /// The key is due, and this is its place in the first opening from then on.
+    Due,
+    /// A key that goes together with it is due.
+    Together,
+    /// The openings before have no room left in the account's daily budget.
+    Later,
+    /// From the due moment on there is no room in the account's daily budget for too long.
+    Earlier,
+    /// No opening is left before its last safe moment, or none with room.
+    Outside,
+}
+
+impl Why {
+    /// The code that scripts compare.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Due => "due",
+            Self::Together => "together",
+            Self::Later => "budget_later",
+            Self::Earlier => "budget_earlier",
+            Self::Outside => "no_window_before_expiry",
+        }
+    }
+}
+
+/// The slots of all keys in our care, by their names.
+pub type Slots = BTreeMap<KeyName, Slot>;
+
+/// Reckons the next slot of every key that the config names. A key that can't be begun at all (halted, paused without an end)
+/// gets none and holds nobody else.
+pub fn slots<'a>(
+    keys: impl Iterator<Item = (&'a Record, &'a Policy)>,
+    accounts: &BTreeMap<AccountId, Account>,
+    spans: &mut Spans,
+    now: Timestamp,
+) -> Slots {
+    let tasks: Vec<Task<'_>> = keys.filter_map(|(record, policy)| task(record, policy, accounts, now)).collect();
+    Schedule::new(accounts).place(&tasks, spans)
+}
+
+/// What is taken so far. To look further ahead than one rotation of each key, place their successors in the same one.
+#[derive(Clone, Debug)]
+pub struct Schedule<'a> {
+    accounts: &'a BTreeMap<AccountId, Account>,
+    rooms: BTreeMap<AccountId, Room>,
+    /// How many keys with windows each account has.
+    windowed: BTreeMap<AccountId, usize>,
+}
+
+impl<'a> Schedule<'a> {
+    /// Nothing is planned yet; what was sent in the last 24 hours counts.
+    pub fn new(accounts: &'a BTreeMap<AccountId, Account>) -> Self {
+        Self { accounts, rooms: BTreeMap::new(), windowed: BTreeMap::new() }
+    }
+
+    /// Gives every task a slot, as far as there is one.
+    pub fn place(&mut self, tasks: &[Task<'_>], spans: &mut Spans) -> Slots {
+        spans.tidy();
+        self.open_rooms(tasks);
+        let mut slots = Slots::new();
+        for task in tasks {
+            let Some(at) = task.standing.at() else { continue };
+            self.room(&task.policy.account).take(at);
+            if let Some(slot) = task.promised() {
+                slots.insert(task.name.clone(), slot);
+            }
+        }
+        for batch in batches(tasks, spans) {
+            self.place_batch(&batch, spans, &mut slots);
+        }
+        slots
+    }
+
+    fn open_rooms(&mut self, tasks: &[Task<'_>]) {
+        let mut windowed: BTreeMap<AccountId, usize> = BTreeMap::new();
+        for task in tasks {
+            let (id, per_day) = (&task.policy.account, task.policy.creates_per_day);
+            if !self.rooms.contains_key(id) {
+                let sent = self.accounts.get(id).map_or(&[][..], |it| &it.creates);
+                self.rooms.insert(id.clone(), Room::new(per_day, sent));
+            }
+            *windowed.entry(id.clone()).or_default() += usize::from(!task.policy.windows.is_empty());
+        }
+        for (id, keys) in windowed {
+            let known = self.windowed.entry(id).or_default();
+            *known = keys.max(*known);
+        }
+    }
+
+    fn room(&mut self, account: &AccountId) -> &mut Room {
+        self.rooms.entry(account.clone()).or_insert_with(|| Room::new(0, &[]))
+    }
+
+    fn place_batch(&mut self, batch: &Batch<'_, '_>, spans: &mut Spans, slots: &mut Slots) {
+        let placed = self.in_openings(batch, batch.soft, spans);
+        let several = batch.members.len() > 1;
+        let placed = placed.or_else(|| several.then(|| self.in_openings(batch, batch.last, spans))?);
+        if let Some(placed) = placed {
+            for (member, (at, moved)) in batch.members.iter().zip(placed) {
+                let ordinary = if member.is_led(batch.due) { Why::Together } else { Why::Due };
+                slots.insert(member.task.name.clone(), member.slot(at, if moved { Why::Later } else { ordinary }));
+            }
+            return;
+        }
+        for member in &batch.members {
+            if let Some(slot) = self.place_alone(member, spans) {
+                slots.insert(member.task.name.clone(), slot);
+            }
+        }
+    }
+
+    /// A key for which its fellows, or the first openings from its due moment on, have no room.
+    fn place_alone(&mut self, member: &Member<'_, '_>, spans: &mut Spans) -> Option<Slot> {
+        let alone = Batch::of(member.clone());
+        for limit in [alone.soft, alone.last] {
+            if let Some(placed) = self.in_openings(&alone, limit, spans) {
+                return placed.first().map(|(at, moved)| member.slot(*at, if *moved { Why::Later } else { Why::Due }));
+            }
+            if let Some(at) = self.earlier(member, spans) {
+                return Some(member.slot(at, Why::Earlier));
+            }
+        }
+        // Whoever was to be told before is not moved further: the key's own rules find the moment that tells them most.
+        if member.task.announce.is_some() {
+            return None;
+        }
+        let last = member.last?;
+        let at = match member.task.policy.outside_window {
+            OutsideWindow::IfExpiring => self.outside(member, last),
+            OutsideWindow::Never => return self.too_late(alone, spans),
+        };
+        Some(member.slot(at?, Why::Outside))
+    }
+
+    /// The first opening up to a moment that has room for all of a batch, and whether it is a later one than they wanted.
+    fn in_openings(
+        &mut self,
+        batch: &Batch<'_, '_>,
+        limit: Timestamp,
+        spans: &mut Spans,
+    ) -> Option<Vec<(Timestamp, bool)>> {
+        let mut span = batch.first(spans)?;
+        for n in 0..OPENINGS_TRIED {
+            if span.opens > batch.last || (n > 0 && span.opens > limit) {
+                return None;
+            }
+            if let Some(placed) = self.within(batch, span, limit) {
+                return Some(placed.into_iter().map(|(at, wanted)| (at, n > 0 || at != wanted)).collect());
+            }
+            span = batch.next(span.closes, spans)?;
+        }
+        None
+    }
+
+    /// The moments of a batch within one opening, and what each would be if there were nobody else.
+    fn within(&mut self, batch: &Batch<'_, '_>, span: Span, limit: Timestamp) -> Option<Vec<(Timestamp, Timestamp)>> {
+        let mut placed: Vec<(Timestamp, Timestamp)> = Vec::new();
+        for member in &batch.members {
+            let wanted = self.position(member, span).min(batch.last.max(span.opens)).max(batch.ready);
+            let end = span.closes.min(limit.max(wanted).min(batch.last).plus(STEP));
+            let Some(at) = self.room(&member.task.policy.account).first(wanted, end) else {
+                for (member, (at, _)) in batch.members.iter().zip(placed) {
+                    self.room(&member.task.policy.account).give_back(at);
+                }
+                return None;
+            };
+            self.room(&member.task.policy.account).take(at);
+            placed.push((at, wanted));
+        }
+        Some(placed)
+    }
+
+    /// The place of a key in an opening: at its beginning, where no other key of the account waits for a window.
+    fn position(&self, member: &Member<'_, '_>, span: Span) -> Timestamp {
+        let policy = member.task.policy;
+        let keys = self.windowed.get(&policy.account).copied().unwrap_or_default();
+        if policy.windows.is_empty() || keys < 2 {
+            return span.opens;
+        }
+        let width = (span.closes.since(span.opens) / SPREAD_SHARE).min(MOST_SPREAD);
+        span.opens.plus(width.mul_f64(backoff::spread(member.task.name, member.number())))
+    }
+
+    /// The last opening before the due moment that has room.
+    fn earlier(&mut self, member: &Member<'_, '_>, spans: &mut Spans) -> Option<Timestamp> {
+        let earliest = member.earliest();
+        let mut before = member.due;
+        for day in 1..=DAYS_EARLIER {
+            let from = member.due.minus(DAY * day);
+            if from.plus(DAY) < earliest {
+                return None;
+            }
+            let Some(span) = spans.from(member.calendar, from).filter(|it| it.opens < before) else { continue };
+            before = span.opens;
+            let wanted = self.position(member, span).max(earliest);
+            let end = span.closes.min(member.due);
+            if let Some(at) = self.room(&member.task.policy.account).first(wanted, end) {
+                self.room(&member.task.policy.account).take(at);
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// The last safe moment, or the one before that has room.
+    fn outside(&mut self, member: &Member<'_, '_>, last: Timestamp) -> Option<Timestamp> {
+        let room = self.room(&member.task.policy.account);
+        let late = member.task.from.max(last);
+        let at = room.last(member.earliest(), last).or_else(|| room.first(late, Timestamp::NEVER))?;
+        room.take(at);
+        Some(at)
+    }
+
+    /// It may leave no window, whatever comes of it.
+    fn too_late(&mut self, alone: Batch<'_, '_>, spans: &mut Spans) -> Option<Slot> {
+        let alone = Batch { last: Timestamp::NEVER, ..alone };
+        let (at, _) = self.in_openings(&alone, alone.last, spans)?.into_iter().next()?;
+        alone.members.first().map(|it| it.slot(at, Why::Later))
+    }
+}

@@ -1,0 +1,98 @@
+//! A disk that takes nothing: what is to be committed waits in memory, and everything that waits for the commit waits with
+//! it. Nothing begins, questions are answered, and it goes on by itself once the disk takes writes again.
+//!
+//! The one thing that goes out before it is stored is the notice of it: it could not be stored.
+use super::Engine;
+use super::handle::{Refused, Request};
+use super::outbox::send;
+use crate::clock;
+use crate::core::plan::NoticeKind;
+use crate::core::time::Timestamp;
+use crate::store::{Batch, OutboxId, OutboxRow, OutboxState};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a disk that takes nothing is tried again.
+pub(super) const RETRY_DISK: Duration = Duration::from_secs(1);
+/// A commit that takes longer is told.
+const SLOW_COMMIT: Duration = Duration::from_secs(5);
+/// A disk that was slow is well again with a commit that takes less than this.
+const QUICK_COMMIT: Duration = Duration::from_secs(1);
+
+/// The cause of "the disk takes nothing".
+const DISK: &str = "disk";
+/// The cause of "the disk is slow".
+const SLOW: &str = "slow disk";
+
+impl Engine {
+    /// Puts a batch back that the disk did not take. Nothing of it was written.
+    pub(super) fn wait_for_disk(&mut self, batch: Batch, why: String, now: Timestamp) {
+        self.books.put_back(batch);
+        let what = format!("nothing is begun or recorded, and no key is created: {why}");
+        self.own(DISK, true, &what, vec!["rekeyd status".to_owned()], "", now);
+        if self.unwritable.replace(why).is_none() {
+            tracing::error!(why = self.unwritable, "the state can't be written; what is to be recorded waits");
+        }
+        self.tell_at_once(now);
+    }
+
+    /// The disk took a commit.
+    pub(super) fn disk_took(&mut self, took: Duration, now: Timestamp) {
+        if self.unwritable.take().is_some() {
+            tracing::info!("the state can be written again; everything goes on");
+        }
+        self.own(DISK, false, "", Vec::new(), "the disk takes writes again", now);
+        if took >= SLOW_COMMIT {
+            let what =
+                format!("the disk is slow: a write to the state took {} s; every key waits for it", took.as_secs());
+            self.own(SLOW, true, &what, vec!["rekeyd status".to_owned()], "", now);
+        } else if took < QUICK_COMMIT {
+            self.own(SLOW, false, "", Vec::new(), "the disk is quick again", now);
+        }
+    }
+
+    /// Answers what needs no commit, and refuses the rest: what is changed now could be lost.
+    pub(super) fn answer_unwritable(&mut self, request: Request, why: &str) {
+        let refused = || Refused::Store(why.to_owned());
+        // Whoever asked may have gone away.
+        match request {
+            Request::Command { reply, .. } => drop(reply.send(Err(refused()))),
+            Request::Commands { reply, .. } => drop(reply.send(Err(refused()))),
+            Request::Adopt { reply, .. } => drop(reply.send(Err(refused()))),
+            Request::AckLetters { reply, .. } => drop(reply.send(Err(refused()))),
+            Request::Reveal { reply, .. } => drop(reply.send(Err(refused()))),
+            Request::Reload { reply, .. } => drop(reply.send(Err(refused()))),
+            Request::Settings(reply) => drop(reply.send(Arc::clone(&self.books.settings))),
+            Request::Snapshot(_)
+            | Request::Pulse(_)
+            | Request::History { .. }
+            | Request::Sweep
+            | Request::ConfigRejected { .. } => self.answer(request),
+        }
+    }
+
+    /// Sends the notices of the daemon's own trouble from memory, and again where a channel did not take one.
+    fn tell_at_once(&mut self, now: Timestamp) {
+        // The last row of a notice is what became of it.
+        let rows: BTreeMap<OutboxId, OutboxRow> =
+            self.books.batch.outbox_put.iter().map(|it| (it.id(), it.clone())).collect();
+        for id in std::mem::take(&mut self.sent) {
+            match rows.get(&id) {
+                Some(row) if row.state == OutboxState::Pending => drop(self.sending.remove(&id)),
+                _ => self.sent.push(id),
+            }
+        }
+        let own = |it: &OutboxRow| it.notice.kind == NoticeKind::DaemonDegraded && it.state == OutboxState::Pending;
+        for (id, row) in rows.into_iter().filter(|(_, it)| own(it) && it.retry_at <= now) {
+            if !self.stopping && self.sending.insert(id) {
+                tokio::spawn(send(row, Arc::clone(&self.books.settings), now, self.events.clone()));
+            }
+        }
+    }
+
+    /// How long a commit took.
+    pub(super) fn since(began: Timestamp) -> Duration {
+        clock::now().since(began)
+    }
+}
