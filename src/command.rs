@@ -149,7 +149,9 @@ impl Run<'_> {
     /// Where it did not end with exit code 0 in time.
     pub async fn run(self) -> Result<(), CommandError> {
         let program = || self.argv.program().to_owned();
+        fail_point!(CommandBegins);
         let mut group = self.spawn().map_err(|source| CommandError::Start { program: program(), source })?;
+        fail_point!(CommandStarted);
         let (stdin, stderr) = (group.0.stdin.take(), group.0.stderr.take());
         let mut said = Tail::default();
         let ended = {
@@ -167,6 +169,7 @@ impl Run<'_> {
             }
             ended.map(|(status, _)| status)
         };
+        fail_point!(CommandEnds);
         match ended {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(CommandError::Failed { program: program(), status, stderr: said.tell(self.hidden) }),

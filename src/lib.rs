@@ -18,8 +18,12 @@
 //! 13. [`service`]: what the daemon is to its system: signals, systemd, the log.
 //! 14. [`cli`]: the command line, one file a subcommand.
 //! 15. [`simulator`]: the four services, a mail server and a webhook receiver on loopback, for the demo and the tests.
+//! 16. [`failpoint`]: where a test lets the daemon die; in no binary that is shipped.
 //!
 //! Below they stand in layers: each uses only those above it, and those of one block don't see each other.
+
+#[macro_use]
+pub mod failpoint;
 
 pub mod core;
 

@@ -12,7 +12,7 @@ use std::fs;
 /// The layers, lowest first. Modules of one layer don't see each other.
 const LAYERS: [&[&str]; 10] = [
     &["core"],
-    &["secret", "clock", "humane"],
+    &["secret", "clock", "humane", "failpoint"],
     &["http", "command"],
     &["providers", "targets", "notifiers", "store"],
     &["config"],

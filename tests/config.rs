@@ -175,7 +175,6 @@ fn what_is_not_acted_on_yet_is_refused() {
             &format!("6:1: field `{field}` is not supported yet\n  hint: remove it"),
         );
     }
-    check(&[], "[backup]", "1:2: section `backup` is not supported yet\n  hint: remove it");
     for kind in ["http", "exec"] {
         let hint = "known here: infobip, infobip-2fa, manual, mobivate, single-invoice";
         let want = format!("2:8: kind `{kind}` is not supported yet\n  hint: {hint}");

@@ -27,6 +27,7 @@ const PROVIDER: &str = "[providers.p]\nkind = 'mobivate'\nusername = 'u'\npasswo
 fn every_section_is_documented_field_by_field() {
     check("## `[daemon]`", &format!("[daemon]\n{PROBE}\n"));
     check("## `[smtp]`", &format!("{}[smtp]\n{PROBE}\n", daemon()));
+    check("## `[backup]`", &format!("{}[backup]\n{PROBE}\n", daemon()));
     check("## `[owners.NAME]`", &format!("{}[owners.o]\n{PROBE}\n", daemon()));
     check("## `[windows.NAME]`", &format!("{}[windows.w]\n{PROBE}\n", daemon()));
     check("## `[freezes.NAME]`", &format!("{}[freezes.f]\n{PROBE}\n", daemon()));
@@ -49,6 +50,7 @@ master_key = { credential = "m" }
 [smtp]
 host = "localhost"
 from = "a@b.example"
+[backup]
 [owners.o]
 email = ["a@b.example"]
 webhook = [{ url = "https://a.example", secret = { credential = "w" } }]
@@ -102,6 +104,7 @@ fn every_default_that_is_documented_is_what_an_effective_config_says() {
     for (heading, section, prefix) in [
         ("## `[daemon]`", "[daemon]", ""),
         ("## `[smtp]`", "[smtp]", ""),
+        ("## `[backup]`", "[backup]", ""),
         ("## `[owners.NAME]`", "[owners.o]", ""),
         ("### `webhook`", "[[owners.o.webhook]]", ""),
         ("### `exec`", "[[owners.o.exec]]", ""),

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
 #[path = "e2e/adoption.rs"]
 mod adoption;
+#[path = "e2e/backup.rs"]
+mod backup;
 #[path = "e2e/by_hand.rs"]
 mod by_hand;
 #[path = "support/chance.rs"]
@@ -64,6 +66,8 @@ mod rig;
 mod rights;
 #[path = "e2e/rotation.rs"]
 mod rotation;
+#[path = "e2e/stuck.rs"]
+mod stuck;
 #[path = "e2e/trouble.rs"]
 mod trouble;
 #[path = "e2e/two_daemons.rs"]

@@ -145,7 +145,7 @@ fn what_was_committed_reads_back_also_after_a_restart() {
     assert_eq!(store.secret(&name("billing"), 1).unwrap().unwrap().expose(), b"hunter2");
     assert!(store.secret(&name("billing"), 2).unwrap().is_none());
     assert_eq!(store.due_before(NOW).unwrap(), [name("billing")]);
-    assert_eq!(store.outbox_due(NOW, 9).unwrap(), batch.outbox_put);
+    assert_eq!(store.outbox_due(NOW, 9, |_| true).unwrap(), batch.outbox_put);
     assert_eq!(store.history(None, None, None).unwrap(), batch.history);
     assert_eq!(store.meta("config").unwrap().unwrap(), b"[daemon]");
 
@@ -187,7 +187,7 @@ fn the_outbox_gives_what_is_due_and_counts_the_rest() {
     let store = open(&dir).store;
     let put = |outbox_put| store.commit(&Batch { outbox_put, ..Batch::default() }).unwrap();
     let due = |now, limit| {
-        let rows = store.outbox_due(Timestamp(now), limit).unwrap();
+        let rows = store.outbox_due(Timestamp(now), limit, |_| true).unwrap();
         rows.iter().map(|it| it.notice.id.as_str().to_owned()).collect::<Vec<_>>()
     };
     put(vec![
@@ -562,7 +562,7 @@ fn nobody_reads_half_a_commit() {
         while !writer.is_finished() {
             let read = store.meta("a").unwrap().unwrap();
             assert!(read.iter().all(|it| *it == read[0]));
-            assert_eq!(store.outbox_due(NOW, 9).unwrap().len(), 1);
+            assert_eq!(store.outbox_due(NOW, 9, |_| true).unwrap().len(), 1);
             assert_eq!(store.outbox_counts().unwrap().pending, 1);
         }
     });

@@ -6,7 +6,7 @@ use crate::control::protocol::{PlanFreeze, PlanWindow};
 use crate::control::view;
 use serde::Serialize;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Find every fault in the config, without touching the daemon or a provider
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -14,6 +14,9 @@ pub struct Args {
     /// Print the config after defaults and profiles, with the place that each value is from
     #[arg(long)]
     pub effective: bool,
+    /// Verify a backup instead: that it is whole, and that the configured master key opens all of it
+    #[arg(long, value_name = "FILE", conflicts_with = "effective")]
+    pub state: Option<PathBuf>,
     /// Say each window and freeze in words, in lines of this many columns: `-v`.
     #[arg(skip)]
     pub explain: Option<usize>,

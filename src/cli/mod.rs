@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand. It parses, asks the daemon, and prints; it decides nothing.
 mod ack;
 mod adopt;
+mod backup;
 mod calendar;
 pub mod check;
 mod completions;
@@ -18,10 +19,13 @@ pub mod output;
 mod pause;
 pub mod plan;
 mod reload;
+mod reseal;
+mod restore;
 mod resume;
 mod reveal;
 mod rotate;
 mod run;
+mod state;
 pub mod status;
 mod stdin;
 pub mod times;
@@ -105,6 +109,12 @@ pub enum Command {
     Notify(notify::Args),
     /// Have the daemon read its config anew
     Reload(reload::Args),
+    /// Write the whole state into one sealed file
+    Backup(backup::Args),
+    /// Put a backup back, where there is no state
+    Restore(restore::Args),
+    /// Seal the state with another master key
+    Reseal(reseal::Args),
     /// Print a completion script
     Completions(completions::Args),
     /// Print the manual page
@@ -150,6 +160,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     let out = &mut Output::new(cli.color, cli.json, cli.named_config());
     match &cli.command {
         Command::Init(args) => Ok(init::run(args, out.writer())?),
+        Command::Check(check::Args { state: Some(file), .. }) => restore::check(cli, file, out),
         Command::Check(args) => {
             let args = check::Args { explain: (cli.verbose > 0).then_some(out.width), ..args.clone() };
             Ok(check::run(&args, &cli.config, cli.json, out.writer())?)
@@ -171,6 +182,9 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Plan(args) => plan::run(cli, args, out),
         Command::Notify(args) => notify::run(cli, args, out),
         Command::Reload(args) => reload::run(cli, args, out),
+        Command::Backup(args) => backup::run(cli, args, out),
+        Command::Restore(args) => restore::run(cli, args, out),
+        Command::Reseal(args) => reseal::run(cli, args, out),
         Command::Completions(args) => completions::run(args, out),
         Command::Man => man::run(out),
     }

@@ -174,6 +174,12 @@ fn own_trouble(status: &Status, width: usize, paint: Paint) -> String {
     if daemon.state == DaemonState::Observing {
         lines.push("the state was restored: the daemon only reads until it knows what the providers hold".to_owned());
     }
+    if let Some(backup) = &daemon.backup
+        && let Some(why) = &backup.last_error
+    {
+        let last = backup.last_at.map_or("there is none".to_owned(), |at| both(at, status.now));
+        lines.push(format!("backups fail: {why}; the newest one: {last}"));
+    }
     lines.extend(daemon.troubles.iter().cloned());
     if daemon.outbox_dead > 0 {
         lines.push(format!(

@@ -109,7 +109,7 @@ pub(super) fn names(names: Vec<Spanned<String>>) -> Vec<String> {
     names.into_iter().map(Spanned::into_inner).collect()
 }
 
-fn cron(section: &Section<'_>, schedule: Spanned<Schedule>, findings: &mut Findings) -> Cron {
+pub(super) fn cron(section: &Section<'_>, schedule: Spanned<Schedule>, findings: &mut Findings) -> Cron {
     if schedule.get_ref().numeric_weekdays {
         let means = opening::cron(&schedule.get_ref().cron);
         let message = format!("weekdays by number are counted from Sunday = 0: this is {means}");
@@ -129,7 +129,8 @@ fn listen(section: &Section<'_>, written: Spanned<Address>, findings: &mut Findi
     address
 }
 
-fn path(
+/// A whole path, or its default.
+pub(super) fn path(
     section: &Section<'_>,
     written: Option<Spanned<PathBuf>>,
     findings: &mut Findings,

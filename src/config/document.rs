@@ -20,6 +20,8 @@ pub(super) struct Document<'i> {
     pub(super) daemon: Option<Section<'i>>,
     /// `[smtp]`.
     pub(super) smtp: Option<Section<'i>>,
+    /// `[backup]`.
+    pub(super) backup: Option<Section<'i>>,
     /// `[owners.NAME]`.
     pub(super) owners: Sections<'i>,
     /// `[windows.NAME]`.
@@ -39,7 +41,8 @@ pub(super) struct Document<'i> {
 }
 
 /// What a file may have at its top.
-const TOP: [&str; 9] = ["daemon", "smtp", "owners", "windows", "freezes", "providers", "defaults", "profiles", "keys"];
+const TOP: [&str; 10] =
+    ["daemon", "smtp", "backup", "owners", "windows", "freezes", "providers", "defaults", "profiles", "keys"];
 
 impl<'i> Document<'i> {
     /// Reads the files. `None` where their syntax is broken: what would be found beyond that is mostly its consequence.
@@ -118,6 +121,7 @@ impl<'i> Filing<'_> {
             match name.get_ref().as_ref() {
                 "daemon" => self.single(&mut document.daemon, &name, value),
                 "smtp" => self.single(&mut document.smtp, &name, value),
+                "backup" => self.single(&mut document.backup, &name, value),
                 "owners" => self.family(&mut document.owners, &name, value),
                 "windows" => self.family(&mut document.windows, &name, value),
                 "freezes" => self.family(&mut document.freezes, &name, value),

@@ -43,6 +43,10 @@ impl Writer<'_> {
         if let Some(section) = &document.smtp {
             self.section("smtp", section, fields(&[fields::SMTP]));
         }
+        if let Some(section) = &document.backup {
+            let dir = ("dir", quoted(&settings.daemon.backups().to_string_lossy()), "backups in state_dir");
+            self.section("backup", section, fields(&[fields::BACKUP]).with([dir]));
+        }
         let zone = ("timezone", quoted(settings.daemon.timezone.name()), "that of [daemon]");
         self.family("owners", &document.owners, |_, _| fields(&[fields::OWNER]).with([zone.clone()]));
         self.family("windows", &document.windows, |_, _| fields(&[fields::WINDOW]).with([zone.clone()]));

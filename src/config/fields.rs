@@ -31,6 +31,8 @@ pub(super) const SMTP: Fields = &[
     ("allow_plaintext", "false"),
 ];
 
+pub(super) const BACKUP: Fields = &[("schedule", r#""0 0 3 * * *""#), ("keep", "14"), ("dir", "")];
+
 pub(super) const OWNER: Fields = &[
     ("email", ""),
     ("notify_before", r#"["14d", "7d", "3d", "1d"]"#),

@@ -1,5 +1,6 @@
 //! The config: `source` are the files, `document` their sections, `written` what serde reads from these, and `settings`
 //! what it all means. Every fault is found before any is told.
+mod backup;
 mod budget;
 mod capacity;
 mod daemon;
@@ -105,6 +106,7 @@ pub fn state_dir(path: &Path) -> PathBuf {
 fn settings(document: &Document<'_>, findings: &mut Findings) -> Option<Settings> {
     let daemon = daemon::daemon(document, findings);
     let timezone = daemon.as_ref().map_or(chrono_tz::Tz::UTC, |it| it.timezone);
+    let backup = daemon.as_ref().and_then(|it| backup::backup(document, it, findings));
     let windows = daemon::windows(document, timezone, findings);
     let freezes = freezes::freezes(document, timezone, findings);
     let owners = owners::owners(document, timezone, findings);
@@ -116,5 +118,5 @@ fn settings(document: &Document<'_>, findings: &mut Findings) -> Option<Settings
     freezes::warn_of_unused(&parts, &keys, findings);
     let keys = keys.into_iter().filter_map(|(name, it)| it.complete(name.clone()).map(|it| (name, it))).collect();
     let providers = providers.into_iter().map(|(name, it)| (name, it.section)).collect();
-    Some(Settings { daemon: daemon?, owners, providers, windows, freezes, keys })
+    Some(Settings { daemon: daemon?, backup, owners, providers, windows, freezes, keys })
 }

@@ -22,6 +22,8 @@ use std::time::Duration;
 pub struct Settings {
     /// `[daemon]`.
     pub daemon: Daemon,
+    /// `[backup]`: none are made by themselves without it.
+    pub backup: Option<Backup>,
     /// `[owners.NAME]`.
     pub owners: BTreeMap<String, Owner>,
     /// `[providers.NAME]`.
@@ -70,6 +72,19 @@ pub struct Daemon {
     pub sweep: Cron,
     /// How many keys are worked on at once.
     pub max_concurrent_rotations: usize,
+}
+
+/// `[backup]`.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    /// When one is made: cron with seconds.
+    pub schedule: Cron,
+    /// The zone of `schedule`.
+    pub timezone: Tz,
+    /// How many are kept.
+    pub keep: usize,
+    /// Where they lie.
+    pub dir: PathBuf,
 }
 
 /// How many keys a reload may drop.

@@ -29,6 +29,15 @@ pub(super) struct Daemon {
     pub(super) max_concurrent_rotations: Option<NonZeroUsize>,
 }
 
+/// `[backup]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Backup {
+    pub(super) schedule: Option<Spanned<Schedule>>,
+    pub(super) keep: Option<NonZeroUsize>,
+    pub(super) dir: Option<Spanned<PathBuf>>,
+}
+
 /// `[owners.NAME]`, without its channels.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -162,6 +171,8 @@ pub(super) mod defaults {
     pub(in super::super) const RESERVE: u64 = 16 << 20;
     pub(in super::super) const SWEEP: &str = "0 */5 * * * *";
     pub(in super::super) const MAX_CONCURRENT_ROTATIONS: usize = 64;
+    pub(in super::super) const BACKUP_SCHEDULE: &str = "0 0 3 * * *";
+    pub(in super::super) const BACKUPS_KEPT: usize = 14;
     pub(in super::super) const NOTIFY_BEFORE: [Duration; 4] = [days(14), days(7), days(3), days(1)];
     pub(in super::super) const ESCALATE_BEFORE: Duration = days(1);
     pub(in super::super) const CREATES_PER_DAY: u32 = 20;

@@ -173,6 +173,11 @@ impl Client {
         self.fetch(self.request(Method::POST, "/v1/reload").json(ask)).await
     }
 
+    /// The whole state, as one sealed file.
+    pub async fn backup(&self) -> Result<Vec<u8>, ClientError> {
+        self.answered(self.request(Method::GET, "/v1/backup")).await
+    }
+
     /// `key` is spelled as the user did: what is no name is escaped, so that it stays one part of the path.
     fn on_key(&self, method: Method, key: &str, rest: &str) -> RequestBuilder {
         self.request(method, &format!("/v1/keys/{}{rest}", escaped(key)))
@@ -183,14 +188,20 @@ impl Client {
     }
 
     async fn fetch<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        let body = self.answered(request).await?;
+        let parsed = serde_json::from_slice(&body);
+        parsed.map_err(|_| self.broken("the answer is not what this version of rekeyd expects"))
+    }
+
+    /// The body of an answer that is no refusal.
+    async fn answered(&self, request: RequestBuilder) -> Result<Vec<u8>, ClientError> {
         let response = request.send().await.map_err(|it| self.failed(&it))?;
         let succeeded = response.status().is_success();
         let is_problem = response.headers().get(header::CONTENT_TYPE).is_some_and(|it| it == MEDIA_TYPE);
         let status = response.status();
         let body = self.body(response).await?;
         if succeeded {
-            let parsed = serde_json::from_slice(&body);
-            return parsed.map_err(|_| self.broken("the answer is not what this version of rekeyd expects"));
+            return Ok(body);
         }
         match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) if is_problem => Err(ClientError::Problem(Box::new(problem))),

@@ -2,6 +2,7 @@
 //! engine knows, `server` answers on the socket, `client` asks there.
 mod accounts;
 mod adopt;
+mod backup;
 pub mod client;
 mod commands;
 mod connections;

@@ -4,7 +4,7 @@ use super::connections::{Places, Unread};
 use super::problem::{Fault, Kind, MEDIA_TYPE, Problem};
 use super::rights::{Peer, Right};
 use super::verbs::{self, Caller};
-use super::{adopt, commands, connections, owners};
+use super::{adopt, backup, commands, connections, owners};
 use crate::config::Loaded;
 use crate::core::record::Actor;
 use crate::engine::handle::{self, Handle};
@@ -246,6 +246,7 @@ pub(super) fn router(desk: Desk) -> Router {
         .route("/v1/plan/facts", get(verbs::plan_facts))
         .route("/v1/history", get(verbs::history))
         .route("/v1/reload", post(verbs::reload))
+        .route("/v1/backup", get(backup::backup))
         .route("/v1/keys/{key}", get(verbs::key).delete(commands::forget))
         .route("/v1/keys/{key}/history", get(verbs::key_history))
         .route("/v1/keys/{key}/secret", get(verbs::reveal).put(adopt::adopt))

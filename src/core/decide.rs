@@ -106,6 +106,7 @@ pub fn decide(
     pass.deliver(facts);
     pass.retire(facts);
     pass.tell_expiry(facts);
+    pass.tell_stuck(facts);
     pass.plan(record, facts)
 }
 

@@ -4,7 +4,7 @@
 //! ([`policy`], [`facts`]), what it comes to ([`plan`]), and then the decision itself: [`decide`](mod@decide) is the list
 //! of its steps, `pass` the state they share, `gate` what stands before a create, [`calendar`] when something may begin, [`schedule`] which
 //! of the moments that are left for it each key gets, `advance` the
-//! transitions, `recover` the lost answers, `drift` somebody else's changes, `strangers` a second daemon, [`by_hand`] the keys that
+//! transitions, `recover` the lost answers, `drift` somebody else's changes, `strangers` a second daemon, [`stuck`] what takes too long, [`by_hand`] the keys that
 //! only a human can replace, `reobserve` a restored state, `deliver` the targets, `empty` those of a key out of service, `retire` the old
 //! keys, [`notices`] what is told, [`incidents`] what is told that belongs to no key, [`unmanaged`] keys that nobody looks after any
 //! more. [`apply`](mod@apply) folds in what
@@ -39,6 +39,7 @@ pub mod retire;
 pub mod rules;
 pub mod schedule;
 mod strangers;
+pub mod stuck;
 pub mod time;
 pub mod unmanaged;
 pub mod window;

@@ -29,14 +29,22 @@ impl Pass<'_> {
                 self.report_lost(&token, "it was sent before the state was restored");
             } else if open.reported_at.is_some() {
                 continue;
-            } else if ends <= self.now && !facts.clock_suspect {
-                self.end_watch(&token, &open, lost_at);
             } else if let Some(found) = listed_under(facts, &token).filter(|_| self.holds(Rule::Watch)) {
                 self.end_found(facts, token, &open, found);
+            } else if self.watch_is_over(facts, ends) {
+                self.end_watch(&token, &open, lost_at);
             } else {
                 self.look_again(lost_at, ends);
             }
         }
+    }
+
+    /// It was looked for long enough, and is not there now. Where the daemon was down meanwhile, or the provider did not
+    /// answer, as much time again may pass until a look shows that.
+    fn watch_is_over(&self, facts: &Facts, ends: Timestamp) -> bool {
+        let looked = facts.listed.is_some() || self.policy.provider.recover != Recover::ListByName;
+        let over = if looked { ends } else { ends.plus(self.policy.watch) };
+        over <= self.now && !facts.clock_suspect
     }
 
     /// It was looked for long enough.
@@ -59,7 +67,7 @@ impl Pass<'_> {
     }
 
     fn look_again(&mut self, lost_at: Timestamp, ends: Timestamp) {
-        self.wake(ends);
+        self.wake(if ends > self.now { ends } else { ends.plus(self.policy.watch) });
         if matches!(self.policy.provider.recover, Recover::ListByName | Recover::ReadCurrent) {
             self.wake(self.now.plus(backoff::look(self.now.since(lost_at))));
         }

@@ -2,12 +2,34 @@
 use super::Engine;
 use super::event::Event;
 use super::execute::{Task, execute};
+use super::permits::Lane;
 use crate::clock;
 use crate::core::facts::Action;
 use crate::core::names::{AccountId, KeyName};
+use crate::core::stuck;
+use crate::core::time::Timestamp;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Engine {
+    /// While an action lasts its key is not decided on; that it lasts too long is told all the same.
+    pub(super) fn tell_of_long_actions(&mut self, now: Timestamp) {
+        if self.clock.is_suspect() {
+            return;
+        }
+        let acting = self.working.iter().filter(|it| it.1.acting > 0).map(|it| it.0.clone());
+        for name in acting.collect::<Vec<_>>() {
+            let (Some(record), Some(policy)) = (self.books.records.get(&name).cloned(), self.books.policy(&name))
+            else {
+                continue;
+            };
+            let account = self.books.account(&policy.account);
+            if let Some(change) = stuck::while_acting(&record, &account, &policy, &self.books.by, now) {
+                self.books.enter(change, &BTreeMap::new());
+            }
+        }
+    }
+
     /// Act: begins once the plan is durable. Says whether it will.
     pub(super) fn act(&mut self, name: &KeyName, account: &AccountId, action: Action) -> bool {
         let account = match &action {
@@ -36,11 +58,12 @@ impl Engine {
             action,
         };
         let delivering = matches!(task.action, Action::Deliver { .. } | Action::Confirm { .. } | Action::Empty { .. });
-        let turn = if delivering { self.permits.deliver() } else { self.permits.ask(&account) };
-        let (events, calls, stop) = (self.events.clone(), self.calls.clone(), self.stop.clone());
+        let lane = if delivering { Lane::Key(name.clone()) } else { Lane::Account(account) };
+        let (events, turn) = (self.events.clone(), self.permits.of(lane));
+        let (calls, stop) = (self.calls.clone(), self.stop.clone());
         self.after_commit.push(Box::new(move || {
             calls.spawn(async move {
-                let _permits = turn.come().await;
+                let _permit = turn.acquire_owned().await;
                 let acted = execute(task, &stop, clock::now).await;
                 let _ = events.send(Event::Acted(Box::new(acted))).await;
             });

@@ -1,6 +1,6 @@
 //! Whether the wall clock can be believed: it is compared with the clock that never jumps, with the last commit, and with
 //! the providers' own `Date`.
-use crate::clock::Boot;
+use crate::clock::{Boot, WRITTEN};
 use crate::core::names::AccountId;
 use crate::core::time::Timestamp;
 use crate::http::Dated;
@@ -22,11 +22,13 @@ pub(super) struct ClockWatch {
 }
 
 impl ClockWatch {
-    /// Begins to watch. A wall clock that lies before the last commit is suspect from the start.
+    /// Begins to watch. A wall clock that lies before the last commit, or before this program was written, is suspect from
+    /// the start: a machine whose clock has no battery starts years back, until somebody tells it the time.
     pub(super) fn new(now: Timestamp, last_commit: Option<Timestamp>) -> Self {
-        let suspect = last_commit.is_some_and(|it| now.plus(DRIFT_MOST) < it);
+        let since = last_commit.unwrap_or(WRITTEN).max(WRITTEN);
+        let suspect = now.plus(DRIFT_MOST) < since;
         if suspect {
-            tracing::error!(%now, ?last_commit, "the clock is behind the last commit; nothing is created or revoked");
+            tracing::error!(%now, %since, "the clock is behind the last commit; nothing is created or revoked");
         }
         Self { wall: now, boot: Boot::now(), suspect, heard: BTreeMap::new() }
     }
@@ -66,5 +68,60 @@ impl ClockWatch {
 
     pub(super) fn is_suspect(&self) -> bool {
         self.suspect
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn watch(last_commit: Option<Timestamp>, now: Timestamp) -> ClockWatch {
+        ClockWatch::new(now, last_commit)
+    }
+
+    #[test]
+    fn a_clock_before_the_last_commit_or_before_the_program_was_written_is_suspect() {
+        let commit = WRITTEN.plus(100 * DAY);
+        assert!(!watch(Some(commit), commit.plus(DAY)).is_suspect());
+        assert!(!watch(Some(commit), commit.minus(DRIFT_MOST)).is_suspect());
+        assert!(watch(Some(commit), commit.minus(DRIFT_MOST + Duration::from_millis(1))).is_suspect());
+        assert!(watch(Some(commit), Timestamp(0)).is_suspect());
+        assert!(!watch(None, WRITTEN).is_suspect());
+        assert!(watch(None, WRITTEN.minus(DAY)).is_suspect());
+        assert!(
+            watch(Some(WRITTEN.minus(DAY)), WRITTEN.minus(DAY)).is_suspect(),
+            "what such a clock committed is no proof"
+        );
+    }
+
+    #[test]
+    fn a_step_of_more_than_a_minute_is_suspect_and_one_of_seconds_is_not() {
+        let now = WRITTEN.plus(DAY);
+        for (step, suspect) in
+            [(30_i64, false), (-30, false), (90, true), (-90, true), (3600, true), (-31_536_000, true)]
+        {
+            let mut watch = watch(None, now);
+            watch.look(Timestamp(now.0 + step * 1000));
+            assert_eq!(watch.is_suspect(), suspect, "a step of {step} s");
+        }
+    }
+
+    #[test]
+    fn a_provider_that_agrees_releases_it_and_so_does_an_operator() {
+        let now = WRITTEN.plus(DAY);
+        let account = AccountId::from("sms");
+        let mut it = watch(None, now);
+        it.look(now.plus(DAY));
+        it.compare(&account, Dated { theirs: now.plus(DAY), ours: now.plus(DAY).plus(PROVIDER_MOST) });
+        assert!(!it.is_suspect());
+        it.compare(&account, Dated { theirs: now, ours: now.plus(2 * PROVIDER_MOST) });
+        assert!(it.is_suspect());
+        it.trust(now);
+        assert!(!it.is_suspect());
+        it.look(now);
+        it.compare(&account, Dated { theirs: now, ours: now.plus(2 * PROVIDER_MOST) });
+        assert!(!it.is_suspect(), "what a provider said before counts no more");
     }
 }

@@ -2,15 +2,16 @@
 //! shut: all keys of the account are held, and one of them at a time asks, after growing waits, whether it is open again.
 use super::event::Trouble;
 use crate::core::facts::Blocked;
-use crate::core::names::{AccountId, KeyName};
+use crate::core::names::{AccountId, Fingerprint, KeyName};
 use crate::core::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// The shortest wait before a provider that refused the login is asked again.
+/// The shortest wait before a provider that asked to slow down is asked again.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// The longest one: a login that was put right in its file is noticed within it.
-pub(super) const LONGEST: Duration = Duration::from_secs(5 * 60);
+/// The wait before a login that was refused is tried again: whoever tries more often is locked out by some services. A login
+/// that was changed, a reload and an operator's word are not waited for.
+const LOGIN_AGAIN: Duration = Duration::from_secs(60 * 60);
 
 /// With what a provider was asked. What refuses a create may still answer to a read.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -55,6 +56,8 @@ struct Shut {
     /// By which call.
     asked: Asked,
     since: Timestamp,
+    /// What was refused, where it is known: another login may be tried at once.
+    login: Option<Fingerprint>,
     /// Refusals in a row.
     tries: u32,
     last_at: Timestamp,
@@ -158,6 +161,24 @@ impl Doors {
         }
     }
 
+    /// The accounts whose login is refused.
+    pub(super) fn refused(&self) -> Vec<AccountId> {
+        let login = |door: &Door| door.shut.as_ref().is_some_and(|it| it.why == Blocked::Login);
+        self.0.iter().filter(|(_, door)| login(door)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// The login that an account would use now. Says whether it is another one than that which was refused; then it may be
+    /// tried at once.
+    pub(super) fn note_login(&mut self, account: &AccountId, login: Option<Fingerprint>, now: Timestamp) -> bool {
+        let shut = self.0.get_mut(account).and_then(|it| it.shut.as_mut()).filter(|it| it.why == Blocked::Login);
+        let (Some(shut), Some(login)) = (shut, login) else { return false };
+        let other = shut.login.replace(login.clone()).is_some_and(|it| it != login);
+        if other {
+            shut.again_at = now;
+        }
+        other
+    }
+
     /// Forgets the doors of accounts that nobody names any more.
     pub(super) fn retain(&mut self, keep: impl Fn(&AccountId) -> bool) {
         self.0.retain(|id, _| keep(id));
@@ -181,11 +202,11 @@ impl Door {
         let (since, before) = known.map_or((now, 0), |it| (it.since, it.tries));
         let tries = before.saturating_add(1);
         let again_at = match why {
-            Blocked::Login => now.plus(wait(tries)),
+            Blocked::Login => now.plus(LOGIN_AGAIN),
             Blocked::Throttled(at) => (*at).max(now.plus(SHORTEST)),
             _ => now,
         };
-        self.shut = Some(Shut { why: why.clone(), asked, since, tries, last_at: now, again_at });
+        self.shut = Some(Shut { why: why.clone(), asked, since, login: None, tries, last_at: now, again_at });
         News::Refused(tries, why.clone())
     }
 }
@@ -194,12 +215,7 @@ impl Door {
 /// unless no create has been refused for long.
 fn opens(shut: &Shut, asked: Asked, now: Timestamp) -> bool {
     let stronger = shut.asked != Asked::Create || asked == Asked::Create;
-    !shut.holds() || stronger || shut.last_at.plus(2 * LONGEST) <= now
-}
-
-fn wait(tries: u32) -> Duration {
-    let doubled = SHORTEST.saturating_mul(1_u32.checked_shl(tries.saturating_sub(1)).unwrap_or(u32::MAX));
-    doubled.min(LONGEST)
+    !shut.holds() || stronger || shut.last_at.plus(2 * LOGIN_AGAIN) <= now
 }
 
 #[cfg(test)]
@@ -246,20 +262,29 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_login_holds_every_key_and_is_asked_again_by_one_after_growing_waits() {
+    fn a_refused_login_holds_every_key_and_is_tried_again_by_one_after_an_hour() {
         let mut doors = Doors::default();
         assert!(admit(&mut doors, "a", NOW));
         assert_eq!(refused(&mut doors, NOW), News::Refused(1, Blocked::Login));
         doors.leave(&key("a"), NOW);
         assert!(!admit(&mut doors, "a", NOW) && !admit(&mut doors, "b", NOW));
-        assert!(admit(&mut doors, "b", after(1)) && !admit(&mut doors, "a", after(1)));
-        assert_eq!(refused(&mut doors, after(1)), News::Refused(2, Blocked::Login));
-        assert_eq!(doors.leave(&key("b"), after(1)), [(key("a"), after(3))]);
-        let tries = (0..40).fold(after(3), |at, _| {
-            refused(&mut doors, at);
-            doors.0[&account()].shut.as_ref().unwrap().again_at
-        });
-        assert!(tries.since(NOW) > 20 * LONGEST, "the waits grow up to the longest, and no further");
+        assert!(!admit(&mut doors, "b", after(3599)));
+        assert!(admit(&mut doors, "b", after(3600)) && !admit(&mut doors, "a", after(3600)));
+        assert_eq!(refused(&mut doors, after(3600)), News::Refused(2, Blocked::Login));
+        assert_eq!(doors.leave(&key("b"), after(3600)), [(key("a"), after(7200))]);
+    }
+
+    #[test]
+    fn a_login_that_was_changed_is_tried_at_once() {
+        let stamp = |text: &str| Some(Fingerprint::of(text.as_bytes()));
+        let mut doors = Doors::default();
+        refused(&mut doors, NOW);
+        assert_eq!(doors.refused(), [account()]);
+        for (login, other) in [("wrong", false), ("wrong", false), ("right", true), ("right", false)] {
+            assert_eq!(doors.note_login(&account(), stamp(login), after(9)), other, "{login}");
+        }
+        assert!(!doors.note_login(&account(), None, after(9)), "one that can't be read is not tried");
+        assert!(admit(&mut doors, "a", after(9)));
     }
 
     #[test]
@@ -303,9 +328,9 @@ mod tests {
     #[test]
     fn a_knock_lets_the_next_key_ask_at_once() {
         let mut doors = Doors::default();
-        (0..10).for_each(|it| drop(refused(&mut doors, after(it * 400))));
-        assert!(!admit(&mut doors, "a", after(3601)));
-        doors.knock(after(3601));
-        assert!(admit(&mut doors, "a", after(3601)));
+        refused(&mut doors, NOW);
+        assert!(!admit(&mut doors, "a", after(9)));
+        doors.knock(after(9));
+        assert!(admit(&mut doors, "a", after(9)));
     }
 }

@@ -1,4 +1,5 @@
 //! Everything that can make the engine move. Whatever happens arrives as one of these, in one queue, at one task.
+use super::backup::News;
 use super::handle::Request;
 use super::observe::Observed;
 use crate::core::facts::{Action, Blocked, Outcome};
@@ -22,6 +23,8 @@ pub enum Event {
     Due,
     /// The room beside the state was looked at: why it is not there, if so.
     Reserve(Option<String>),
+    /// The login of an account that was refused was looked at: what tells it from others, where it can be read.
+    Login(AccountId, Option<Fingerprint>),
     /// A look at the world has come back.
     Observed(Box<Observed>),
     /// A look at the world broke down: a fault of ours, which must not wedge the key.
@@ -30,6 +33,8 @@ pub enum Event {
     Acted(Box<Acted>),
     /// A notifier has answered.
     Sent(Box<OutboxRow>, Sent),
+    /// A task for the backups has come back.
+    Backup(News),
 }
 
 /// What came of one effect.

@@ -60,6 +60,7 @@ pub async fn execute(task: Task, stop: &CancellationToken, clock: fn() -> Timest
         let why = "rekeyd itself broke down in this action; please report this".to_owned();
         if create { Outcome::Unknown(why) } else { Outcome::Failed(why) }
     });
+    fail_point!(ActionEnds);
     let login = task.service.as_ref().filter(|_| create).and_then(Service::login);
     let account: AccountId = task.account.id;
     Acted { name: task.name, account, action: task.action, outcome, secrets, trouble, login }

@@ -63,6 +63,8 @@ impl Engine {
             Request::AckLetters { reply, .. } => drop(reply.send(Err(refused()))),
             Request::Reveal { reply, .. } => drop(reply.send(Err(refused()))),
             Request::Reload { reply, .. } => drop(reply.send(Err(refused()))),
+            // The history could not tell of it.
+            Request::Backup { reply, .. } => drop(reply.send(Err(refused()))),
             Request::Settings(reply) => drop(reply.send(Arc::clone(&self.books.settings))),
             Request::Snapshot(_)
             | Request::Pulse(_)

@@ -93,6 +93,13 @@ pub enum Request {
         /// The answer.
         reply: oneshot::Sender<Result<History, Refused>>,
     },
+    /// The whole state as one sealed file; audited.
+    Backup {
+        /// Who asks.
+        actor: Actor,
+        /// The answer.
+        reply: oneshot::Sender<Result<Vec<u8>, Refused>>,
+    },
     /// Look at every key now.
     Sweep,
     /// Use this config from now on; already checked.
@@ -244,6 +251,8 @@ pub struct Snapshot {
     pub provider_trouble: BTreeMap<AccountId, (Blocked, Timestamp)>,
     /// Why nothing is done but looking, if so.
     pub observing: Option<Observing>,
+    /// The backups that are made by themselves; `None` where the config asks for none.
+    pub backup: Option<BackupState>,
     /// What is wrong with the daemon itself: a sentence by its cause.
     pub troubles: BTreeMap<String, String>,
     /// Notices on their way.
@@ -256,6 +265,17 @@ pub struct Snapshot {
     pub clock_suspect: bool,
     /// What was counted since the start.
     pub meters: Meters,
+}
+
+/// Where the backups stand that are made by themselves.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct BackupState {
+    /// When the newest one was made.
+    pub last_at: Option<Timestamp>,
+    /// When the next one is made, or tried again; `None` until the folder was looked at.
+    pub next_at: Option<Timestamp>,
+    /// Why the last try failed, if it did.
+    pub failed: Option<String>,
 }
 
 /// What happened.
@@ -334,6 +354,7 @@ impl Snapshot {
             provider_trouble: BTreeMap::new(),
             observing: None,
             troubles: BTreeMap::new(),
+            backup: None,
             outbox_pending: 0,
             outbox_dead: 0,
             swept_at: now,

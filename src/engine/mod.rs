@@ -7,6 +7,7 @@ pub mod adopt;
 mod agenda;
 mod answers;
 mod audit;
+mod backup;
 mod books;
 mod clockwatch;
 mod damage;
@@ -48,6 +49,7 @@ use crate::core::plan::Plan;
 use crate::core::record::Phase;
 use crate::core::time::Timestamp;
 use crate::store::{Batch, OutboxId, Store, StoreError};
+use backup::Backups;
 use books::Books;
 use clockwatch::ClockWatch;
 use doors::{Asked, Doors};
@@ -55,7 +57,7 @@ use event::{Acted, Event};
 use futures_util::FutureExt;
 use handle::Observing;
 use observe::{Observed, Question, observe};
-use permits::Permits;
+use permits::{Lane, Permits};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -95,6 +97,7 @@ struct Work {
 struct Engine {
     books: Books,
     events: mpsc::Sender<Event>,
+    /// How much is done at once.
     permits: Permits,
     /// The actions in flight.
     calls: TaskTracker,
@@ -104,6 +107,7 @@ struct Engine {
     wake_at: BTreeMap<KeyName, Timestamp>,
     blocked: BTreeMap<KeyName, Blocked>,
     doors: Doors,
+    backups: Backups,
     sending: BTreeSet<OutboxId>,
     /// Rows whose fate becomes durable with the batch; until then the state still shows them as pending.
     sent: Vec<OutboxId>,
@@ -184,6 +188,7 @@ impl Engine {
         }
         self.begin_due();
         self.look_at_itself(clock::now());
+        self.begin_backup(clock::now());
         self.begin_sending()?;
         self.commit().await
     }
@@ -197,19 +202,24 @@ impl Engine {
             Event::Sweep => self.sweep(),
             Event::Due => {}
             Event::Reserve(scarce) => self.note_reserve(scarce, clock::now()),
+            Event::Login(account, login) => self.note_login(&account, login, clock::now()),
             Event::Observed(observed) => self.decide(*observed),
             Event::LookBroke(name) => self.look_broke(&name),
             Event::Acted(acted) => self.record(*acted),
             Event::Sent(row, answer) => self.note_answer(*row, answer),
+            Event::Backup(news) => self.note_backup(news, clock::now()),
         }
     }
 
     /// Looks at every key: of the config, on its way out of service, or left alone.
     fn sweep(&mut self) {
         self.swept_at = clock::now();
+        self.permits.retain_keys(|it| self.books.records.contains_key(it));
         self.books.agenda.is_stale();
         self.prune();
         self.look_at_reserve();
+        self.look_at_logins();
+        self.backups.knock(self.swept_at);
         let mut names: Vec<KeyName> = self.books.settings.keys.keys().cloned().collect();
         names.extend(self.books.ending().cloned());
         names.extend(self.books.unmanaged());
@@ -234,7 +244,7 @@ impl Engine {
     }
 
     fn until_due(&self) -> Duration {
-        let next = self.due.first().map_or(Timestamp::NEVER, |it| it.0);
+        let next = self.due.first().map_or(Timestamp::NEVER, |it| it.0).min(self.backups.due_at());
         let longest = if self.unwritable.is_some() { full::RETRY_DISK } else { LONGEST_SLEEP };
         next.since(clock::now()).min(longest)
     }
@@ -262,12 +272,13 @@ impl Engine {
         self.working.insert(name.clone(), Work { acting: 0, failed: false, moved: false, again: false });
         self.due_never(name);
         let delivering = matches!(question.record.phase, Phase::Deliver { .. } | Phase::Cutover { .. });
-        let turn = if delivering { self.permits.deliver() } else { self.permits.ask(&question.account.id) };
-        let events = self.events.clone();
+        let account = question.account.id.clone();
+        let lane = if delivering { Lane::OnTheWay(account) } else { Lane::Account(account) };
+        let (events, turn) = (self.events.clone(), self.permits.of(lane));
         let broken = name.clone();
         self.after_commit.push(Box::new(move || {
             tokio::spawn(async move {
-                let _permits = turn.come().await;
+                let _permit = turn.acquire_owned().await;
                 let looked = AssertUnwindSafe(observe(question)).catch_unwind().await;
                 let event = looked.map_or(Event::LookBroke(broken), |it| Event::Observed(Box::new(it)));
                 let _ = events.send(event).await;
@@ -446,6 +457,7 @@ impl Engine {
         std::mem::take(&mut self.shown).into_iter().for_each(|it| it());
         for id in std::mem::take(&mut self.sent) {
             self.sending.remove(&id);
+            fail_point!(NoticeNoted);
         }
         for token in std::mem::take(&mut self.books.ended) {
             let escrow = self.books.store.escrow().clone();

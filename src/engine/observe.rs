@@ -99,6 +99,7 @@ pub async fn observe(question: Question) -> Observed {
     if question.look.preflight {
         facts.preflight = Some(preflight(&question, &trouble).await);
     }
+    fail_point!(LookEnds);
     let (name, revision, generation) = (question.record.name, question.record.revision, question.generation);
     Observed { name, account: question.account.id, revision, generation, facts, secrets, trouble }
 }

@@ -5,15 +5,18 @@ use crate::clock;
 use crate::config::settings::Settings;
 use crate::core::time::Timestamp;
 use crate::notifiers::{Message, Notifier, Sent};
-use crate::store::{OutboxRow, OutboxState, StoreError};
+use crate::store::{OutboxId, OutboxRow, OutboxState, StoreError};
 use futures_util::FutureExt;
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How many notices are under way at once.
-const SENDING_MOST: usize = 16;
+/// How many notices are under way at once by one channel; mail to all owners is one. A server that hangs holds up no other.
+const SENDING_MOST: usize = 8;
+/// How many notices are begun in one go.
+const BEGUN_MOST: usize = 64;
 /// A notice that no channel took for so long is given up; it stays visible as dead.
 const NOTICE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// The first wait after a failed try; each further one doubles.
@@ -22,18 +25,26 @@ const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
 impl Engine {
-    /// Sends what is due, as long as there is room.
+    /// Sends what is due, as long as its channel has room.
     pub(super) fn begin_sending(&mut self) -> Result<(), StoreError> {
-        let room = SENDING_MOST.saturating_sub(self.sending.len());
-        if room == 0 || self.stopping {
+        if self.stopping {
             return Ok(());
         }
         let now = clock::now();
-        for row in self.books.store.outbox_due(now, self.sending.len() + room)? {
-            if self.sending.len() < SENDING_MOST && self.sending.insert(row.id()) {
-                let (settings, events) = (Arc::clone(&self.books.settings), self.events.clone());
-                tokio::spawn(send(row, settings, now, events));
-            }
+        let mut under_way: BTreeMap<String, usize> = BTreeMap::new();
+        for id in &self.sending {
+            *under_way.entry(server(&id.channel).to_owned()).or_default() += 1;
+        }
+        let has_room = |id: &OutboxId| {
+            let count = under_way.entry(server(&id.channel).to_owned()).or_default();
+            let room = *count < SENDING_MOST && !self.sending.contains(id);
+            *count += usize::from(room);
+            room
+        };
+        for row in self.books.store.outbox_due(now, BEGUN_MOST, has_room)? {
+            self.sending.insert(row.id());
+            let (settings, events) = (Arc::clone(&self.books.settings), self.events.clone());
+            tokio::spawn(send(row, settings, now, events));
         }
         Ok(())
     }
@@ -48,6 +59,11 @@ impl Engine {
     }
 }
 
+/// What may hang: all mail goes to one server, and every other channel has one of its own.
+fn server(channel: &str) -> &str {
+    if channel.starts_with("email:") { "email" } else { channel }
+}
+
 /// Tries once to send a row, and reports back.
 pub(super) async fn send(row: OutboxRow, settings: Arc<Settings>, now: Timestamp, events: mpsc::Sender<Event>) {
     let message = Message {
@@ -60,7 +76,9 @@ pub(super) async fn send(row: OutboxRow, settings: Arc<Settings>, now: Timestamp
         None => Sent::Refused("the config names this channel no more".into()),
         Some(notifier) if !notifier.wants(&message) => Sent::Taken,
         Some(notifier) => {
+            fail_point!(NoticeBegins);
             let sent = AssertUnwindSafe(notifier.send(&message, now)).catch_unwind().await;
+            fail_point!(NoticeEnds);
             let why = || "rekeyd itself broke down while sending; please report this".to_owned();
             sent.unwrap_or_else(|_| Sent::Later { why: why(), retry_after: None })
         }

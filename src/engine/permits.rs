@@ -1,84 +1,58 @@
-//! How much goes on at once. One account can't take all of it: a provider that does not answer holds up its own keys.
-use crate::core::names::AccountId;
+//! How much is done at once, parted so that what hangs holds up nobody else: a service that does not answer only the keys of
+//! its account, and a consumer whose hook does not end only the key that is brought to it.
+use crate::core::names::{AccountId, KeyName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
-/// One account has this part of what may go on at once, and never less than one.
-const SHARE: usize = 8;
+/// Who waits for whom.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Lane {
+    /// Keys of one account that are looked at, created or revoked.
+    Account(AccountId),
+    /// Keys of one account that are looked at on their way to consumers: they wait for no create.
+    OnTheWay(AccountId),
+    /// One key on its way to its targets.
+    Key(KeyName),
+}
 
-/// What may go on at once, over all accounts and for each.
-#[derive(Debug)]
+/// The lanes that were ever used: so many as there are accounts and keys.
 pub(super) struct Permits {
     most: usize,
-    asking: Arc<Semaphore>,
-    delivering: Arc<Semaphore>,
-    accounts: BTreeMap<AccountId, Arc<Semaphore>>,
+    lanes: BTreeMap<Lane, Arc<Semaphore>>,
 }
-
-/// A place in the queues that something has to pass before it begins.
-#[derive(Debug)]
-pub(super) struct Turn(Vec<Arc<Semaphore>>);
 
 impl Permits {
-    /// At most so many at once, and as many deliveries beside them: what is issued already is never held up by what asks.
+    /// At most so many at once in each lane.
     pub(super) fn new(most: usize) -> Self {
-        let semaphore = || Arc::new(Semaphore::new(most));
-        Self { most, asking: semaphore(), delivering: semaphore(), accounts: BTreeMap::new() }
+        Self { most, lanes: BTreeMap::new() }
     }
 
-    /// For something that asks the provider of an account.
-    pub(super) fn ask(&mut self, account: &AccountId) -> Turn {
-        let share = || Arc::new(Semaphore::new((self.most / SHARE).max(1)));
-        let share = self.accounts.entry(account.clone()).or_insert_with(share);
-        // Its own queue first: who waits there takes nothing from others.
-        Turn(vec![Arc::clone(share), Arc::clone(&self.asking)])
+    /// Where to wait for a turn.
+    pub(super) fn of(&mut self, lane: Lane) -> Arc<Semaphore> {
+        let most = self.most;
+        Arc::clone(self.lanes.entry(lane).or_insert_with(|| Arc::new(Semaphore::new(most))))
     }
 
-    /// For something that brings a key to its targets.
-    pub(super) fn deliver(&self) -> Turn {
-        Turn(vec![Arc::clone(&self.delivering)])
-    }
-}
-
-impl Turn {
-    /// Waits until it may begin; it is over when the permits are dropped.
-    pub(super) async fn come(self) -> Vec<OwnedSemaphorePermit> {
-        let mut permits = Vec::with_capacity(self.0.len());
-        for queue in self.0 {
-            // None of them is ever closed.
-            permits.extend(queue.acquire_owned().await);
-        }
-        permits
+    /// Forgets the lanes of keys that are no more.
+    pub(super) fn retain_keys(&mut self, keep: impl Fn(&KeyName) -> bool) {
+        self.lanes.retain(|lane, _| !matches!(lane, Lane::Key(name) if !keep(name)));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
-    async fn comes(turn: Turn) -> Option<Vec<OwnedSemaphorePermit>> {
-        tokio::time::timeout(Duration::from_millis(20), turn.come()).await.ok()
-    }
-
-    #[tokio::test]
-    async fn an_account_that_hangs_keeps_no_other_from_its_turn() {
-        let (mut permits, [hangs, works]) = (Permits::new(64), ["a", "b"].map(AccountId::from));
-        let mut held = Vec::new();
-        for _ in 0..8 {
-            held.push(comes(permits.ask(&hangs)).await.unwrap());
-        }
-        assert!(comes(permits.ask(&hangs)).await.is_none(), "its share is taken");
-        assert!(comes(permits.ask(&works)).await.is_some());
-        held.pop();
-        assert!(comes(permits.ask(&hangs)).await.is_some());
-    }
-
-    #[tokio::test]
-    async fn a_delivery_waits_for_nobody_who_asks() {
-        let (mut permits, account) = (Permits::new(1), AccountId::from("a"));
-        let held = comes(permits.ask(&account)).await;
-        assert!(held.is_some() && comes(permits.deliver()).await.is_some());
+    #[test]
+    fn who_hangs_holds_up_its_own_lane_alone() {
+        let mut permits = Permits::new(2);
+        let account = |name: &str| Lane::Account(name.into());
+        let slow = permits.of(account("slow"));
+        let _hanging = slow.try_acquire_many(2).unwrap();
+        assert!(permits.of(account("slow")).try_acquire().is_err());
+        assert!(permits.of(account("other")).try_acquire().is_ok());
+        assert!(permits.of(Lane::OnTheWay("slow".into())).try_acquire().is_ok());
+        assert!(permits.of(Lane::Key("billing".parse().unwrap())).try_acquire().is_ok());
     }
 }

@@ -66,6 +66,7 @@ impl Engine {
                     reply.send(read.unwrap_or_else(|it| Err(Refused::Store(it.to_string()))))
                 });
             }
+            Request::Backup { actor, reply } => self.fetch_backup(actor, reply),
             Request::Sweep => self.sweep(),
             Request::Reload { loaded, allow_removals, by, reply } => {
                 let taken = self.reload(*loaded, allow_removals, by.as_ref());
@@ -117,6 +118,7 @@ impl Engine {
             slots: self.books.slots(),
             provider_trouble: self.doors.troubles(),
             observing: self.observing,
+            backup: self.backup_state(),
             troubles: self.troubles.clone(),
             outbox_pending: counts.pending,
             outbox_dead: counts.dead,

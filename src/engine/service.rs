@@ -35,7 +35,9 @@ impl Service {
         let ask = CreateRequest { token, create: self.create.as_ref(), valid_to };
         let mut last = CreateError::NotSent("the key that authorises the call has no version yet".into());
         for auth in self.auths() {
+            fail_point!(CreateBegins);
             let answer = self.provider.create(&auth, &ask).await;
+            fail_point!(CreateEnds);
             self.calls.add(&self.section, "create", create_result(&answer));
             last = match answer {
                 // A refused login certainly made no key, so that the next one may be tried.
@@ -53,7 +55,9 @@ impl Service {
     pub async fn list(&self) -> Result<Listing, CallError> {
         let mut last = no_login();
         for auth in self.auths() {
+            fail_point!(ListBegins);
             let answer = self.provider.list(&auth, self.create.as_ref()).await;
+            fail_point!(ListEnds);
             self.calls.add(&self.section, "list", call_result(&answer));
             last = match answer {
                 Err(error) if is_login(&error) => error,
@@ -70,7 +74,10 @@ impl Service {
     pub async fn inventory(&self) -> Result<Listing, CallError> {
         let mut last = no_login();
         for auth in self.auths() {
-            last = match self.provider.inventory(&auth).await {
+            fail_point!(InventoryBegins);
+            let answer = self.provider.inventory(&auth).await;
+            fail_point!(InventoryEnds);
+            last = match answer {
                 Err(error) if is_login(&error) => error,
                 other => return other,
             };
@@ -85,7 +92,9 @@ impl Service {
     pub async fn read(&self) -> Result<Issued, CallError> {
         let mut last = no_login();
         for auth in self.auths() {
+            fail_point!(ReadBegins);
             let answer = self.provider.read(&auth).await;
+            fail_point!(ReadEnds);
             self.calls.add(&self.section, "read", call_result(&answer));
             last = match answer {
                 Err(error) if is_login(&error) => error,
@@ -97,7 +106,9 @@ impl Service {
 
     /// Asks whether a key is accepted.
     pub async fn probe(&self, secret: &Secret) -> Probe {
+        fail_point!(ProbeBegins);
         let (answer, seen) = self.provider.probe(secret).await;
+        fail_point!(ProbeEnds);
         self.calls.add(&self.section, "probe", probe_result(answer));
         tracing::debug!(account = %self.account, fingerprint = %secret.fingerprint(), ?answer, seen, "probed");
         answer
@@ -110,7 +121,9 @@ impl Service {
     pub async fn revoke(&self, id: &str) -> Result<(), CallError> {
         let mut last = no_login();
         for auth in self.auths() {
+            fail_point!(RevokeBegins);
             let answer = self.provider.revoke(&auth, id).await;
+            fail_point!(RevokeEnds);
             self.calls.add(&self.section, "revoke", call_result(&answer));
             last = match answer {
                 Err(error) if is_login(&error) => error,

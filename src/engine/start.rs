@@ -1,4 +1,5 @@
 //! The start: what a crash or a restore left behind is folded in before the first pass. From there on it is the normal way.
+use super::backup::Backups;
 use super::books::{Books, LAST_COMMIT};
 use super::clockwatch::ClockWatch;
 use super::doors::Doors;
@@ -77,6 +78,7 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         wake_at: BTreeMap::new(),
         blocked: BTreeMap::new(),
         doors: Doors::default(),
+        backups: Backups::default(),
         sending: BTreeSet::new(),
         sent: Vec::new(),
         after_commit: Vec::new(),

@@ -7,7 +7,7 @@ use crate::config::settings::ProviderSection;
 use crate::core::decide::Look;
 use crate::core::facts::Blocked;
 use crate::core::incidents::Incident;
-use crate::core::names::{AccountId, KeyName};
+use crate::core::names::{AccountId, Fingerprint, KeyName};
 use crate::core::notices::{CRITICAL_BEFORE, TELL_AFTER};
 use crate::core::plan::{NoticeKind, Severity};
 use crate::core::record::Record;
@@ -65,6 +65,9 @@ impl Engine {
                     tracing::warn!(%account, reason = why.code(), ?why, "the provider does not answer, or refuses");
                 }
                 self.tell_of_provider(account, tries, &why, now);
+                if why == Blocked::Login {
+                    self.look_at_login(account);
+                }
             }
             News::Opened(since) => {
                 tracing::info!(%account, %since, "the provider answers again");
@@ -72,6 +75,34 @@ impl Engine {
                 for name in self.doors.waiting(account) {
                     self.begin_pass(&name);
                 }
+            }
+        }
+    }
+
+    /// Whether a login that is refused was put right meanwhile.
+    pub(super) fn look_at_logins(&self) {
+        for account in self.doors.refused() {
+            self.look_at_login(&account);
+        }
+    }
+
+    fn look_at_login(&self, account: &AccountId) {
+        let Some(section) = self.books.settings.account(account) else { return };
+        let (provider, events, account) = (Arc::clone(&section.provider), self.events.clone(), account.clone());
+        let managed = provider.authorised_by().and_then(|it| self.books.records.get(it)?.current.as_ref());
+        let managed = managed.map(|it| it.fingerprint.clone());
+        tokio::task::spawn_blocking(move || {
+            // Where the queue is full, the next sweep looks again.
+            let _ = events.try_send(Event::Login(account, managed.or_else(|| provider.login_stamp())));
+        });
+    }
+
+    /// A login other than that which was refused is tried at once.
+    pub(super) fn note_login(&mut self, account: &AccountId, login: Option<Fingerprint>, now: Timestamp) {
+        if self.doors.note_login(account, login, now) {
+            tracing::info!(%account, "its login was changed; it is tried");
+            for name in self.doors.waiting(account) {
+                self.begin_pass(&name);
             }
         }
     }
@@ -168,6 +199,7 @@ impl Engine {
             return;
         }
         self.looked_at = now;
+        self.tell_of_long_actions(now);
         let resume = vec!["rekeyd status".to_owned(), "rekeyd resume --all".to_owned()];
         let what = "the wall clock can't be believed; nothing is created or revoked until a provider's clock agrees with \
                     it, or somebody says so";

@@ -13,6 +13,7 @@ use super::{
     name_at_provider, token_in,
 };
 use crate::core::facts::{Probe, Refusal, RefusalKind};
+use crate::core::names::Fingerprint;
 use crate::core::policy::{Capabilities, OnCreate, Recover};
 use crate::http::{Answer, BaseUrl, Client, Dated, Method, Reply};
 use crate::secret::Secret;
@@ -211,6 +212,10 @@ impl Infobip {
 impl Provider for Infobip {
     fn capabilities(&self) -> Capabilities {
         self.site.capabilities(CAPABILITIES)
+    }
+
+    fn login_stamp(&self) -> Option<Fingerprint> {
+        self.site.password.0.fingerprint()
     }
 
     fn identity(&self) -> Option<String> {

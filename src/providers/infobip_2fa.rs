@@ -6,6 +6,7 @@ use super::reply;
 use super::setting::{KeyText, usable_key};
 use super::{Auth, CreateError, CreateRequest, Created, Issued, Provider, Raw, Unreadable};
 use crate::core::facts::Probe;
+use crate::core::names::Fingerprint;
 use crate::core::policy::{Capabilities, OnCreate, Recover};
 use crate::http::{Client, Dated, Method};
 use crate::secret::Secret;
@@ -40,6 +41,10 @@ struct Infobip2fa(Site);
 impl Provider for Infobip2fa {
     fn capabilities(&self) -> Capabilities {
         self.0.capabilities(CAPABILITIES)
+    }
+
+    fn login_stamp(&self) -> Option<Fingerprint> {
+        self.0.password.0.fingerprint()
     }
 
     fn identity(&self) -> Option<String> {

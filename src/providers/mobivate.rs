@@ -6,6 +6,7 @@ use super::reply;
 use super::setting::KeyText;
 use super::{Auth, CallError, CreateError, CreateRequest, Created, Issued, Listing, Provider, Raw, Unreadable};
 use crate::core::facts::Probe;
+use crate::core::names::Fingerprint;
 use crate::core::policy::{Capabilities, OnCreate, Recover};
 use crate::http::{Client, Dated, Method, Reply, Request};
 use crate::secret::Secret;
@@ -69,6 +70,10 @@ pub(super) fn issued(body: &Secret) -> Result<Issued, Unreadable> {
 impl Provider for Mobivate {
     fn capabilities(&self) -> Capabilities {
         self.0.capabilities(CAPABILITIES)
+    }
+
+    fn login_stamp(&self) -> Option<Fingerprint> {
+        self.0.password.0.fingerprint()
     }
 
     fn identity(&self) -> Option<String> {

@@ -224,6 +224,12 @@ pub trait Provider: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Tells the login that a call would use now from another one. None where it can't be read, or a managed key is it. It
+    /// may have to wait for a disk.
+    fn login_stamp(&self) -> Option<Fingerprint> {
+        self.login_key()
+    }
+
     /// What makes its account the same as another's: base URL and login name (never a secret). None where nobody logs in.
     fn identity(&self) -> Option<String>;
 

@@ -237,6 +237,14 @@ impl Truth {
         self.find(secret).is_some_and(|it| it.is_live(clock::now()))
     }
 
+    /// Whether a secret that this service issued is enabled and inside its validity now. Of the newest keys it costs little.
+    pub fn is_live_at(&self, service: Service, secret: &str) -> bool {
+        let now = clock::now();
+        let state = self.lock();
+        let mut keys = state.desks.get(&service).into_iter().flat_map(|it| it.keys.iter().rev());
+        keys.find(|it| it.secret == secret).is_some_and(|it| it.is_live(now))
+    }
+
     /// The requests that came, oldest first, at most [`REQUESTS_KEPT`].
     pub fn requests(&self) -> Vec<RequestRow> {
         self.lock().requests.iter().cloned().collect()

@@ -4,6 +4,7 @@ use crate::core::facts::Blocked;
 use crate::core::names::TargetId;
 use crate::core::policy::{Initial, OutsideWindow, Policy, Reach};
 use crate::core::record::{Ended, Expiry, Held, Pause, Phase, Reason, Record, Retired, Version, VersionNo};
+use crate::core::stuck::under_way_since;
 use crate::core::time::Timestamp;
 use crate::core::{by_hand, due};
 use std::time::Duration;
@@ -252,16 +253,7 @@ fn too_late<'a>(subject: &Subject<'_>, record: &Record, current: &Version) -> Op
 
 fn stuck<'a>(subject: &Subject<'_>, record: &Record) -> Option<Concern<'a>> {
     let after = subject.config?.policy.stuck_after;
-    let entered = match &record.phase {
-        Phase::Unadopted | Phase::Steady | Phase::Announce { .. } | Phase::Halted { .. } => return None,
-        Phase::Create(_) => None,
-        Phase::Reobserve { since }
-        | Phase::Judge { since, .. }
-        | Phase::Verify { since, .. }
-        | Phase::Deliver { since, .. }
-        | Phase::Cutover { since, .. } => Some(*since),
-    };
-    let since = record.rotation.as_ref().map(|it| it.started_at).or(entered)?;
+    let since = under_way_since(record)?;
     let phase = bare_phase(&record.phase);
     (since.plus(after) <= subject.now).then_some(Concern::Stuck { since, phase, after })
 }

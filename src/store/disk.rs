@@ -92,8 +92,12 @@ impl Disk {
             let one_transaction: Result<(), sled::transaction::TransactionError<sled::Error>> =
                 db.transaction(|tree| Ok(tree.apply_batch(&batch)?));
             one_transaction.map_err(|it| it.to_string())?;
+            fail_point!(RowsWritten);
             db.flush().map_err(|it| it.to_string())?;
-            rustix::fs::fdatasync(&file).map_err(|it| format!("fdatasync: {it}"))
+            fail_point!(RowsFlushed);
+            rustix::fs::fdatasync(&file).map_err(|it| format!("fdatasync: {it}"))?;
+            fail_point!(RowsSynced);
+            Ok(())
         };
         self.writer.write(WRITE_WITHIN, Box::new(write)).map_err(|why| self.poison(why))
     }

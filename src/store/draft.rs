@@ -5,7 +5,7 @@ use super::error::StoreError;
 use super::ledger::{self, Digest};
 use super::rows;
 use super::seal::{Place, Seal};
-use crate::core::names::KeyName;
+use crate::core::names::{KeyName, NoticeId};
 use crate::core::time::Timestamp;
 use serde::Serialize;
 
@@ -22,7 +22,6 @@ impl<'a> Draft<'a> {
     }
 
     /// The rows to write, for whoever writes beside the open state: the commit keeps its number.
-    #[allow(dead_code, reason = "for what changes a state that no daemon has open")]
     pub(super) fn into_writes(self) -> Result<Writes, StoreError> {
         let head = self.content(rows::SEQUENCE_ROW)?;
         match head.as_deref().and_then(ledger::parse) {
@@ -161,6 +160,13 @@ pub(super) fn outbox_row(id: &OutboxId) -> Vec<u8> {
 /// A byte that is in no name separates the three parts.
 fn outbox_name(id: &OutboxId) -> String {
     format!("{}\0{}\0{}", id.notice, id.owner, id.channel)
+}
+
+/// The name of a row of the outbox, read back.
+pub(super) fn outbox_id(name: &[u8]) -> Option<OutboxId> {
+    let mut parts = std::str::from_utf8(name).ok()?.splitn(3, '\0').map(str::to_owned);
+    let notice = NoticeId::from(parts.next()?);
+    Some(OutboxId { notice, owner: parts.next()?, channel: parts.next()? })
 }
 
 /// Where a row of the outbox is found by what is to be done with it; what is over is not.

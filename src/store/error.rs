@@ -34,8 +34,8 @@ pub enum StoreError {
     MasterKey(String),
     /// The state was sealed with another master key. Nothing was changed.
     #[error(
-        "{} was sealed with master key {sealed_with}, but daemon.master_key is {given}; nothing was changed. \
-         Put the master key {sealed_with} back, or point state_dir elsewhere", dir.display()
+        "{} was sealed with master key {sealed_with}, but daemon.master_key is {given}; nothing was changed. {}",
+        dir.display(), other_key(sealed_with, write.as_deref())
     )]
     WrongMasterKey {
         /// The folder of the state.
@@ -44,6 +44,14 @@ pub enum StoreError {
         sealed_with: Fingerprint,
         /// The fingerprint of the key that was given.
         given: Fingerprint,
+        /// What the config must say, where the state was resealed and the key that was given is the one before.
+        write: Option<String>,
+    },
+    /// A restore broke off.
+    #[error("{}: a restore did not come to its end; run it again: rekeyd restore FILE", dir.display())]
+    HalfRestored {
+        /// The folder of the state.
+        dir: PathBuf,
     },
     /// The state was written by a newer rekeyd. Nothing was changed.
     #[error(
@@ -126,6 +134,17 @@ pub enum StoreError {
     /// The system gives no random bytes.
     #[error("the system gives no random bytes: {0}")]
     Random(String),
+}
+
+/// What helps where the master key is another one.
+fn other_key(sealed_with: &Fingerprint, write: Option<&str>) -> String {
+    match write {
+        Some(write) => format!(
+            "It was resealed (rekeyd reseal), and the config still names the old key: write master_key = {write} in \
+             [daemon]"
+        ),
+        None => format!("Put the master key {sealed_with} back, or point state_dir elsewhere"),
+    }
 }
 
 impl StoreError {

@@ -5,12 +5,13 @@
 //! A file without an answer is zeros. With one: `RKE1`, its length, its CRC-32, then the sealed status and body.
 use super::disk::{create_folder, sync};
 use super::error::{StoreError, at};
+use super::reseal;
 use super::reserve::allocate;
 use super::seal::{Place, Seal};
 use crate::core::names::Token;
 use crate::secret::Secret;
 use std::fs::{File, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub const BODY_BYTES: usize = 1024 * 1024;
 /// How many creates may be without a committed outcome at once.
 pub const ANSWERS_KEPT: usize = 256;
 
+/// The folder, beside the database.
+pub(super) const FOLDER: &str = "escrow";
 const MAGIC: &[u8; 4] = b"RKE1";
 const HEAD_BYTES: usize = 12;
 /// The status, the nonce and the tag, with room to spare.
@@ -38,8 +41,9 @@ pub type Answer = (Token, u16, Secret);
 
 impl Escrow {
     pub(super) fn open(state: &Path, seal: Arc<Seal>) -> Result<Self, StoreError> {
-        let dir = state.join("escrow");
+        let dir = state.join(FOLDER);
         create_folder(&dir)?;
+        reseal::settle_answers(&dir, seal.fingerprint())?;
         Ok(Self { dir, seal })
     }
 
@@ -56,8 +60,15 @@ impl Escrow {
         let path = self.path(token)?;
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
-        file.and_then(|it| allocate(&it, FILE_BYTES).and_then(|()| it.sync_all())).map_err(at(&path))?;
-        sync(&self.dir)
+        let make = |file: File| {
+            allocate(&file, FILE_BYTES)?;
+            fail_point!(EscrowMade);
+            file.sync_all()
+        };
+        file.and_then(make).map_err(at(&path))?;
+        sync(&self.dir)?;
+        fail_point!(EscrowReady);
+        Ok(())
     }
 
     /// Keeps the raw answer to a create; durable when it returns. To be called before the answer is parsed.
@@ -77,8 +88,14 @@ impl Escrow {
         let answer = Secret::new([status.to_be_bytes().as_slice(), body.expose()].concat());
         let sealed = self.seal.seal(&Place::Answer(token), &answer)?;
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let write = |file: File| file.write_all_at(&framed(&sealed), 0).and_then(|()| file.sync_data());
-        file.and_then(write).map_err(at(&path))
+        let write = |file: File| {
+            file.write_all_at(&framed(&sealed), 0)?;
+            fail_point!(EscrowWritten);
+            file.sync_data()
+        };
+        file.and_then(write).map_err(at(&path))?;
+        fail_point!(EscrowSynced);
+        Ok(())
     }
 
     /// The answers whose meaning was never committed, to be looked at when the daemon starts. Room that was never used
@@ -114,10 +131,46 @@ impl Escrow {
     pub fn forget(&self, token: &Token) -> Result<(), StoreError> {
         let path = self.path(token)?;
         match std::fs::remove_file(&path) {
-            Ok(()) => sync(&self.dir),
+            Ok(()) => {
+                fail_point!(EscrowRemoved);
+                sync(&self.dir)?;
+                fail_point!(EscrowForgotten);
+                Ok(())
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(at(&path)(error)),
         }
+    }
+
+    /// The answers that are kept beside a state, as they are sealed.
+    pub(super) fn sealed(state: &Path) -> Result<Vec<(Token, Vec<u8>)>, StoreError> {
+        let dir = state.join(FOLDER);
+        let mut answers = Vec::new();
+        for token in files(&dir)? {
+            let path = dir.join(token.to_string());
+            let bytes = match std::fs::read(&path) {
+                Ok(bytes) => bytes,
+                // It was forgotten just now: what it meant is committed.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(at(&path)(error)),
+            };
+            if let Some(sealed) = unframed(&bytes) {
+                answers.push((token, sealed.to_owned()));
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Puts a sealed answer into a folder, under its token and this suffix; durable when it returns.
+    pub(super) fn put_sealed(dir: &Path, token: &Token, suffix: &str, sealed: &[u8]) -> Result<(), StoreError> {
+        let mut path = path(dir, token)?.into_os_string();
+        path.push(suffix);
+        let path = PathBuf::from(path);
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let write = |mut file: File| file.write_all(&framed(sealed)).and_then(|()| file.sync_all());
+        file.and_then(write).map_err(at(&path))?;
+        sync(dir)
     }
 
     fn answer(&self, token: &Token, sealed: &[u8]) -> Option<(u16, Secret)> {
@@ -126,26 +179,38 @@ impl Escrow {
         Some((u16::from_be_bytes(*status), Secret::new(body.to_vec())))
     }
 
-    /// The tokens that a file is there for, in order. Other files are none of ours, and left alone.
     fn files(&self) -> Result<Vec<Token>, StoreError> {
-        let mut tokens = Vec::new();
-        for entry in std::fs::read_dir(&self.dir).map_err(at(&self.dir))? {
-            let name = entry.map_err(at(&self.dir))?.file_name();
-            tokens.extend(name.to_str().and_then(|it| it.parse::<Token>().ok()));
-        }
-        tokens.sort();
-        Ok(tokens)
+        files(&self.dir)
     }
 
     fn path(&self, token: &Token) -> Result<PathBuf, StoreError> {
-        let name = token.to_string();
-        let plain = |it: u8| it.is_ascii_alphanumeric() || it == b'-' || it == b'_';
-        if name.bytes().all(plain) {
-            Ok(self.dir.join(name))
-        } else {
-            Err(StoreError::Encode { what: format!("token {token:?}"), why: "it is no file name".to_owned() })
-        }
+        path(&self.dir, token)
     }
+}
+
+fn path(dir: &Path, token: &Token) -> Result<PathBuf, StoreError> {
+    let name = token.to_string();
+    let plain = |it: u8| it.is_ascii_alphanumeric() || it == b'-' || it == b'_';
+    if name.bytes().all(plain) {
+        Ok(dir.join(name))
+    } else {
+        Err(StoreError::Encode { what: format!("token {token:?}"), why: "it is no file name".to_owned() })
+    }
+}
+
+/// The tokens that a file is there for, in order. Other files are none of ours, and left alone.
+fn files(dir: &Path) -> Result<Vec<Token>, StoreError> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(at(dir))?,
+    };
+    let mut tokens = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(at(dir))?.file_name();
+        tokens.extend(name.to_str().and_then(|it| it.parse::<Token>().ok()));
+    }
+    tokens.sort();
+    Ok(tokens)
 }
 
 fn framed(sealed: &[u8]) -> Vec<u8> {

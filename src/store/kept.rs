@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-const NAME: &str = "config";
+pub(super) const NAME: &str = "config";
 
 /// The config that was kept beside a state; `None` where there is none that can be read.
 pub fn kept_config(dir: &Path) -> Option<String> {
@@ -19,8 +19,16 @@ pub(super) fn write(dir: &Path, text: &str) -> Result<(), StoreError> {
     let (path, temporary) = (dir.join(NAME), dir.join("config.new"));
     let mut options = OpenOptions::new();
     let file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary);
-    let write = |mut file: File| file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let write = |mut file: File| {
+        file.write_all(text.as_bytes())?;
+        fail_point!(ConfigWritten);
+        file.sync_all()
+    };
     file.and_then(write).map_err(at(&temporary))?;
+    fail_point!(ConfigSynced);
     std::fs::rename(&temporary, &path).map_err(at(&path))?;
-    sync(dir)
+    fail_point!(ConfigRenamed);
+    sync(dir)?;
+    fail_point!(ConfigFolderSynced);
+    Ok(())
 }

@@ -35,9 +35,7 @@ pub struct Look {
 /// Where there is no state, a daemon has it open, this user may not read it, or it is damaged.
 pub fn look(dir: &Path) -> Result<Look, StoreError> {
     let scratch = Scratch::new()?;
-    let copy = scratch.0.join("sled");
-    copied(dir, &copy)?;
-    let disk = Disk::open(&copy).map_err(|it| it.of(dir))?;
+    let disk = scratch.open(dir)?;
     read(&disk, dir).map_err(|it| it.of(dir))
 }
 
@@ -129,16 +127,23 @@ fn stamp(is: &Metadata) -> (u64, u64, i64, i64) {
 }
 
 /// A folder for us alone, removed when it is not needed any more.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Result<Self, StoreError> {
+    pub(super) fn new() -> Result<Self, StoreError> {
         let mut bytes = [0; 8];
         getrandom::fill(&mut bytes).map_err(|it| StoreError::Random(it.to_string()))?;
         let name: String = bytes.iter().map(|it| format!("{it:02x}")).collect();
         let path = std::env::temp_dir().join(format!("rekeyd-look-{name}"));
         std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(at(&path))?;
         Ok(Self(path))
+    }
+
+    /// Copies the database of a state, and opens the copy.
+    pub(super) fn open(&self, dir: &Path) -> Result<Disk, StoreError> {
+        let copy = self.0.join("sled");
+        copied(dir, &copy)?;
+        Disk::open(&copy).map_err(|it| it.of(dir))
     }
 }
 
@@ -151,7 +156,7 @@ impl Drop for Scratch {
 
 impl StoreError {
     /// Said of the state, where it was found in a copy of it.
-    fn of(self, state: &Path) -> Self {
+    pub(super) fn of(self, state: &Path) -> Self {
         let dir = state.to_owned();
         match self {
             Self::Damaged { row, why, .. } => Self::Damaged { dir, row, why },

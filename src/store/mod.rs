@@ -10,10 +10,12 @@
 //!   config              the last good config, for a start with a broken one
 //!   escrow/<token>      raw answers to creates whose meaning is not committed yet
 //!   reserve             room to be given up on a full disk
+//!   restoring/          a restore that is under way, or broke off
 //! ```
 //!
 //! All calls block: the engine makes them from one thread of their own.
 mod batch;
+mod contents;
 mod disk;
 mod draft;
 mod error;
@@ -26,21 +28,31 @@ mod kept;
 mod ledger;
 mod lock;
 mod look;
+mod migrate;
 mod open;
 mod rescue;
+mod reseal;
 mod reserve;
+mod restore;
 mod rows;
 mod seal;
 mod sequence;
+mod shelf;
+mod snapshot;
 mod writer;
 
 pub use batch::{Batch, HistoryRow, OutboxCounts, OutboxId, OutboxRow, OutboxState};
+pub use contents::Counts;
 pub use error::StoreError;
 pub use escrow::{ANSWERS_KEPT, Answer, BODY_BYTES, Escrow};
 pub use kept::kept_config;
 pub use look::{Look, look};
 pub use open::{Opened, Site, machine_id};
 pub use rescue::Damage;
+pub use reseal::{Resealed, reseal};
+pub use restore::{RestoreError, Restored, restore};
+pub use shelf::{Shelf, keep_snapshot, snapshot_of};
+pub use snapshot::{Header, SNAPSHOT_BYTES, SNAPSHOT_FORMAT, Snapshot, SnapshotError, SnapshotFault};
 
 use crate::core::account::Account;
 use crate::core::names::{Fingerprint, KeyName, NoticeId};
@@ -86,6 +98,7 @@ impl Store {
     /// holds, and nothing may be done on the strength of what is read. With any other error nothing was written; with
     /// [`StoreError::Unwritable`] the same may be tried again.
     pub fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        fail_point!(CommitBegins);
         self.disk.check()?;
         let mut ledger = self.writing();
         let mut draft = Draft::new(&self.disk);
@@ -111,6 +124,7 @@ impl Store {
         if batch.sealing_point {
             sequence::write(&self.dir, ledger.commits).map_err(|it| self.disk.poison(it.to_string()))?;
         }
+        fail_point!(CommitEnds);
         Ok(())
     }
 
@@ -186,19 +200,32 @@ impl Store {
         first.map(|(row, _)| self.due_row(&row).map(|(at, _)| at)).transpose()
     }
 
-    /// The notices to be sent at `now`, the longest waiting first, at most `limit`. Costs what is due.
+    /// The notices to be sent at `now`, the longest waiting first, at most `limit`, of those whose channel is `wanted`.
+    /// Costs what is due.
     ///
     /// # Errors
     /// Where a row is damaged.
-    pub fn outbox_due(&self, now: Timestamp, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+    pub fn outbox_due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+        mut wanted: impl FnMut(&OutboxId) -> bool,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
         let _reading = self.reading();
         let until = [rows::OUTBOX_DUE, &rows::time(now), &[u8::MAX]].concat();
-        let due = self.disk.range(rows::OUTBOX_DUE, Bound::Excluded(&until)).take(limit);
-        let name = |index: Vec<u8>| {
-            let timed = rows::timed(rows::OUTBOX_DUE, &index);
-            timed.map(|(_, name)| name.to_owned()).ok_or_else(|| self.misnamed(&index))
-        };
-        due.map(|index| self.indexed(&name(index?.0)?)).collect()
+        let mut due = Vec::new();
+        for index in self.disk.range(rows::OUTBOX_DUE, Bound::Excluded(&until)) {
+            let index = index?.0;
+            let (_, name) = rows::timed(rows::OUTBOX_DUE, &index).ok_or_else(|| self.misnamed(&index))?;
+            let id = draft::outbox_id(name).ok_or_else(|| self.misnamed(&index))?;
+            if wanted(&id) {
+                due.push(self.indexed(name)?);
+            }
+            if due.len() >= limit {
+                break;
+            }
+        }
+        Ok(due)
     }
 
     /// What became of one notice, over all owners and channels.

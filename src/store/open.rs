@@ -10,7 +10,7 @@ use super::reserve::Reserve;
 use super::rows::{self, FORMAT};
 use super::seal::{Place, Seal};
 use super::sequence::{self, Noted};
-use super::{Store, row_content};
+use super::{Store, migrate, restore, row_content};
 use crate::core::names::{Fingerprint, Incarnation};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
@@ -68,9 +68,22 @@ pub(super) struct Identity {
 /// What tells whether the master key is the right one.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Check {
-    master: Fingerprint,
-    sealed: Vec<u8>,
+pub(super) struct Check {
+    pub(super) master: Fingerprint,
+    pub(super) sealed: Vec<u8>,
+    /// What the state was sealed with before, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) before: Option<Before>,
+}
+
+/// An exchange of the master key.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Before {
+    /// The master key that it was.
+    pub(super) master: Fingerprint,
+    /// What the config must say for the one that it is.
+    pub(super) write: String,
 }
 
 /// The id that systemd gave this machine, where there is one.
@@ -91,17 +104,20 @@ impl Store {
         let seal = Arc::new(Seal::new(master)?);
         create_folder(site.dir)?;
         let lock = Lock::take(site.dir)?;
+        restore::settle(site.dir)?;
         let reserve = Reserve::new(site.dir, site.reserve);
         let given_up = reserve.release_if_full()?;
         reserve.check_room_to_open()?;
         let disk = rescue::open(site.dir)?;
+        fail_point!(DatabaseOpened);
         let noted = sequence::read(site.dir)?;
         let fresh = is_fresh(&disk, site.dir, noted)?;
         let (disk, ledger, before, seen) = if fresh {
             (disk, Ledger::default(), None, Seen::default())
         } else {
-            check_format(&disk, site.dir)?;
+            check_known(&disk, site.dir)?;
             check_master(&disk, site.dir, &seal)?;
+            migrate::to_newest(&disk, site.dir, &seal, now)?;
             let (disk, ledger, seen) = examine(disk, site.dir, noted)?;
             let before = read_identity(&disk)?;
             (disk, ledger, Some(before), seen)
@@ -120,6 +136,7 @@ impl Store {
         if let Err(why) = store.reserve_ready() {
             tracing::warn!(why, "the reserve beside the state can't be taken; no key is created until it can");
         }
+        fail_point!(StateOpened);
         let Identity { incarnation, rolled_back, new_machine, damage, .. } = identity;
         Ok(Opened { store, incarnation, rolled_back, new_machine, damage, fresh })
     }
@@ -130,7 +147,8 @@ impl Store {
         if fresh {
             draft.put(rows::FORMAT_ROW, FORMAT.to_string().as_bytes())?;
             let sealed = self.seal.seal(&Place::Check, &Secret::new(b"rekeyd".to_vec()))?;
-            draft.put_json(rows::CHECK_ROW, &Check { master: self.seal.fingerprint().clone(), sealed })?;
+            let check = Check { master: self.seal.fingerprint().clone(), sealed, before: None };
+            draft.put_json(rows::CHECK_ROW, &check)?;
         }
         draft.put_json(rows::IDENTITY_ROW, identity)?;
         let mut ledger = self.writing();
@@ -143,6 +161,7 @@ impl Store {
             ledger.commits = ledger.commits.max(noted);
         }
         self.write(&mut ledger, draft, manifest)?;
+        fail_point!(LifeWritten);
         sequence::create(&self.dir, ledger.commits)
     }
 }
@@ -187,28 +206,56 @@ fn is_fresh(disk: &Disk, dir: &Path, noted: Noted) -> Result<bool, StoreError> {
     }
 }
 
-/// Every format keeps this one row as it is: a decimal number.
+/// Errs where the format is newer than any that we know: then nothing else can be read.
+fn check_known(disk: &Disk, dir: &Path) -> Result<(), StoreError> {
+    match read_format(disk)? {
+        found if found > FORMAT => Err(StoreError::NewerFormat { dir: dir.to_owned(), found, known: FORMAT }),
+        _ => Ok(()),
+    }
+}
+
+/// Errs unless the state is of this format: whoever does not bring it up to it can't use another.
 pub(super) fn check_format(disk: &Disk, dir: &Path) -> Result<(), StoreError> {
-    let content = row_content(disk, rows::FORMAT_ROW)?.unwrap_or_default();
-    let found = std::str::from_utf8(&content).ok().and_then(|it| it.parse().ok());
-    match found {
-        Some(found) if found > FORMAT => Err(StoreError::NewerFormat { dir: dir.to_owned(), found, known: FORMAT }),
-        Some(FORMAT) => Ok(()),
+    check_known(disk, dir)?;
+    match read_format(disk)? {
+        FORMAT => Ok(()),
         _ => Err(rows::damaged(disk.dir(), rows::FORMAT_ROW, "it holds no format that ever was")),
     }
 }
 
-fn check_master(disk: &Disk, dir: &Path, seal: &Seal) -> Result<(), StoreError> {
-    let row = rows::CHECK_ROW;
-    let gone = || rows::damaged(disk.dir(), row, "it is gone");
-    let content = row_content(disk, row)?.ok_or_else(gone)?;
-    let check: Check = rows::decode(disk.dir(), row, &content)?;
+/// The format of the rows. Every format keeps this one row as it is: a decimal number.
+pub(super) fn read_format(disk: &Disk) -> Result<u32, StoreError> {
+    let content = row_content(disk, rows::FORMAT_ROW)?.unwrap_or_default();
+    let found = std::str::from_utf8(&content).ok().and_then(|it| it.parse().ok());
+    found.ok_or_else(|| rows::damaged(disk.dir(), rows::FORMAT_ROW, "it holds no format that ever was"))
+}
+
+pub(super) fn check_master(disk: &Disk, dir: &Path, seal: &Seal) -> Result<(), StoreError> {
+    let check = read_check(disk)?;
     if check.master != *seal.fingerprint() {
         let given = seal.fingerprint().clone();
-        return Err(StoreError::WrongMasterKey { dir: dir.to_owned(), sealed_with: check.master, given });
+        let write = check.before.filter(|it| it.master == given).map(|it| it.write);
+        return Err(StoreError::WrongMasterKey { dir: dir.to_owned(), sealed_with: check.master, given, write });
     }
+    opens(disk.dir(), &check, seal)
+}
+
+/// Says which master key opens the state.
+pub(super) fn read_check(disk: &Disk) -> Result<Check, StoreError> {
+    let row = rows::CHECK_ROW;
+    let content = row_content(disk, row)?.ok_or_else(|| rows::damaged(disk.dir(), row, "it is gone"))?;
+    rows::decode(disk.dir(), row, &content)
+}
+
+/// Errs unless this row says of the master key that it is the right one.
+pub(super) fn check_master_row(place: &Path, content: &[u8], seal: &Seal) -> Result<(), StoreError> {
+    opens(place, &rows::decode(place, rows::CHECK_ROW, content)?, seal)
+}
+
+fn opens(place: &Path, check: &Check, seal: &Seal) -> Result<(), StoreError> {
     let opened = seal.open(&Place::Check, &check.sealed);
-    opened.map(|_| ()).ok_or_else(|| rows::damaged(disk.dir(), row, "it does not open with its own master key"))
+    let why = "it does not open with its own master key";
+    opened.map(|_| ()).ok_or_else(|| rows::damaged(place, rows::CHECK_ROW, why))
 }
 
 pub(super) fn read_identity(disk: &Disk) -> Result<Identity, StoreError> {
@@ -258,7 +305,7 @@ fn identify(
     })
 }
 
-fn random_hex<const BYTES: usize>() -> Result<String, StoreError> {
+pub(super) fn random_hex<const BYTES: usize>() -> Result<String, StoreError> {
     let mut bytes = [0; BYTES];
     getrandom::fill(&mut bytes).map_err(|it| StoreError::Random(it.to_string()))?;
     Ok(bytes.iter().map(|it| format!("{it:02x}")).collect())

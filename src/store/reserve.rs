@@ -83,7 +83,9 @@ impl Reserve {
         }
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(&self.path);
-        file.and_then(|it| allocate(&it, self.bytes).and_then(|()| it.sync_all())).map_err(at(&self.path))
+        file.and_then(|it| allocate(&it, self.bytes).and_then(|()| it.sync_all())).map_err(at(&self.path))?;
+        fail_point!(ReserveTaken);
+        Ok(())
     }
 
     fn dir(&self) -> &Path {

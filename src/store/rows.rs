@@ -33,6 +33,7 @@ const PARTED: u8 = 1;
 
 pub(super) const RECORDS: &[u8] = b"record/";
 pub(super) const ACCOUNTS: &[u8] = b"account/";
+pub(super) const SECRETS: &[u8] = b"secret/";
 pub(super) const DUE: &[u8] = b"due/";
 pub(super) const OUTBOX: &[u8] = b"outbox/";
 pub(super) const OUTBOX_DUE: &[u8] = b"outbox-due/";

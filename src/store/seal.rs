@@ -29,6 +29,15 @@ pub(super) enum Place<'a> {
     Version(&'a KeyName, VersionNo),
     /// The answer to a create.
     Answer(&'a Token),
+    /// A part of a snapshot.
+    Chunk {
+        /// The digest of the snapshot's header.
+        of: &'a str,
+        /// Its number, from 0.
+        number: usize,
+        /// Whether none follows it.
+        last: bool,
+    },
 }
 
 impl Seal {
@@ -62,6 +71,11 @@ impl Seal {
         let payload = Payload { msg: sealed, aad: about.as_bytes() };
         self.cipher.decrypt(&XNonce::from(*nonce), payload).ok().map(Secret::new)
     }
+
+    /// Opens what is no secret itself, such as a part of a snapshot, in which secrets are sealed once more.
+    pub(super) fn unseal(&self, place: &Place<'_>, sealed: &[u8]) -> Option<Vec<u8>> {
+        self.open(place, sealed).map(|it| it.expose().to_vec())
+    }
 }
 
 impl Place<'_> {
@@ -71,6 +85,7 @@ impl Place<'_> {
             Self::Check => "rekeyd/1/check".to_owned(),
             Self::Version(name, version) => format!("rekeyd/1/secret/{name}/{version}"),
             Self::Answer(token) => format!("rekeyd/1/answer/{token}"),
+            Self::Chunk { of, number, last } => format!("rekeyd/1/backup/{of}/{number}/{last}"),
         }
     }
 }

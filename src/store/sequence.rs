@@ -42,7 +42,13 @@ pub(super) fn read(dir: &Path) -> Result<Noted, StoreError> {
 pub(super) fn write(dir: &Path, sequence: u64) -> Result<(), StoreError> {
     let path = dir.join(NAME);
     match open(&path) {
-        Ok(file) => put(&file, sequence).and_then(|()| file.sync_data()).map_err(at(&path)),
+        Ok(file) => {
+            put(&file, sequence).map_err(at(&path))?;
+            fail_point!(SequenceWritten);
+            file.sync_data().map_err(at(&path))?;
+            fail_point!(SequenceSynced);
+            Ok(())
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => create(dir, sequence),
         Err(error) => Err(at(&path)(error)),
     }
@@ -67,8 +73,12 @@ pub(super) fn create(dir: &Path, sequence: u64) -> Result<(), StoreError> {
         file.sync_all()
     };
     file.and_then(write).map_err(at(&temporary))?;
+    fail_point!(SequenceMade);
     std::fs::rename(&temporary, &path).map_err(at(&path))?;
-    sync(dir)
+    fail_point!(SequenceRenamed);
+    sync(dir)?;
+    fail_point!(SequenceFolderSynced);
+    Ok(())
 }
 
 fn open(path: &Path) -> std::io::Result<File> {

@@ -151,12 +151,18 @@ impl<'a> Place<'a> {
             Some(held) if held.has(access) && held.content.expose() == content.expose() => self.sync_file()?,
             _ => {
                 let mut temporary = self.temporary(access, held.as_ref())?;
+                fail_point!(TemporaryMade);
                 temporary.file.write_all(content.expose()).map_err(self.failed("write"))?;
+                fail_point!(TemporaryWritten);
                 temporary.file.sync_all().map_err(self.failed("fsync"))?;
+                fail_point!(TemporarySynced);
                 temporary.rename()?;
+                fail_point!(TargetRenamed);
             }
         }
-        self.sync_folder()
+        self.sync_folder()?;
+        fail_point!(TargetFolderSynced);
+        Ok(())
     }
 
     /// Says whether a file could be put there now, by making and removing a temporary one.
@@ -170,6 +176,7 @@ impl<'a> Place<'a> {
         self.sweep()?;
         if self.look()?.is_some() {
             rustix::fs::unlinkat(&self.folder, self.name.as_str(), AtFlags::empty()).map_err(self.failed("unlink"))?;
+            fail_point!(TargetRemoved);
         }
         self.sync_folder()
     }
@@ -228,7 +235,9 @@ impl<'a> Place<'a> {
     fn sync_file(&self) -> Result<(), PlaceError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.folder, self.name.as_str(), flags, Mode::empty());
-        rustix::fs::fsync(file.map_err(self.failed("open"))?).map_err(self.failed("fsync"))
+        rustix::fs::fsync(file.map_err(self.failed("open"))?).map_err(self.failed("fsync"))?;
+        fail_point!(TargetKept);
+        Ok(())
     }
 
     fn sync_folder(&self) -> Result<(), PlaceError> {

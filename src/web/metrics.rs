@@ -163,7 +163,7 @@ fn of_notices(text: &mut Exposition, snapshot: &Snapshot) {
 
 fn of_daemon(text: &mut Exposition, snapshot: &Snapshot) {
     gauge(text, &SWEEP, moment(snapshot.swept_at));
-    gauge(text, &BACKUP, 0.0);
+    gauge(text, &BACKUP, snapshot.backup.as_ref().and_then(|it| it.last_at).map_or(0.0, moment));
     gauge(text, &CLOCK, f64::from(u8::from(snapshot.clock_suspect)));
     text.family(&TROUBLE);
     for cause in ["clock", "disk", "machine", "reserve", "slow disk"] {

@@ -74,6 +74,7 @@ pub(crate) fn empty() -> World {
     let providers = sections.into_iter().map(|(name, kind)| (name.to_owned(), section(name, kind))).collect();
     let settings = Settings {
         daemon: daemon(),
+        backup: None,
         owners: BTreeMap::new(),
         providers,
         windows: BTreeMap::new(),
@@ -95,6 +96,7 @@ pub(crate) fn empty() -> World {
         slots: BTreeMap::new(),
         provider_trouble: BTreeMap::new(),
         observing: None,
+        backup: None,
         troubles: BTreeMap::new(),
         outbox_pending: 0,
         outbox_dead: 0,

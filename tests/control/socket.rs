@@ -87,6 +87,7 @@ async fn answer(mut waiting: mpsc::Receiver<Request>, snapshot: Snapshot, desk: 
                 let rotations = vec![(name.unwrap_or(crate::fixture::name("billing-sms")), rotation())];
                 drop(reply.send(Ok(History { rotations, ..History::default() })));
             }
+            Request::Backup { reply, .. } => drop(reply.send(Ok(b"rekeyd-backup 1\n".to_vec()))),
             Request::Reload { reply, .. } => drop(reply.send(Ok(Done { message: "in use".to_owned(), attempt: None }))),
             Request::ConfigRejected { why, .. } => desk.rejected.lock().unwrap().push(why),
             Request::AckLetters { reply, .. } => drop(reply.send(Err(Refused::NoDeadLetters))),

@@ -242,3 +242,17 @@ async fn kills_at_every_call_of_a_cutover_lose_nothing() {
 async fn kills_at_every_call_where_only_a_difference_tells_lose_nothing() {
     kill_at_every_call(Service::SingleInvoice, 5).await;
 }
+
+/// The fail points of the crash matrix are in no binary that was built without asking for them.
+#[cfg(not(feature = "failpoints"))]
+#[test]
+fn a_binary_that_was_not_built_for_the_crash_matrix_knows_no_fail_points() {
+    let holds = |text: &str| {
+        let found = std::process::Command::new("grep").args(["-aqF", text, env!("CARGO_BIN_EXE_rekeyd")]).status();
+        found.unwrap().success()
+    };
+    assert!(holds("REKEYD_KEY_NAME"), "what is in it is found");
+    for name in ["REKEYD_FAILPOINTS", "EscrowSynced", "RowsSynced"] {
+        assert!(!holds(name), "{name}");
+    }
+}

@@ -53,7 +53,7 @@ async fn read(rig: &Rig, method: &str, path: &str) -> Page {
     send(rig, &format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await
 }
 
-async fn scrape(rig: &Rig) -> String {
+pub(crate) async fn scrape(rig: &Rig) -> String {
     let page = read(rig, "GET", "/metrics").await;
     assert_eq!(page.status, 200, "{}", page.body);
     assert!(page.head.contains("content-type: text/plain; version=0.0.4"), "{}", page.head);

@@ -33,7 +33,7 @@ pub(crate) struct Rig {
     pub(crate) sim: Arc<Simulator>,
     pub(crate) world: World,
     dir: TempDir,
-    daemon: Option<Child>,
+    pub(crate) daemon: Option<Child>,
     machine: Option<&'static str>,
 }
 
@@ -145,6 +145,8 @@ impl Rig {
             }
         };
         command.arg("--config").arg(self.config()).arg("run").env("RUST_LOG", "info").kill_on_drop(true);
+        // Where a test says at which point it is to die; a binary without the feature knows nothing of it.
+        command.env("REKEYD_FAILPOINTS", self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::null());
         if self.path("credentials").exists() {
             command.env("CREDENTIALS_DIRECTORY", self.path("credentials"));
@@ -154,8 +156,7 @@ impl Rig {
 
     /// Starts the daemon, and waits until it answers.
     pub(crate) async fn run(&mut self) {
-        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        self.daemon = Some(self.daemon_command().stderr(log).spawn().unwrap());
+        self.spawn();
         let client = self.client();
         let up = async {
             while client.status().await.is_err() {
@@ -166,7 +167,13 @@ impl Rig {
         assert!(up.is_ok(), "the daemon never answered:\n{}", self.tail());
     }
 
-    /// The daemon's process.
+    /// Starts the daemon.
+    pub(crate) fn spawn(&mut self) {
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        self.daemon = Some(self.daemon_command().stderr(log).spawn().unwrap());
+    }
+
+    /// The process id of the daemon.
     pub(crate) fn pid(&self) -> u32 {
         self.daemon.as_ref().unwrap().id().unwrap()
     }

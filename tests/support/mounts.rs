@@ -1,4 +1,5 @@
 //! Small disks of their own for a test, where mounting is allowed; elsewhere the test says that it is skipped.
+#![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -19,6 +19,7 @@ use rekeyd_simulation::core::record::{Ended, Expiry, Held, Phase, Reason, Record
 use rekeyd_simulation::core::time::Timestamp;
 use rekeyd_simulation::core::window::Window;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// 2026-11-22 12:00 UTC, a Sunday: the moment at which every scene begins.
@@ -334,9 +335,9 @@ pub fn frozen(from: Timestamp, to: Timestamp) -> Vec<Freeze> {
     vec![Freeze { name: "year-end".into(), when: When::Once(Span { from, to }) }]
 }
 
-pub fn cron(text: &str) -> croner::Cron {
+pub fn cron(text: &str) -> Arc<croner::Cron> {
     let parser = croner::parser::CronParser::builder().seconds(croner::parser::Seconds::Optional).build();
-    parser.parse(text).unwrap()
+    Arc::new(parser.parse(text).unwrap())
 }
 
 /// A version as an `adopt` would have made it: obtained at noon, seen alive, valid for 90 days.

@@ -330,6 +330,12 @@ pub fn a_cutover_is_announced_for_the_window_of_those_that_go_together() {
     it.wait(minutes(1)).rests();
     assert_eq!((it.phase(), it.record.phase.clone()), ("announce", Phase::Announce { until: opens }));
     assert_eq!(it.told(NoticeKind::RotationScheduled), 1);
+    let name = fleet.keys.keys().next().unwrap().clone();
+    fleet.keys.get_mut(&name).unwrap().0.phase = it.record.phase.clone();
+    fleet.now = it.now;
+    assert_eq!(fleet.at(), [opens, opens], "the other waits for what was told");
+    fleet.now = opens.minus(hours(1));
+    assert_eq!(fleet.at(), [opens, opens]);
     it.now = opens;
     it.creates();
 }

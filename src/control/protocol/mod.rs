@@ -10,8 +10,8 @@ pub use plan::{
     FreezeSpan, PlanEntry, PlanFacts, PlanFreeze, PlanPeak, PlanReport, PlanWarning, PlanWindow, WindowStatus,
 };
 pub use status::{
-    AttentionStatus, BlockedStatus, DaemonState, DaemonStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation,
-    NextStep, PausedStatus, ProviderState, ProviderStatus, Status, VersionStatus,
+    AttentionStatus, BackupStatus, BlockedStatus, DaemonState, DaemonStatus, ErrorStatus, HaltedStatus, KeyStatus,
+    LastRotation, NextStep, PausedStatus, ProviderState, ProviderStatus, Status, VersionStatus,
 };
 
 pub use what_if::{BudgetChange, Late, Move, WhatIf};

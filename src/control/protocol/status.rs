@@ -33,6 +33,9 @@ pub struct DaemonStatus {
     pub config_error: Option<String>,
     /// Whether it does its work.
     pub state: DaemonState,
+    /// The backups that are made by themselves; null where the config asks for none.
+    #[serde(default)]
+    pub backup: Option<BackupStatus>,
     /// What is wrong with it, and what it does not do meanwhile; a sentence each.
     #[serde(default)]
     pub troubles: Vec<String>,
@@ -40,6 +43,17 @@ pub struct DaemonStatus {
     pub outbox_pending: u64,
     /// Notices that were given up.
     pub outbox_dead: u64,
+}
+
+/// Where the backups stand that are made by themselves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackupStatus {
+    /// When the newest one was made.
+    pub last_at: Option<Time>,
+    /// When the next one is made, or tried again.
+    pub next_at: Option<Time>,
+    /// Why the last try failed, if it did.
+    pub last_error: Option<String>,
 }
 
 /// Whether the daemon does its work.

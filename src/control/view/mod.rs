@@ -8,12 +8,12 @@ mod plan;
 pub use history::history;
 pub use plan::{PLAN_FOR, PLAN_FOR_MAX, PlanAsk, compare, freeze, plan, plan_facts, plan_of, window};
 
-use super::protocol::{DaemonState, DaemonStatus, KeyStatus, ProviderState, ProviderStatus, Status};
+use super::protocol::{BackupStatus, DaemonState, DaemonStatus, KeyStatus, ProviderState, ProviderStatus, Status};
 use crate::config::settings::ProviderSection;
 use crate::core::facts::Blocked;
 use crate::core::names::KeyName;
 use crate::core::record::Phase;
-use crate::engine::handle::Snapshot;
+use crate::engine::handle::{BackupState, Snapshot};
 use crate::standing::{Subject, creates_left};
 
 /// Everything, for `GET /v1/status`.
@@ -39,18 +39,26 @@ fn daemon(snapshot: &Snapshot) -> DaemonStatus {
         config_ok: snapshot.config_rejected.is_none(),
         config_error: snapshot.config_rejected.clone(),
         state: daemon_state(snapshot),
+        backup: snapshot.backup.as_ref().map(backup),
         troubles: snapshot.troubles.values().cloned().collect(),
         outbox_pending: snapshot.outbox_pending,
         outbox_dead: snapshot.outbox_dead,
     }
 }
 
+fn backup(it: &BackupState) -> BackupStatus {
+    let BackupState { last_at, next_at, failed } = it;
+    BackupStatus { last_at: last_at.map(Into::into), next_at: next_at.map(Into::into), last_error: failed.clone() }
+}
+
 fn daemon_state(snapshot: &Snapshot) -> DaemonState {
+    let no_backup = snapshot.backup.as_ref().is_some_and(|it| it.failed.is_some());
     let own = |it: &Blocked| matches!(it, Blocked::Clock | Blocked::Store(_) | Blocked::Config);
     if snapshot.observing.is_some() {
         DaemonState::Observing
     } else if snapshot.config_rejected.is_some()
         || snapshot.outbox_dead > 0
+        || no_backup
         || !snapshot.troubles.is_empty()
         || snapshot.blocked.values().any(own)
     {

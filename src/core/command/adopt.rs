@@ -62,8 +62,7 @@ impl Pass<'_> {
     fn check_not_ending(&self, it: &Adopt) -> Result<(), CommandRefused> {
         let own = self.record.retired.iter().filter(|own| own.ended.is_none());
         let mut same = own.filter(|own| own.version.fingerprint == it.fingerprint);
-        let ending = same.any(|own| own.after <= self.now || !own.version.delivered);
-        if ending { Err(CommandRefused::OldKeyEnding) } else { Ok(()) }
+        if same.any(|own| own.ending) { Err(CommandRefused::OldKeyEnding) } else { Ok(()) }
     }
 
     /// The operator's key ends whatever was tried before.

@@ -136,6 +136,8 @@ pub(super) struct Member<'t, 'a> {
     soft: Timestamp,
     /// The number of its calendar.
     pub(super) calendar: usize,
+    /// When the opening begins in which it joins a key whose moment was told.
+    joins: Option<Timestamp>,
 }
 
 /// Keys that are replaced in one opening: most often it is one key.
@@ -161,6 +163,14 @@ pub(super) fn batches<'t, 'a>(tasks: &'t [Task<'a>], spans: &mut Spans) -> Vec<B
             *known = at.max(*known);
         }
     }
+    let promises = tasks.iter().filter_map(|it| match (&it.policy.together, it.standing) {
+        (Some(word), Standing::Promised(at)) => Some((word.as_str(), at)),
+        _ => None,
+    });
+    let mut promised: BTreeMap<&str, Timestamp> = BTreeMap::new();
+    for (word, at) in promises {
+        promised.entry(word).and_modify(|it| *it = at.min(*it)).or_insert(at);
+    }
     let mut groups: BTreeMap<&str, Vec<Member<'t, 'a>>> = BTreeMap::new();
     let mut batches = Vec::new();
     for task in tasks.iter().filter(|it| it.standing == Standing::Free) {
@@ -172,11 +182,43 @@ pub(super) fn batches<'t, 'a>(tasks: &'t [Task<'a>], spans: &mut Spans) -> Vec<B
         }
     }
     for (word, members) in groups {
+        let members = match promised.get(word) {
+            Some(at) => with_promised(members, *at, spans, &mut batches),
+            None => members,
+        };
         grouped(members, leads.get(word).copied(), spans, &mut batches);
     }
     let name = |it: &Batch<'_, '_>| it.members.first().map(|it| it.task.name.clone());
     batches.sort_by_cached_key(|it| (it.soft, it.due, name(it)));
     batches
+}
+
+/// The owners of one key were told a moment: those that go together with it wait for it, and join it there. Gives back those
+/// that can't.
+fn with_promised<'t, 'a>(
+    members: Vec<Member<'t, 'a>>,
+    at: Timestamp,
+    spans: &mut Spans,
+    batches: &mut Vec<Batch<'t, 'a>>,
+) -> Vec<Member<'t, 'a>> {
+    let (mut joining, mut rest) = (Vec::new(), Vec::new());
+    for member in members {
+        let opens = match member.task.policy.windows.is_empty() {
+            true => Some(at),
+            false => spans.around(member.calendar, at).map(|it| it.opens),
+        };
+        let in_time = member.task.announce.is_none() && member.last.is_none_or(|it| at <= it);
+        match opens.filter(|_| in_time) {
+            Some(opens) => joining.push(Member { soft: member.soft.max(at), joins: Some(opens), ..member }),
+            None => rest.push(member),
+        }
+    }
+    let opens = joining.iter().filter_map(|it| it.joins).max();
+    if let (Some(batch), Some(opens)) = (Batch::together(joining, None), opens) {
+        let from = batch.members.iter().map(|it| it.task.from).max().unwrap_or(opens);
+        batches.push(Batch { due: opens, ready: opens.max(from), ..batch });
+    }
+    rest
 }
 
 /// Makes one batch of the keys of a word. Those that have to wait longer than the others go alone.
@@ -204,13 +246,15 @@ impl<'t, 'a> Member<'t, 'a> {
         let calendar = spans.number(task.policy);
         let Some(version) = task.version else {
             let (due, soft) = (task.from, Timestamp::NEVER);
-            return Some(Self { task, due, last: None, soft, calendar });
+            return Some(Self { task, due, last: None, soft, calendar, joins: None });
         };
         let due = due::due_at(version, task.policy)?;
-        // Whoever wants a key replaced later than is safe gets it so: at its due moment, and not long before.
-        let last = due::last_safe_moment(version, task.policy).map(|it| it.max(due));
+        // Whoever wants a key replaced later than is safe gets it so: at its due moment, told as long before as there is time.
+        let told = |end: Timestamp| task.announce.unwrap_or_default().min(end.since(due) / 2);
+        let late = version.valid_to.map_or(due, |end| due.plus(told(end)));
+        let last = due::last_safe_moment(version, task.policy).map(|it| if it < due { late } else { it });
         let soft = last.map_or(due.plus(PATIENCE), |it| due.plus(it.since(due).mul_f64(SOFT_PERCENT / 100.0)));
-        Some(Self { task, due, last, soft: last.map_or(soft, |it| soft.min(it)), calendar })
+        Some(Self { task, due, last, soft: last.map_or(soft, |it| soft.min(it)), calendar, joins: None })
     }
 
     pub(super) fn number(&self) -> VersionNo {
@@ -223,7 +267,7 @@ impl<'t, 'a> Member<'t, 'a> {
 
     /// Whether it is not due by itself in that moment.
     pub(super) fn is_led(&self, due: Timestamp) -> bool {
-        due < self.due
+        due < self.due || self.joins.is_some()
     }
 
     /// No key is replaced before half of its life has passed.

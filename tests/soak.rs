@@ -1,0 +1,117 @@
+//! Kills at random: 50 keys at four services that lose answers, fail, slow down and talk nonsense, and a daemon that is
+//! killed every 0.05 to 2 s, while an observer looks at the consumers' files every 10 ms.
+//!
+//! `SOAK_MINUTES=20` runs longer than the one minute, `SOAK_SEED=7` repeats a run as far as chance is ours. It prints what
+//! it saw.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic anywhere, and tells what it saw")]
+#[path = "soak/observer.rs"]
+mod observer;
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "e2e/rig.rs"]
+mod rig;
+#[path = "soak/town.rs"]
+mod town;
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "e2e/watch.rs"]
+mod watch;
+
+use observer::{Observer, Seen};
+use rekeyd::control::protocol::PhaseName;
+use rekeyd::simulator::Service;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use town::{Chance, KEYS, Town, WATCHED_FOR};
+
+/// How long everything may take to come to rest once nothing goes wrong any more.
+const REST_WITHIN: Duration = Duration::from_secs(60);
+/// How long the daemon lives, in milliseconds: at least, and at most.
+const LIVES: (u64, u64) = (50, 2000);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_keys_survive_kills_at_random() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|it| it.parse::<f64>().ok());
+    let minutes = number("SOAK_MINUTES").unwrap_or(1.0);
+    let seed = number("SOAK_SEED").map_or_else(|| rekeyd::clock::now().0.unsigned_abs(), |it| it as u64);
+    println!("seed {seed}, {minutes} minutes");
+    let mut chance = Chance(seed);
+    let mut town = Town::found(seed).await;
+    let observer = Observer::of(&town);
+    town.go_wrong(true);
+    let end = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
+    let mut kills = 0;
+    while Instant::now() < end {
+        town.rig.spawn();
+        let life = Instant::now() + Duration::from_millis(LIVES.0 + chance.below(LIVES.1 - LIVES.0));
+        town.help_whoever_waits(life).await;
+        tokio::time::sleep_until(life).await;
+        town.rig.kill().await;
+        kills += 1;
+    }
+    town.go_wrong(false);
+    town.calm_down();
+    town.rig.run().await;
+    sleep(WATCHED_FOR).await;
+    until_rest(&mut town).await;
+    let seen = observer.end();
+    town.rig.until_told().await;
+    nobody_is_forgotten(&town);
+    town.rig.stop().await;
+    town.every_token_has_ended_or_was_reported();
+    report(&town, &seen, kills);
+    assert_eq!(seen.dead, Vec::<String>::new(), "a consumer held a dead key although old keys stay valid");
+    assert!(seen.rotations > 0, "nothing was rotated");
+}
+
+async fn until_rest(town: &mut Town) {
+    let began = Instant::now();
+    loop {
+        let status = town.rig.status().await;
+        let restless: Vec<_> = status.keys.iter().filter(|it| !rests(it.phase)).collect();
+        let live = |service| town.rig.sim.truth().live(service).len();
+        let left = live(Service::Infobip) != town.keys_at(Service::Infobip) || live(Service::Mobivate) != 1;
+        if restless.is_empty() && !left && status.daemon.outbox_pending == 0 {
+            assert_eq!(status.keys.len(), KEYS);
+            return;
+        }
+        let what = format!("{:#?}, {restless:#?}", town.strangers_at_infobip());
+        assert!(began.elapsed() < REST_WITHIN, "no rest: {what}\n{}", town.rig.tail());
+        town.help_whoever_waits(Instant::now() + Duration::from_secs(1)).await;
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// A cutover that was announced rests too, now that its key is no longer due.
+fn rests(phase: PhaseName) -> bool {
+    matches!(phase, PhaseName::Steady | PhaseName::Announce)
+}
+
+/// Every key that works is in use, or was told to its owner: by its fingerprint, or as a create that was lost.
+fn nobody_is_forgotten(town: &Town) {
+    for service in [Service::Infobip2fa, Service::SingleInvoice] {
+        let (unknown, told) = (town.unknown(service), town.lost_creates_told(service));
+        assert!(unknown.len() <= told, "{service:?}: nobody knows {unknown:?}, {told} are told");
+    }
+    let (hooks, mails) = town.notices();
+    assert_eq!(hooks.symmetric_difference(&mails).collect::<Vec<_>>(), Vec::<&String>::new(), "by one channel only");
+}
+
+fn report(town: &Town, seen: &Seen, kills: u32) {
+    let (hooks, _) = town.notices();
+    println!("{kills} kills; {} keys issued, {} seen in use", town.issued(), seen.rotations);
+    println!(
+        "{} samples of a file; {} of them with a dead key where old keys stay valid",
+        seen.samples,
+        seen.dead.len()
+    );
+    let mut gaps = seen.gaps.clone();
+    gaps.sort_unstable();
+    let of = |nth: usize| gaps.get(nth).map_or("-".to_owned(), |it| format!("{} ms", it.as_millis()));
+    println!(
+        "{} cutovers seen: median gap {}, worst {}",
+        gaps.len(),
+        of(gaps.len() / 2),
+        of(gaps.len().wrapping_sub(1))
+    );
+    println!("{} notices, {} of them twice or more; {} halts resumed", hooks.len(), town.came_again(), town.resumed);
+    println!("{} requests of the services were spoilt", town.spoilt());
+}
