@@ -299,7 +299,8 @@ async fn a_megabyte_in_a_field_is_a_fault_that_fits_a_screen_and_takes_no_minute
 async fn each_use_of_what_carries_a_secret_is_in_the_history() {
     let rig = Rig::start_created(calm(&[Service::Infobip])).await;
     let secret = rig.ok(&["reveal", "billing-sms"]).await;
-    let adopted = rig.cli_with(&["adopt", "billing-sms", "--unverified"], &secret).await;
+    let insisting = ["adopt", "billing-sms", "--unverified", "--deliver", "--age-unknown"];
+    let adopted = rig.cli_with(&insisting, "brought-from-the-portal").await;
     assert_eq!(adopted.code, Some(0), "{}", adopted.err);
     let history = rig.client().history(Some("billing-sms"), None, None).await.unwrap();
     let me = rustix::process::geteuid().as_raw();
@@ -308,7 +309,7 @@ async fn each_use_of_what_carries_a_secret_is_in_the_history() {
     let by_me = |it: &&rekeyd::control::protocol::CommandRow| {
         it.verb == "adopt" && it.actor.as_ref().is_some_and(|it| it.uid == me)
     };
-    assert_eq!(history.commands.iter().filter(by_me).count(), 1);
+    assert_eq!(history.commands.iter().filter(by_me).count(), 1, "{:?}", history.commands);
     let told = rig.log();
     assert!(told.contains("secret revealed") && !told.contains(secret.trim()));
 }
