@@ -2,6 +2,8 @@
 //! arrived: the whole of what makes a lost answer different from a failed one. It does not retry, follow redirects, reuse
 //! connections, obey proxy variables or log.
 mod address;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod moments;
 pub mod webhooks;
 

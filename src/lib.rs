@@ -51,3 +51,8 @@ pub mod simulator;
 pub mod web;
 
 pub mod cli;
+
+/// For fuzzing alone.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// The layers, lowest first. Modules of one layer don't see each other.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 10] = [
     &["core"],
     &["secret", "clock", "humane", "failpoint"],
     &["http", "command"],
@@ -20,13 +20,14 @@ const LAYERS: [&[&str]; 9] = [
     &["standing"],
     &["control", "web", "service", "simulator"],
     &["cli"],
+    &["fuzzing"],
 ];
 
 /// The only file that may ask what time it is.
 const CLOCK: &str = "src/clock.rs";
 
 /// Who may see the bytes of a secret, and what for.
-const EXPOSERS: [(&str, &str); 18] = [
+const EXPOSERS: [(&str, &str); 19] = [
     ("src/cli/stdin.rs", "asks whether it is text, before it goes to the socket"),
     ("src/cli/reveal.rs", "reveals it, on stdout"),
     ("src/control/requests.rs", "carries it over the socket, for adopt and reveal"),
@@ -34,6 +35,7 @@ const EXPOSERS: [(&str, &str); 18] = [
     ("src/http.rs", "sends it, in a header or a body"),
     ("src/http/webhooks.rs", "signs with it, and sends to a URL that is one"),
     ("src/notifiers/smtp.rs", "logs in with it"),
+    ("src/providers/fuzzing.rs", "looks whether what was read out of an answer can be a key"),
     ("src/providers/infobip/wire.rs", "tells JSON from XML, to read a key out of an answer"),
     ("src/providers/infobip_2fa.rs", "reads a key out of an answer"),
     ("src/providers/mobivate.rs", "sends it, in the body of a request"),

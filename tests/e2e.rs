@@ -31,6 +31,8 @@ mod drift;
 mod freezes;
 #[path = "e2e/hooks.rs"]
 mod hooks;
+#[path = "e2e/hostile.rs"]
+mod hostile;
 #[path = "support/http.rs"]
 #[allow(unreachable_pub, dead_code, reason = "what lies in `support` serves several tests")]
 mod http;

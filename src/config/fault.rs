@@ -151,12 +151,12 @@ impl Findings {
     /// Everything that was found, in the order of the files.
     pub(super) fn finish(self, sources: &[Source]) -> Faults {
         let mut lines = Lines::of(sources);
-        let mut place = |mut found: Vec<Found>| {
+        let mut place = |mut found: Vec<Found>| -> Vec<Fault> {
             found.sort();
             found.dedup();
             found.chunk_by(|a, b| a.at == b.at).flat_map(at_one_place).map(|it| lines.fault(it)).collect()
         };
-        Faults { faults: place(self.faults), warnings: place(self.warnings) }
+        Faults { faults: first_of(place(self.faults)), warnings: place(self.warnings) }
     }
 
     fn found(&self, at: At, message: String, hint: Hint) -> Option<Found> {
@@ -164,8 +164,40 @@ impl Findings {
             Subject::Key(_) if !self.is_shared(at) => Subject::Section,
             it => it.clone(),
         };
-        (at.0 != NOWHERE.start).then_some(Found { at, subject, message, hint: hint.0 })
+        let (message, hint) = (shortened(message), hint.0.map(shortened));
+        (at.0 != NOWHERE.start).then_some(Found { at, subject, message, hint })
     }
+}
+
+/// The longest message that is told whole, in characters. What stands in a file may be repeated in it.
+const MESSAGE_CHARS: usize = 1_000;
+
+/// Leaves out the middle of a message that is too long: what it is about stands at its beginning, the remedy at its end.
+fn shortened(message: String) -> String {
+    if message.len() <= MESSAGE_CHARS {
+        return message;
+    }
+    let count = message.chars().count();
+    let (first, last) = (MESSAGE_CHARS / 2, MESSAGE_CHARS / 2);
+    if count <= first + last {
+        return message;
+    }
+    let kept = message.chars().take(first).chain(" … ".chars()).chain(message.chars().skip(count - last));
+    kept.collect()
+}
+
+/// The most faults that are listed.
+const FAULTS_TOLD: usize = 1_000;
+
+/// Lists no more than anybody reads at once, and says how many more there are.
+fn first_of(mut faults: Vec<Fault>) -> Vec<Fault> {
+    let more = faults.len().saturating_sub(FAULTS_TOLD);
+    faults.truncate(FAULTS_TOLD);
+    if let Some(last) = faults.last().cloned().filter(|_| more > 0) {
+        let message = format!("{more} further faults are not listed");
+        faults.push(Fault { message, hint: Some("put these right first".to_owned()), ..last });
+    }
+    faults
 }
 
 /// How many keys are named where a fault concerns several.

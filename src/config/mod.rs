@@ -9,6 +9,8 @@ mod effective;
 mod fault;
 mod fields;
 mod freezes;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod keys;
 mod layers;
 mod openings;

@@ -30,8 +30,14 @@ pub(super) fn list<'a>(known: impl IntoIterator<Item = &'a str>) -> Hint {
 /// How many words a hint lists at most.
 const FEW: usize = 40;
 
+/// The longest word that is compared, in bytes: no known one is longer, and a text of a megabyte would take a minute.
+const LONGEST: usize = 128;
+
 /// The nearest known word, if it is near enough to be a slip: a third of the letters, at least one, at most three.
 fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    if word.len() > LONGEST {
+        return None;
+    }
     let slips = (word.chars().count() / 3).clamp(1, 3);
     let near = known.iter().map(|it| (distance(&word.to_lowercase(), &it.to_lowercase()), *it));
     near.filter(|(far, _)| *far <= slips).min().map(|(_, it)| it)

@@ -5,6 +5,9 @@ mod adopt;
 mod backup;
 pub mod client;
 mod commands;
+mod connections;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod owners;
 pub mod problem;
 pub mod protocol;

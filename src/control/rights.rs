@@ -4,9 +4,7 @@ use super::accounts::Accounts;
 use super::problem::{Kind, Problem};
 use crate::config::settings::Operator;
 use crate::core::record::Actor;
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
-use tokio::net::UnixListener;
+use tokio::net::UnixStream;
 
 /// What `/proc/PID/loginuid` says where nobody logged in.
 const NO_LOGIN: u32 = u32::MAX;
@@ -33,16 +31,15 @@ pub enum Right {
     Own,
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        match stream.io().peer_cred() {
+impl Peer {
+    /// Who holds the other end.
+    pub(super) fn of(stream: &UnixStream) -> Self {
+        match stream.peer_cred() {
             Ok(it) => Self { uid: Some(it.uid()), gid: Some(it.gid()), login_uid: it.pid().and_then(login_uid) },
             Err(_) => Self::default(),
         }
     }
-}
 
-impl Peer {
     /// Whether every right is theirs. `service` is the user that the daemon runs as.
     pub(super) fn owns(self, service: u32) -> bool {
         self.uid.is_some_and(|it| it == ROOT || it == service)

@@ -1,9 +1,10 @@
 //! The daemon's end of the control socket: HTTP/1.1 with JSON on a Unix socket.
 use super::accounts::Accounts;
+use super::connections::{Places, Unread};
 use super::problem::{Fault, Kind, MEDIA_TYPE, Problem};
 use super::rights::{Peer, Right};
 use super::verbs::{self, Caller};
-use super::{adopt, backup, commands, owners};
+use super::{adopt, backup, commands, connections, owners};
 use crate::config::Loaded;
 use crate::core::record::Actor;
 use crate::engine::handle::{self, Handle};
@@ -11,7 +12,7 @@ use crate::secret::SECRET_BYTES;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -22,8 +23,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// The largest body of a request: the largest secret, with room for the escapes of JSON.
 pub const BODY_BYTES: usize = 2 * SECRET_BYTES as usize;
@@ -33,8 +35,10 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 pub const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// How long a request may take from then on.
 pub const REQUEST_WITHIN: Duration = Duration::from_secs(75);
-/// How many requests are worked on at once.
-pub const REQUESTS_AT_ONCE: usize = 64;
+/// The largest body of a request of somebody who owns nothing, and so has no key to bring.
+pub const OPERATOR_BODY_BYTES: usize = 256 << 10;
+/// After a connection that could not be taken, such as for want of file handles.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// Who may connect: the service's user and the socket's group.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -63,6 +67,10 @@ pub enum BindError {
     },
 }
 
+pub use super::connections::{
+    CONNECTION_WITHIN, CONNECTIONS, HEADER_BYTES, HEADER_WITHIN, REQUESTS_AT_ONCE, UNREAD_BYTES,
+};
+
 /// The control socket, open and not yet served.
 #[derive(Debug)]
 pub struct Server {
@@ -88,10 +96,22 @@ pub(super) struct Desk {
     pub(super) load: Load,
     /// The user that the daemon runs as.
     pub(super) service: u32,
-    permits: Arc<Semaphore>,
+    /// The places of root and of that user, and those of everybody else.
+    owners: Places,
+    others: Places,
 }
 
 impl Desk {
+    pub(super) fn new(engine: Handle, load: Load) -> Self {
+        let service = rustix::process::geteuid().as_raw();
+        Self { engine, load, service, owners: Places::default(), others: Places::default() }
+    }
+
+    /// The places that somebody may take.
+    fn places(&self, peer: Peer) -> &Places {
+        if peer.owns(self.service) { &self.owners } else { &self.others }
+    }
+
     /// Says who acts, where they have the right to do `what`. Who tried without it stands in the log.
     pub(super) async fn may(&self, peer: Peer, right: Right, what: &str) -> Result<Actor, Problem> {
         let allowed = self.look_up(peer, right, what).await;
@@ -129,16 +149,36 @@ impl Server {
     }
 
     /// Answers until `stop`; requests that are being answered then end first. The socket file is removed.
-    ///
-    /// # Errors
-    /// Where the socket itself fails.
-    pub async fn serve(self, engine: Handle, load: Load, stop: CancellationToken) -> io::Result<()> {
-        let service = rustix::process::geteuid().as_raw();
-        let desk = Desk { engine, load, service, permits: Arc::new(Semaphore::new(REQUESTS_AT_ONCE)) };
-        let app = router(desk).into_make_service_with_connect_info::<Peer>();
-        let served = axum::serve(self.listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
+    pub async fn serve(self, engine: Handle, load: Load, stop: CancellationToken) {
+        let desk = Desk::new(engine, load);
+        let app = router(desk.clone());
+        let served = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => match desk.places(Peer::of(&stream)).connection() {
+                    Some(place) => {
+                        let answering = connections::serve(stream, app.clone(), stop.clone());
+                        served.spawn(async {
+                            let _place = place;
+                            answering.await;
+                        });
+                    }
+                    None => connections::turn_away(&stream),
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "a connection to the control socket could not be taken");
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                }
+            }
+        }
+        drop(self.listener);
+        served.close();
+        served.wait().await;
         drop(self.file);
-        served
     }
 }
 
@@ -199,7 +239,7 @@ impl IntoResponse for Problem {
     }
 }
 
-fn router(desk: Desk) -> Router {
+pub(super) fn router(desk: Desk) -> Router {
     Router::new()
         .route("/v1/status", get(verbs::status))
         .route("/v1/plan", get(verbs::plan))
@@ -224,22 +264,21 @@ fn router(desk: Desk) -> Router {
         .fallback(async || Problem::new(Kind::NoSuchPath, "there is no such path; paths begin with /v1/status"))
         .method_not_allowed_fallback(async || Problem::new(Kind::Method, "this path does not know this method"))
         .layer(from_fn_with_state(desk.clone(), bounded))
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(desk)
 }
 
 async fn bounded(State(desk): State<Desk>, ConnectInfo(peer): Caller, request: Request, next: Next) -> Response {
-    let brings = !request.body().is_end_stream();
-    let may = brings && desk.look_up(peer, Right::Operate, "to send a body").await.is_ok();
-    let request = match whole(request, may).await {
+    let most = if request.body().is_end_stream() { 0 } else { may_bring(&desk, peer).await };
+    let request = match whole(request, most).await {
         Ok(request) => request,
         Err(problem) => return problem.into_response(),
     };
-    let Ok(_permit) = desk.permits.try_acquire() else {
+    let places = desk.places(peer);
+    let Some(_place) = places.request() else {
         let detail = format!("{REQUESTS_AT_ONCE} requests are being answered already");
         return Problem::new(Kind::Busy, detail).remedy("try again").into_response();
     };
-    match tokio::time::timeout(REQUEST_WITHIN, next.run(request)).await {
+    match tokio::time::timeout(REQUEST_WITHIN, answered(places, request, next)).await {
         Ok(answer) => answer,
         Err(_) => {
             let detail = format!("the request was not answered within {} s", REQUEST_WITHIN.as_secs());
@@ -248,19 +287,40 @@ async fn bounded(State(desk): State<Desk>, ConnectInfo(peer): Caller, request: R
     }
 }
 
+/// Has a request answered, within what may be in memory of answers: who looks at everything does so alone, and goes only
+/// once there is room for what he saw.
+async fn answered(places: &Places, request: Request, next: Next) -> Response {
+    let unread = request.extensions().get::<Unread>().cloned().unwrap_or_default();
+    let _looking = if request.method() == Method::GET { Some(places.look().await) } else { None };
+    let answer = next.run(request).await;
+    let bytes = answer.body().size_hint().exact().and_then(|it| usize::try_from(it).ok());
+    places.keep(bytes.unwrap_or(usize::MAX), &unread).await;
+    answer
+}
+
+/// How large a body the caller may bring: none, where he could do nothing with it.
+async fn may_bring(desk: &Desk, peer: Peer) -> usize {
+    if peer.owns(desk.service) {
+        return BODY_BYTES;
+    }
+    let operates = desk.look_up(peer, Right::Operate, "to send a body").await.is_ok();
+    if operates { OPERATOR_BODY_BYTES } else { 0 }
+}
+
 /// Has the body read before the request takes a place, so that whoever is slow to send one takes none from others. The
 /// body of somebody who may do nothing with it is left unread; the verb refuses them.
-async fn whole(request: Request, may: bool) -> Result<Request, Problem> {
-    let (head, body) = request.into_parts();
-    if body.is_end_stream() || !may {
-        return Ok(Request::from_parts(head, Body::empty()));
+async fn whole(mut request: Request, most: usize) -> Result<Request, Problem> {
+    if most == 0 {
+        return Ok(request.map(|_| Body::empty()));
     }
+    DefaultBodyLimit::max(most).apply(&mut request);
+    let (head, body) = request.into_parts();
     let reading = Bytes::from_request(Request::from_parts(head.clone(), body), &());
     let Ok(read) = tokio::time::timeout(BODY_WITHIN, reading).await else {
         let detail = format!("the body was not whole within {} s", BODY_WITHIN.as_secs());
         return Err(Problem::new(Kind::BadRequest, detail));
     };
-    Ok(Request::from_parts(head, Body::from(verbs::body_of(read)?)))
+    Ok(Request::from_parts(head, Body::from(verbs::body_within(read, most)?)))
 }
 
 async fn remove_stale(path: &Path) -> Result<(), BindError> {
@@ -285,7 +345,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_of_somebody_without_rights_is_not_awaited() {
         let endless = Body::from_stream(futures_util::stream::pending::<io::Result<Bytes>>());
-        let request = whole(Request::new(endless), false).await.unwrap();
+        let request = whole(Request::new(endless), 0).await.unwrap();
         assert!(request.body().is_end_stream());
     }
 }

@@ -141,10 +141,13 @@ pub(super) async fn command(
 }
 
 pub(super) fn body_of(body: Body) -> Result<Bytes, Problem> {
+    body_within(body, BODY_BYTES)
+}
+
+/// A body that has so many bytes at most.
+pub(super) fn body_within(body: Body, most: usize) -> Result<Bytes, Problem> {
     body.map_err(|it| match it.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(Kind::TooLarge, format!("the body has more than {BODY_BYTES} bytes"))
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Kind::TooLarge, format!("the body has more than {most} bytes")),
         _ => bad("the body was cut short".to_owned()),
     })
 }

@@ -7,9 +7,10 @@ use chrono_tz::Tz;
 /// date line.
 const LONGEST_GAP: i64 = 26 * 60;
 
-/// What the clocks show then; `None` beyond the calendar's years.
+/// What the clocks show then; `None` beyond the years that can be written. In the calendar's very last hours a zone's time
+/// would lie beyond the calendar, which panics.
 pub(super) fn shown(zone: Tz, at: Timestamp) -> Option<NaiveDateTime> {
-    Some(at.datetime()?.with_timezone(&zone).naive_local())
+    Some(at.datetime().filter(|_| at.is_writable())?.with_timezone(&zone).naive_local())
 }
 
 /// The first moment in which the clocks show this time or, where they skip it, the end of the gap. A time that they show

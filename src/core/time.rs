@@ -12,6 +12,10 @@ pub struct Timestamp(pub i64);
 impl Timestamp {
     /// Later than anything that happens.
     pub const NEVER: Self = Self(i64::MAX);
+    /// The first moment that RFC 3339 can write: the year 0 begins.
+    pub const FIRST_WRITTEN: Self = Self(-62_167_219_200_000);
+    /// The last moment that RFC 3339 can write: the year 9999 ends.
+    pub const LAST_WRITTEN: Self = Self(253_402_300_799_999);
 
     /// This long after; never overflows.
     pub fn plus(self, by: Duration) -> Self {
@@ -31,6 +35,11 @@ impl Timestamp {
     /// The whole second that it lies in: enough for people.
     pub fn whole_second(self) -> Self {
         Self(self.0.saturating_sub(self.0.rem_euclid(1000)))
+    }
+
+    /// Whether RFC 3339 can write it.
+    pub fn is_writable(self) -> bool {
+        (Self::FIRST_WRITTEN..=Self::LAST_WRITTEN).contains(&self)
     }
 
     /// The calendar's view of it; `None` beyond the calendar's years.

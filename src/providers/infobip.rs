@@ -1,6 +1,8 @@
 //! Infobip settings API, version 1: `POST /settings/1/accounts/{account}/api-keys` with Basic, in JSON or XML. A create
 //! keeps the former keys. A key is found again by the token in its name, and revoked by `enabled: false`; there is no
 //! delete. Sources: dev.infobip.com, "ApiKey: Create"; Infobip's OpenAPI of the account management.
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod wire;
 
 use super::login::Site;

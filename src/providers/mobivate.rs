@@ -60,7 +60,7 @@ impl Mobivate {
     }
 }
 
-fn issued(body: &Secret) -> Result<Issued, Unreadable> {
+pub(super) fn issued(body: &Secret) -> Result<Issued, Unreadable> {
     let KeyText(secret) = reply::json::<KeyBody>(body)?.api_key;
     let secret = secret.ok_or_else(|| Unreadable("`apiKey` in the answer is no key".into()))?;
     Ok(Issued { secret: Some(secret), enabled: true, ..Issued::default() })

@@ -1,9 +1,12 @@
 //! The key-issuing services. One file for each kind; to add one, write its file, then add its `mod` line and its row in
 //! [`KINDS`]. A provider is mechanism: no retry, no clock, no notice, no decision. It splits a create into `send`, which
 //! yields the raw answer, and `parse`, so that the answer can be made durable before anybody looks into it.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod infobip;
 mod infobip_2fa;
 mod login;
+mod loose;
 mod manual;
 mod mobivate;
 mod reply;

@@ -1,12 +1,13 @@
 //! What the services' answers have in common: which status proves what, where the error code stands, and what may be
 //! said of a body (nothing that is in it, but a code of a known shape).
+use super::loose::{Loose, Maybe};
 use super::setting::OptionalPath;
 use super::{CallError, CreateError, Raw, Unreadable};
 use crate::core::facts::{Probe, Refusal, RefusalKind};
 use crate::http::{Answer, BaseUrl, Client, Method, Reply, Request};
 use crate::secret::Secret;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 /// The longest error code that is repeated in messages, in bytes.
 const CODE_BYTES: usize = 40;
@@ -116,14 +117,14 @@ fn seen(answer: &Answer) -> String {
 /// The service's own error code, in any of the shapes that the documents show:
 /// `{"requestError":{"serviceException":{"messageId":…}}}` and its XML twin, `{"errorCode":…}`, `{"code":…}`, and the one
 /// fixed sentence of `{"Message":…}`. Free text is never repeated: it may echo what was sent.
-fn code(body: &Secret) -> Option<String> {
+pub(super) fn code(body: &Secret) -> Option<String> {
     let text = body.expose_str().ok()?.trim();
     let found = if text.starts_with('<') {
         between(text, "<messageId>", "</messageId>")
             .or_else(|| between(text, "<errorCode>", "</errorCode>"))?
             .to_owned()
     } else {
-        code_in(&serde_json::from_str(text).ok()?)?
+        code_in(text)?
     };
     let word = found.bytes().all(|it| it.is_ascii_uppercase() || it.is_ascii_digit() || it == b'_');
     let number = found.len() <= 5 && found.bytes().all(|it| it.is_ascii_digit());
@@ -136,18 +137,42 @@ fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
     rest.split_once(close).map(|(inner, _)| inner.trim())
 }
 
-fn code_in(body: &Value) -> Option<String> {
-    let places =
-        ["/requestError/serviceException/messageId", "/requestError/policyException/messageId", "/errorCode", "/code"];
-    if let Some(code) = places.iter().find_map(|it| body.pointer(it)) {
+/// Where the documents show a code. Everything else of the body is passed over, whatever its size.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ErrorBody {
+    request_error: Maybe<RequestError>,
+    error_code: Loose,
+    code: Loose,
+    #[serde(alias = "Message", alias = "MESSAGE")]
+    message: Loose,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RequestError {
+    service_exception: Maybe<Exception>,
+    policy_exception: Maybe<Exception>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Exception {
+    message_id: Loose,
+}
+
+fn code_in(text: &str) -> Option<String> {
+    let body: ErrorBody = serde_json::from_str(text).ok()?;
+    let error = body.request_error.0.unwrap_or_default();
+    let exceptions = [error.service_exception, error.policy_exception].into_iter().filter_map(|it| it.0);
+    let places = exceptions.map(|it| it.message_id).chain([body.error_code, body.code]);
+    if let Some(code) = places.into_iter().find(|it| *it != Loose::Nothing) {
         return match code {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
+            Loose::Text(it) | Loose::Number(it) => Some(it),
             _ => None,
         };
     }
-    let (_, message) = body.as_object()?.iter().find(|(name, _)| name.eq_ignore_ascii_case("message"))?;
-    let denied = message.as_str()?.starts_with("Authorization has been denied");
+    let denied = matches!(body.message, Loose::Text(it) if it.starts_with("Authorization has been denied"));
     denied.then(|| "AUTHORIZATION_DENIED".to_owned())
 }
 

@@ -1,6 +1,7 @@
 //! Single-Invoice.co: `POST /account/key` with the account key in the header `apikey`. The answer is the whole account with
 //! all its keys, the new one among them, without id, date or promised order.
 //! Source: docs.single-invoice.co, "Create API Key". No call that lists or revokes is documented.
+use super::loose::Few;
 use super::reply;
 use super::setting::{KeyText, Login, OptionalPath};
 use super::{
@@ -95,7 +96,7 @@ struct CreateBody {
 #[derive(Deserialize)]
 struct AccountBody {
     #[serde(rename = "ApiKeys")]
-    api_keys: Vec<KeyText>,
+    api_keys: Few<KeyText>,
 }
 
 impl SingleInvoice {
@@ -118,11 +119,12 @@ impl SingleInvoice {
 }
 
 /// All keys of the account. One that can be none makes the whole unreadable, as no difference could be trusted.
-fn issued(body: &Secret) -> Result<Vec<Issued>, Unreadable> {
+pub(super) fn issued(body: &Secret) -> Result<Vec<Issued>, Unreadable> {
     let account: AccountBody = reply::json(body)?;
     let unusable = || Unreadable("an element of `ApiKeys` in the answer is no key".into());
     account
         .api_keys
+        .0
         .into_iter()
         .map(|KeyText(secret)| {
             let secret = secret.ok_or_else(unusable)?;

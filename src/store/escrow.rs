@@ -219,7 +219,7 @@ fn framed(sealed: &[u8]) -> Vec<u8> {
     [MAGIC.as_slice(), &length, &crc32fast::hash(sealed).to_be_bytes(), sealed].concat()
 }
 
-fn unframed(bytes: &[u8]) -> Option<&[u8]> {
+pub(super) fn unframed(bytes: &[u8]) -> Option<&[u8]> {
     let (head, rest) = bytes.split_first_chunk::<HEAD_BYTES>()?;
     let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let sealed = rest.get(..number(4) as usize)?;

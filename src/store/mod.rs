@@ -20,6 +20,8 @@ mod disk;
 mod draft;
 mod error;
 mod escrow;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod golden;
 mod kept;

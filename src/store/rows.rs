@@ -22,6 +22,8 @@ pub(super) const PART_BYTES: usize = 4 * 1024;
 pub(super) const ROW_NAME_BYTES: usize = 512;
 /// The most bytes of one value, over all of its parts.
 pub(super) const VALUE_BYTES: usize = 16 * 1024 * 1024;
+/// The most parts of one value.
+pub(super) const PARTS_MOST: usize = VALUE_BYTES / PART_BYTES;
 
 /// A row's name and value.
 pub(super) type Row = (Vec<u8>, Vec<u8>);
@@ -138,7 +140,7 @@ pub(super) fn content(
     if kind == WHOLE {
         return Ok(head.to_owned());
     }
-    let (count, sum) = parted(head).ok_or_else(|| broken(row, "its head is cut short"))?;
+    let (count, sum) = parted(head).ok_or_else(|| broken(row, "its head makes no sense"))?;
     let mut whole = Vec::new();
     for name in (0..count).map(|it| part(row, it)) {
         let value = fetch(&name)?.ok_or_else(|| broken(&name, "it is gone"))?;
@@ -153,7 +155,7 @@ pub(super) fn damaged(dir: &Path, row: &[u8], why: &str) -> StoreError {
     StoreError::Damaged { dir: dir.to_owned(), row: show(row), why: why.to_owned() }
 }
 
-fn checked(row: &[u8], kind: u8, content: &[u8]) -> Vec<u8> {
+pub(super) fn checked(row: &[u8], kind: u8, content: &[u8]) -> Vec<u8> {
     let sum = checksum(row, &[&[kind], content]);
     [sum.to_be_bytes().as_slice(), &[kind], content].concat()
 }
@@ -169,7 +171,9 @@ fn body<'a>(row: &[u8], value: &'a [u8]) -> Result<(u8, &'a [u8]), &'static str>
 
 fn parted(head: &[u8]) -> Option<(u32, u32)> {
     let (count, sum) = head.split_first_chunk::<4>()?;
-    Some((u32::from_be_bytes(*count), u32::from_be_bytes(sum.try_into().ok()?)))
+    let count = u32::from_be_bytes(*count);
+    let sum = u32::from_be_bytes(sum.try_into().ok()?);
+    (count as usize <= PARTS_MOST).then_some((count, sum))
 }
 
 fn checksum(row: &[u8], pieces: &[&[u8]]) -> u32 {

@@ -97,7 +97,7 @@ fn text(sequence: u64) -> String {
 
 /// The higher of the two numbers. One slot may never have been written; one that is neither empty nor whole says that the
 /// file can't be trusted.
-fn parse(bytes: &[u8]) -> Option<u64> {
+pub(super) fn parse(bytes: &[u8]) -> Option<u64> {
     let (first, second) = bytes.split_at_checked(SLOT_BYTES)?;
     let mut highest = None;
     for slot in [first, second] {

@@ -1,5 +1,5 @@
 //! The server: who may connect, how long a request may take, and how large it may be.
-use super::pages;
+use super::pages::{self, Room, Taken};
 use crate::engine::handle::Handle;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -60,7 +60,7 @@ impl Listener {
 
     /// Answers until `stop`. Whoever is being answered then is cut off: scrapers ask again.
     pub async fn serve(self, engine: Handle, stop: CancellationToken) {
-        let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        let (permits, room) = (Arc::new(Semaphore::new(CONNECTIONS)), Room::default());
         loop {
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
             let accepted = tokio::select! {
@@ -69,10 +69,10 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let (engine, stop) = (engine.clone(), stop.clone());
+                    let (engine, room, stop) = (engine.clone(), room.clone(), stop.clone());
                     tokio::spawn(async move {
                         let _permit = permit;
-                        let answered = tokio::time::timeout(CONNECTION_WITHIN, answer(stream, engine));
+                        let answered = tokio::time::timeout(CONNECTION_WITHIN, answer(stream, engine, room));
                         let _ = stop.run_until_cancelled(answered).await;
                     });
                 }
@@ -86,11 +86,11 @@ impl Listener {
 }
 
 /// One request, one answer, and no more on this connection. What goes wrong with it is the caller's trouble.
-async fn answer(stream: TcpStream, engine: Handle) {
-    let page = service_fn(|request| {
-        let engine = engine.clone();
-        async move { Ok::<_, Infallible>(pages::answer(&request, &engine).await) }
-    });
+async fn answer(stream: TcpStream, engine: Handle, room: Room) {
+    let taken = Taken::default();
+    let (engine, room, taken) = (&engine, &room, &taken);
+    let page =
+        service_fn(|request| async move { Ok::<_, Infallible>(pages::answer(&request, engine, room, taken).await) });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_WITHIN).max_buf_size(HEADER_BYTES).keep_alive(false);
     let _ = server.serve_connection(TokioIo::new(stream), page).await;

@@ -10,4 +10,4 @@ mod ready;
 pub use exposition::Family;
 pub use listener::{BindError, CONNECTION_WITHIN, CONNECTIONS, HEADER_BYTES, HEADER_WITHIN, Listener};
 pub use metrics::{FAMILIES, metrics};
-pub use pages::ANSWER_WITHIN;
+pub use pages::{ANSWER_WITHIN, UNREAD_BYTES};

@@ -5,11 +5,17 @@ use super::ready::unready;
 use crate::engine::handle::{Handle, Pulse, Request};
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, Response, StatusCode, header};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// How long the engine may take for an answer.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// How many bytes of metrics may wait to be read, over all connections. More than that waits alone.
+pub const UNREAD_BYTES: usize = 64 << 20;
+/// In which steps they are counted.
+const UNREAD_STEP: usize = 1 << 10;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 const FRONT: &str = concat!(
@@ -27,8 +33,30 @@ type Answer = Response<Body>;
 /// One scrape at a time: each takes a copy of everything.
 static SCRAPING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
+/// Room for what many have asked for and not read.
+#[derive(Clone, Debug)]
+pub(super) struct Room(Arc<Semaphore>);
+
+/// What a connection takes of the room: given up when it ends.
+#[derive(Debug, Default)]
+pub(super) struct Taken(OnceLock<OwnedSemaphorePermit>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(UNREAD_BYTES / UNREAD_STEP)))
+    }
+}
+
+impl Room {
+    async fn take(&self, bytes: usize, taken: &Taken) {
+        let steps = u32::try_from(bytes.min(UNREAD_BYTES).div_ceil(UNREAD_STEP)).unwrap_or(u32::MAX);
+        // It is never closed, and a connection has one answer.
+        let _ = Arc::clone(&self.0).acquire_many_owned(steps).await.map(|it| taken.0.set(it));
+    }
+}
+
 /// Answers a request; its body is not looked at.
-pub(super) async fn answer<B>(request: &axum::http::Request<B>, engine: &Handle) -> Answer {
+pub(super) async fn answer<B>(request: &axum::http::Request<B>, engine: &Handle, room: &Room, taken: &Taken) -> Answer {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD are answered here\n");
         refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -36,14 +64,14 @@ pub(super) async fn answer<B>(request: &axum::http::Request<B>, engine: &Handle)
     }
     match request.uri().path() {
         "/" => text(StatusCode::OK, PLAIN, FRONT),
-        "/metrics" => scraped(engine).await,
+        "/metrics" => scraped(engine, room, taken).await,
         "/healthz" => health(engine).await,
         "/readyz" => readiness(engine).await,
         _ => text(StatusCode::NOT_FOUND, PLAIN, "there is no such page; see /\n"),
     }
 }
 
-async fn scraped(engine: &Handle) -> Answer {
+async fn scraped(engine: &Handle, room: &Room, taken: &Taken) -> Answer {
     let _one_at_a_time = SCRAPING.lock().await;
     let snapshot = match ask(engine, Request::Snapshot).await {
         Ok(snapshot) => snapshot,
@@ -51,7 +79,10 @@ async fn scraped(engine: &Handle) -> Answer {
     };
     // With thousands of keys this takes a while, and must not hold others up.
     match tokio::task::spawn_blocking(move || metrics(&snapshot)).await {
-        Ok(it) => text(StatusCode::OK, MEDIA_TYPE, it),
+        Ok(it) => {
+            room.take(it.len(), taken).await;
+            text(StatusCode::OK, MEDIA_TYPE, it)
+        }
         Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "rekeyd itself failed; see the log\n"),
     }
 }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::str::FromStr;
 
-/// A moment on the wire: RFC 3339 in UTC.
+/// A moment on the wire: RFC 3339 in UTC. What that can't write is written as the first or the last moment that it can.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Time(pub Timestamp);
 
@@ -41,18 +41,18 @@ impl From<Timestamp> for Time {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.0.clamp(Timestamp::FIRST_WRITTEN, Timestamp::LAST_WRITTEN).fmt(f)
     }
 }
 
 impl FromStr for Time {
     type Err = NoTime;
     fn from_str(text: &str) -> Result<Self, NoTime> {
-        if let Ok(day) = text.parse::<NaiveDate>() {
-            return Ok(Self(day.and_time(NaiveTime::MIN).and_utc().into()));
-        }
-        let at = DateTime::parse_from_rfc3339(text).map_err(|_| NoTime)?;
-        Ok(Self(at.to_utc().into()))
+        let at: Timestamp = match text.parse::<NaiveDate>() {
+            Ok(day) => day.and_time(NaiveTime::MIN).and_utc().into(),
+            Err(_) => DateTime::parse_from_rfc3339(text).map_err(|_| NoTime)?.to_utc().into(),
+        };
+        if at.is_writable() { Ok(Self(at)) } else { Err(NoTime) }
     }
 }
 

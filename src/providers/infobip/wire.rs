@@ -1,11 +1,11 @@
 //! How the Infobip settings API writes keys: in JSON or XML, with dates in at least four forms.
+use super::super::loose::{Few, Loose};
 use super::super::setting::KeyText;
 use super::super::{Issued, Unreadable, reply};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use chrono::{DateTime, NaiveDateTime};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
 
 /// How requests are written, and answers asked for.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
@@ -124,17 +124,15 @@ pub(super) struct KeyShown {
 }
 
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(Value::deserialize(deserializer)?.as_str().map(str::to_owned))
+    Ok(if let Loose::Text(it) = Loose::deserialize(deserializer)? { Some(it) } else { None })
 }
 
 fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let value = Value::deserialize(deserializer)?;
-    let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
-    Ok(items.iter().filter_map(|it| it.as_str().map(str::to_owned)).collect())
+    Ok(if let Loose::Texts(it) = Loose::deserialize(deserializer)? { it } else { Vec::new() })
 }
 
 fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
-    Ok(Value::deserialize(deserializer)?.as_bool())
+    Ok(if let Loose::Flag(it) = Loose::deserialize(deserializer)? { Some(it) } else { None })
 }
 
 impl KeyShown {
@@ -151,19 +149,19 @@ impl KeyShown {
         #[derive(Deserialize)]
         struct List {
             #[serde(rename = "apiKeys")]
-            keys: Vec<KeyShown>,
+            keys: Few<KeyShown>,
         }
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct XmlList {
             #[serde(rename = "apiKey", alias = "ApiKey", default)]
-            keys: Vec<XmlShown>,
+            keys: Few<XmlShown>,
         }
         match Format::of(body) {
-            Format::Json => reply::json::<List>(body).map(|it| it.keys),
+            Format::Json => reply::json::<List>(body).map(|it| it.keys.0),
             Format::Xml => {
                 let list: XmlList = reply::xml(body, "apiKeys")?;
-                Ok(list.keys.into_iter().map(Self::from).collect())
+                Ok(list.keys.0.into_iter().map(Self::from).collect())
             }
         }
     }
@@ -199,14 +197,14 @@ struct XmlShown {
 #[serde(default)]
 struct XmlIpsShown {
     #[serde(rename = "allowedIP")]
-    items: Vec<String>,
+    items: Few<String>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct XmlPermissionsShown {
     #[serde(rename = "permission")]
-    items: Vec<String>,
+    items: Few<String>,
 }
 
 impl From<XmlShown> for KeyShown {
@@ -215,8 +213,8 @@ impl From<XmlShown> for KeyShown {
             key: it.key,
             public_api_key: it.public_api_key,
             name: it.name,
-            allowed_ips: it.allowed_ips.items,
-            permissions: it.permissions.items,
+            allowed_ips: it.allowed_ips.items.0,
+            permissions: it.permissions.items.0,
             valid_from: it.valid_from,
             valid_to: it.valid_to,
             enabled: it.enabled.and_then(|it| it.trim().parse().ok()),
@@ -225,18 +223,20 @@ impl From<XmlShown> for KeyShown {
 }
 
 /// Reads a date of any documented form: with an offset (`+0100`, `+01:00`), with `Z`, or without a zone, which means UTC.
-pub(super) fn moment(text: &str) -> Option<Timestamp> {
+pub(in super::super) fn moment(text: &str) -> Option<Timestamp> {
     let text = text.trim();
-    if let Ok(at) = DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%#z") {
-        return Some(at.to_utc().into());
-    }
-    let naive = text.strip_suffix(['Z', 'z']).unwrap_or(text);
-    let at = NaiveDateTime::parse_from_str(naive, "%Y-%m-%dT%H:%M:%S%.f").ok()?;
-    Some(at.and_utc().into())
+    let at: Timestamp = match DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%#z") {
+        Ok(at) => at.to_utc().into(),
+        Err(_) => {
+            let naive = text.strip_suffix(['Z', 'z']).unwrap_or(text);
+            NaiveDateTime::parse_from_str(naive, "%Y-%m-%dT%H:%M:%S%.f").ok()?.and_utc().into()
+        }
+    };
+    at.is_writable().then_some(at)
 }
 
 /// Writes a date as the create call documents it: `2016-02-12T09:58:20.323+0000`.
-pub(super) fn written(at: Timestamp) -> Option<String> {
+pub(in super::super) fn written(at: Timestamp) -> Option<String> {
     at.datetime().map(|it| it.format("%Y-%m-%dT%H:%M:%S%.3f+0000").to_string())
 }
 
@@ -257,6 +257,10 @@ mod tests {
             ("", None),
             ("never", None),
             ("2015-02-30T08:58:20", None),
+            // No year of RFC 3339: nobody could read what would be said of it.
+            ("+10000-01-01T00:00:00Z", None),
+            ("9999-12-31T23:59:59-0100", None),
+            ("-0001-01-01T00:00:00", None),
         ] {
             assert_eq!(moment(text), want.map(Timestamp), "{text}");
         }
