@@ -220,7 +220,7 @@ async fn a_damaged_state_is_refused_or_told_and_costs_no_consumer_its_key() {
             continue;
         }
         let log = rig.log();
-        if log.contains("the state is older") || log.contains("the state was damaged") {
+        if log.contains("every key is looked at before") || log.contains("the state was damaged") {
             // It compares with the world, or waits for a human who knows which key is in use.
             help(&rig).await;
             rig.every_live_key_is_known().await;

@@ -35,6 +35,7 @@ async fn a_broken_config_is_told_once_to_who_looks_after_the_daemon_until_a_good
     rig.until_true("the log tells", || rig.log().contains("the config on disk is not used")).await;
     let said = rig.own_notices("config.rejected", "firing");
     assert!(said[0].contains("nobody") && said[0].contains("rekeyd.toml:"), "{said:?}");
+    rig.until_told().await;
     rig.kill().await;
     rig.run().await;
     assert!(!rig.status().await.daemon.config_ok);

@@ -95,7 +95,7 @@ impl Rig {
         let all = mails.len();
         mails.sort();
         mails.dedup();
-        assert_eq!(mails.len(), all, "a mail came twice");
+        assert_eq!(mails.len(), all, "a mail came twice:\n{}", self.tail());
         assert_eq!(all, self.notices().len(), "as many mails as webhooks");
     }
 
