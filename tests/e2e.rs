@@ -1,6 +1,6 @@
 //! End to end: the real binary as a child process, against the simulated services over real HTTP and SMTP. What a test
 //! claims it reads from outside: the control socket, the consumers' files, and the books of the services.
-#![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic anywhere, and tells what it saw")]
 #[path = "e2e/adoption.rs"]
 mod adoption;
 #[path = "e2e/backup.rs"]
