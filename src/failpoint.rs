@@ -6,7 +6,7 @@
 //! `reached`, and reads in `armed` at which of them to die: `Name 3 anything` means the third time from the moment that
 //! this was written. So the test arms and disarms a daemon that runs.
 
-/// The process may die here. In the order of their list in [`Point`], points stand before and after all that lasts.
+/// The process may die here. In the order of their list in `Point`, points stand before and after all that lasts.
 macro_rules! fail_point {
     ($point:ident) => {
         #[cfg(feature = "failpoints")]

@@ -3,13 +3,18 @@ use super::Engine;
 use super::event::Event;
 use super::execute::{Task, execute};
 use super::permits::Lane;
-use crate::clock;
+use crate::clock::{self, Boot};
 use crate::core::facts::Action;
 use crate::core::names::{AccountId, KeyName};
 use crate::core::stuck;
 use crate::core::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a create or a revoke may wait for the disk and for its turn. What was looked at before it may have changed since:
+/// the window may have shut, and the current key may be dead. Then it is decided anew.
+const ACT_WITHIN: Duration = Duration::from_secs(120);
 
 impl Engine {
     /// While an action lasts its key is not decided on; that it lasts too long is told all the same.
@@ -60,11 +65,12 @@ impl Engine {
         let delivering = matches!(task.action, Action::Deliver { .. } | Action::Confirm { .. } | Action::Empty { .. });
         let lane = if delivering { Lane::Key(name.clone()) } else { Lane::Account(account) };
         let (events, turn) = (self.events.clone(), self.permits.of(lane));
-        let (calls, stop) = (self.calls.clone(), self.stop.clone());
+        let (calls, stop, decided) = (self.calls.clone(), self.stop.clone(), Boot::now());
         self.after_commit.push(Box::new(move || {
             calls.spawn(async move {
                 let _permit = turn.acquire_owned().await;
-                let acted = execute(task, &stop, clock::now).await;
+                let late = decided.elapsed() > ACT_WITHIN;
+                let acted = execute(task, late, &stop, clock::now).await;
                 let _ = events.send(Event::Acted(Box::new(acted))).await;
             });
         }));

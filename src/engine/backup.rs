@@ -1,6 +1,7 @@
 //! Backups: those that are made by themselves, as `[backup]` asks for them, and those that somebody fetches. Making one is a
 //! matter of the disk; it goes on beside the engine and comes back as an event.
 use super::Engine;
+use super::damage::DAMAGE;
 use super::event::Event;
 use super::handle::{BackupState, Refused};
 use crate::clock;
@@ -80,7 +81,9 @@ impl Engine {
             None => self.beside(move || News::Found(shelf.newest(now).map_err(|it| it.to_string()))),
             Some(due) if due <= now => {
                 let (store, spare) = (Arc::clone(&self.books.store), self.books.settings.daemon.reserve);
-                let keep = (!self.clock.is_suspect()).then_some(backup.keep);
+                // With a wrong clock nobody knows which are the oldest; after damage the older ones are those that are whole.
+                let sound = !self.clock.is_suspect() && !self.books.incidents.is_open(DAMAGE);
+                let keep = sound.then_some(backup.keep);
                 let made = move || make(&store, &shelf, keep, spare, now).map_err(|it| it.to_string());
                 self.beside(move || News::Made(made()));
             }

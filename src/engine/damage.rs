@@ -10,7 +10,7 @@ use crate::store::Damage;
 use std::collections::BTreeMap;
 
 /// The cause of "something was lost".
-const DAMAGE: &str = "damage";
+pub(super) const DAMAGE: &str = "damage";
 /// The cause of "the state is older than it was".
 const OLDER: &str = "older state";
 /// How many names a notice holds.

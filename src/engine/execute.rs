@@ -44,13 +44,22 @@ pub struct Task {
     pub store: Arc<Store>,
 }
 
-/// Performs the action; a create that has not begun when the daemon stops does not begin.
-pub async fn execute(task: Task, stop: &CancellationToken, clock: fn() -> Timestamp) -> Acted {
+/// Why nothing was done.
+const TOO_LATE: &str = "it was decided too long ago; it is looked at anew";
+
+/// Performs the action. A create that has not begun when the daemon stops does not begin; nor does a create or a revoke
+/// that comes too late after its decision.
+pub async fn execute(task: Task, late: bool, stop: &CancellationToken, clock: fn() -> Timestamp) -> Acted {
     let mut secrets = FoundSecrets::new();
     let mut trouble = Trouble::Unasked;
     let create = matches!(task.action, Action::Create { .. });
-    if create && stop.is_cancelled() {
-        let outcome = Outcome::NotSent("the daemon is stopping".into());
+    let not_begun = match task.action {
+        Action::Create { .. } if stop.is_cancelled() => Some(Outcome::NotSent("the daemon is stopping".into())),
+        Action::Create { .. } if late => Some(Outcome::NotSent(TOO_LATE.into())),
+        Action::Revoke(_) if late => Some(Outcome::Failed(TOO_LATE.into())),
+        _ => None,
+    };
+    if let Some(outcome) = not_begun {
         let (name, account, action) = (task.name, task.account.id, task.action);
         return Acted { name, account, action, outcome, secrets, trouble, login: None };
     }

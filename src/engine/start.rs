@@ -193,11 +193,13 @@ impl Engine {
     }
 
     /// An answer to a create that the books don't know: its outcome was committed before the daemon died, or the books are
-    /// older than the answer. Then it may be the only trace of a key, and its owner is told.
+    /// older than the answer. Then it may be the only trace of a key: its owner is told, and it is kept at later starts too,
+    /// which know of no roll-back any more but that the token is of another epoch.
     fn end_unknown_answer(&mut self, token: Token, distrusted: bool, now: Timestamp) {
         let key = self.books.key(&token.name).map(|it| it.policy.account).filter(|_| distrusted);
         let (Some(account), Some(record)) = (key, self.books.records.get(&token.name).cloned()) else {
-            if !distrusted {
+            let known = self.books.records.get(&token.name).is_none_or(|it| it.last_token >= token.n);
+            if !distrusted && token.by == self.books.by && known {
                 self.books.ended.push(token);
             }
             return;

@@ -68,6 +68,19 @@ impl Address {
     }
 }
 
+impl Address {
+    /// As it may be shown where the whole path is a secret: the host, and a fingerprint to tell it from others there.
+    pub fn without_path(&self) -> String {
+        match self {
+            Self::Literal(url) => {
+                let host = url.host_str().unwrap_or_default();
+                format!("{}://{host}/{}", url.scheme(), Fingerprint::of(url.as_str().as_bytes()))
+            }
+            Self::Secret(place) => place.to_string(),
+        }
+    }
+}
+
 /// Shown without its query, which often holds a token; two that differ in it alone are told apart by its fingerprint.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

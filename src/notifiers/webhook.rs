@@ -91,7 +91,10 @@ impl WebhookNotifier {
 #[async_trait]
 impl Notifier for WebhookNotifier {
     fn id(&self) -> String {
-        format!("webhook:{}", self.webhook.url)
+        match self.webhook.format {
+            Format::Standard => format!("webhook:{}", self.webhook.url),
+            Format::Slack | Format::Teams => format!("webhook:{}", self.webhook.url.without_path()),
+        }
     }
 
     fn kind(&self) -> &'static str {

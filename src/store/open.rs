@@ -65,6 +65,18 @@ pub(super) struct Identity {
     pub(super) damage: Option<Damage>,
 }
 
+impl Identity {
+    /// The same state after a loss. What was lost before, and not answered yet, is still lost.
+    pub(super) fn damaged(self, damage: &Damage) -> Result<Self, StoreError> {
+        let mut all = damage.clone();
+        let before = self.damage.unwrap_or_default();
+        all.keys.extend(before.keys);
+        all.accounts.extend(before.accounts);
+        let incarnation = Incarnation { epoch: random_hex::<3>()?, ..self.incarnation };
+        Ok(Self { incarnation, rolled_back: true, damage: Some(all), ..self })
+    }
+}
+
 /// What tells whether the master key is the right one.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -301,7 +313,8 @@ fn identify(
         machine: here.or_else(|| before.machine.clone()),
         rolled_back: before.rolled_back || rolled_back,
         new_machine: before.new_machine || moved,
-        damage: damage.or_else(|| before.damage.clone()),
+        // A rescue has written what it found beside what was lost before.
+        damage: before.damage.clone().or(damage),
     })
 }
 

@@ -7,6 +7,7 @@ use super::disk::{Disk, Writes, sync};
 use super::draft::index_row;
 use super::error::{StoreError, at};
 use super::ledger::{self, Digest, Ledger, Manifest};
+use super::open::Identity;
 use super::rows;
 use crate::core::names::{AccountId, KeyName};
 use crate::core::record::VersionNo;
@@ -69,7 +70,7 @@ pub(super) fn examine(disk: Disk, dir: &Path) -> Result<Found, StoreError> {
     let (rows, damage) = survey.salvage(&disk, &ledger.manifest, why);
     // It is damaged: whoever closes it might wait for ever.
     drop(disk.poison("it is damaged".to_owned()));
-    let (disk, ledger) = take_over(dir, rows, ledger)?;
+    let (disk, ledger) = take_over(dir, rows, ledger, &damage)?;
     Ok(Found::Rescued(disk, ledger, damage))
 }
 
@@ -191,7 +192,7 @@ impl Survey {
 }
 
 /// Writes a new database, and puts it in the place of the damaged one.
-fn take_over(dir: &Path, rows: Writes, mut ledger: Ledger) -> Result<(Disk, Ledger), StoreError> {
+fn take_over(dir: &Path, rows: Writes, mut ledger: Ledger, damage: &Damage) -> Result<(Disk, Ledger), StoreError> {
     let rescued = dir.join(RESCUED);
     let kept = |row: &Vec<u8>| rows.contains_key(row);
     ledger.manifest.records.retain(|it| kept(&rows::record(it)));
@@ -204,6 +205,7 @@ fn take_over(dir: &Path, rows: Writes, mut ledger: Ledger) -> Result<(Disk, Ledg
     let mut rows = rows;
     let manifest = rows::encode(rows::MANIFEST_ROW, &ledger.manifest)?;
     rows.extend(rows::frame(rows::MANIFEST_ROW, &manifest)?.into_iter().map(|(row, value)| (row, Some(value))));
+    distrust(dir, &mut rows, damage)?;
     rows.remove(rows::SEQUENCE_ROW);
     ledger.digest = Digest::default();
     rows.iter().for_each(|(row, value)| ledger.digest.toggle(row, value.as_deref().unwrap_or_default()));
@@ -222,9 +224,55 @@ fn take_over(dir: &Path, rows: Writes, mut ledger: Ledger) -> Result<(Disk, Ledg
     Ok((Disk::open(&database)?, ledger))
 }
 
+/// Writes into the rows themselves that something was lost: were it said only after the new database is in place, a crash
+/// in between would leave one that looks as if it were whole.
+fn distrust(dir: &Path, rows: &mut Writes, damage: &Damage) -> Result<(), StoreError> {
+    let row = rows::IDENTITY_ROW;
+    // Without it the state can't be opened anyway.
+    let Some(Some(value)) = rows.get(row).cloned() else { return Ok(()) };
+    let content = rows::content(dir, row, &value, |it| Ok(rows.get(it).cloned().flatten()))?;
+    let identity = rows::decode::<Identity>(dir, row, &content)?.damaged(damage)?;
+    for part in rows::parts(row, &value) {
+        rows.remove(&part);
+    }
+    let framed = rows::frame(row, &rows::encode(row, &identity)?)?;
+    rows.extend(framed.into_iter().map(|(row, value)| (row, Some(value))));
+    Ok(())
+}
+
 fn remove(dir: &Path) -> Result<(), StoreError> {
     match std::fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at(dir)(error)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::time::Timestamp;
+    use crate::secret::Secret;
+    use crate::store::{Opened, Site, Store};
+
+    #[test]
+    fn a_crash_right_after_a_rescue_does_not_forget_what_was_lost() {
+        let guard = tempfile::tempdir().unwrap();
+        let dir = guard.path().join("state");
+        let start = || -> Opened {
+            let site = Site { dir: &dir, machine: None, reserve: 0 };
+            Store::open(site, &Secret::new(vec![7; 32]), Timestamp(0)).unwrap()
+        };
+        let before = start().incarnation;
+        let disk = open(&dir).unwrap();
+        let mut manifest = read_manifest(&disk).unwrap();
+        manifest.records.insert("billing".parse().unwrap());
+        let framed = rows::frame(rows::MANIFEST_ROW, &rows::encode(rows::MANIFEST_ROW, &manifest).unwrap()).unwrap();
+        disk.apply(&framed.into_iter().map(|(row, value)| (row, Some(value))).collect()).unwrap();
+        drop(disk);
+        let Found::Rescued(rescued, ..) = examine(open(&dir).unwrap(), &dir).unwrap() else { panic!("it is whole") };
+        drop(rescued);
+        let Opened { damage, rolled_back, incarnation, .. } = start();
+        assert!(rolled_back && damage.unwrap().keys.contains_key(&"billing".parse().unwrap()));
+        assert_ne!(incarnation, before, "no token may be issued twice");
     }
 }

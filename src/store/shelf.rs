@@ -128,7 +128,7 @@ pub fn keep_snapshot(path: &Path, snapshot: &[u8]) -> Result<(), StoreError> {
     sync(path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new(".")))
 }
 
-/// A snapshot of a state that no daemon has open. The state is not touched: a copy of it is read, see [`super::look`].
+/// A snapshot of a state that no daemon has open. The state is not touched: a copy of it is read, see [`super::look()`].
 ///
 /// # Errors
 /// Where there is no state, a daemon has it open, the master key is another one, or it is damaged.

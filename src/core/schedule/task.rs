@@ -208,7 +208,9 @@ fn with_promised<'t, 'a>(
             false => spans.around(member.calendar, at).map(|it| it.opens),
         };
         let in_time = member.task.announce.is_none() && member.last.is_none_or(|it| at <= it);
-        match opens.filter(|_| in_time) {
+        // Whoever rotated there already has joined it; the one that was told may still wait, paused or for its next window.
+        let joined = |opens: &Timestamp| member.task.rotated_at.is_some_and(|it| it >= *opens);
+        match opens.filter(|it| in_time && !joined(it)) {
             Some(opens) => joining.push(Member { soft: member.soft.max(at), joins: Some(opens), ..member }),
             None => rest.push(member),
         }
