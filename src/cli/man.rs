@@ -11,7 +11,7 @@ const MORE: &str = r#".SH "EXIT STATUS"
 done, or well
 .TP
 1
-a human is needed (status \-\-exit\-code), or a rotation failed (rotate \-\-wait)
+a human is needed (status \-\-exit\-code), a rotation failed (rotate \-\-wait), a key would be worse off (plan \-\-what\-if), or a channel failed (notify)
 .TP
 2, 64
 the command line makes no sense

@@ -63,6 +63,7 @@ pub(super) fn problem(name: &str, why: &AdoptRefused) -> Problem {
     let detail = format!("key {name}: {why}");
     let on_stdin = format!("rekeyd adopt {name} --deliver < FILE");
     let again = format!("rekeyd adopt {name} --from-target");
+    let insist = format!("rekeyd adopt {name} --unverified");
     match why {
         AdoptRefused::NothingInTargets { will_be_created: true } => {
             Problem::new(Kind::NothingInTargets, detail).remedy(format!("rekeyd status {name}"))
@@ -78,7 +79,7 @@ pub(super) fn problem(name: &str, why: &AdoptRefused) -> Problem {
         }
         AdoptRefused::Id(_) => Problem::new(Kind::KeyId, detail).remedy("give the id that the provider's portal shows"),
         AdoptRefused::NotListed => Problem::new(Kind::KeyUnverified, detail).remedy(format!(
-            "check that it is a key of the provider's account, or insist: rekeyd adopt {name} --unverified"
+            "check that it is a key of the provider's account, or insist: {insist} --from-target, or: {insist} < FILE"
         )),
         AdoptRefused::Dates(_, remedy) => Problem::new(Kind::KeyDates, detail).remedy(*remedy),
     }

@@ -196,7 +196,8 @@ impl Problem {
     fn command(name: &str, why: CommandRefused) -> Self {
         let detail = format!("key {name}: {why}");
         let status = format!("rekeyd status {name}");
-        let insist = format!("check the key, or insist: rekeyd adopt {name} --unverified");
+        let adopt = format!("rekeyd adopt {name} --unverified");
+        let insist = format!("check the key, or insist: {adopt} --from-target, or: {adopt} < FILE");
         match why {
             CommandRefused::Phase => Self::new(Kind::Phase, detail).remedy(status),
             CommandRefused::Dead => Self::new(Kind::KeyDead, detail).remedy(insist),
@@ -205,7 +206,7 @@ impl Problem {
                 Self::new(Kind::OldKeyEnding, detail).remedy(format!("rekeyd resume {name}"))
             }
             CommandRefused::TargetHolds(_) => {
-                Self::new(Kind::TargetHolds, detail).remedy(format!("rekeyd adopt {name} --deliver"))
+                Self::new(Kind::TargetHolds, detail).remedy(format!("rekeyd adopt {name} --deliver < FILE"))
             }
             CommandRefused::Unadopted => {
                 Self::new(Kind::Unadopted, detail).remedy(format!("rekeyd adopt {name} --from-target"))
@@ -230,8 +231,7 @@ impl Problem {
                 Self::new(Kind::NoPrevious, detail).remedy(format!("create a new key: rekeyd rotate --now {name}"))
             }
             CommandRefused::PreviousUnknown => {
-                let remedy =
-                    format!("set `probe` of its provider, or hand the old key over: rekeyd adopt {name} --unverified");
+                let remedy = format!("set `probe` of its provider, or hand the old key over: {adopt} < FILE");
                 Self::new(Kind::NoPrevious, detail).remedy(remedy)
             }
             CommandRefused::NothingPending | CommandRefused::NothingFiring | CommandRefused::NothingToRevoke => {

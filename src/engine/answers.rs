@@ -107,7 +107,7 @@ fn resume(before: &Record, after: &Record) -> String {
         (true, ..) => "the pause is over; it goes on".to_owned(),
         (false, true, false) => format!("it goes on in {}", phase_name(&after.phase)),
         _ if before.failures > 0 => "what failed is tried again now".to_owned(),
-        _ => "it was not paused, halted or waiting; it is looked at now".to_owned(),
+        _ => "it was neither paused nor halted; what waits is tried now".to_owned(),
     }
 }
 

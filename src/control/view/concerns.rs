@@ -141,6 +141,12 @@ fn action(subject: &Subject<'_>, name: &KeyName, concern: &Concern<'_>) -> Optio
     let by_hand = subject.config.is_some_and(|it| !it.policy.provider.creates);
     match concern {
         Concern::Unrevoked { .. } if subject.config.is_none() => Some(format!("rekeyd ack --revoked {name}")),
+        // Whoever acknowledges here what `retire` can still revoke would leave it live.
+        Concern::RevokeNeeded(_)
+            if subject.config.is_none() && subject.record.is_some_and(|it| it.decommissioned.is_none()) =>
+        {
+            Some(format!("rekeyd retire {name}"))
+        }
         Concern::RevokeNeeded(_) => Some(format!("rekeyd ack --revoked {name}")),
         Concern::Unmanaged => Some(format!("rekeyd retire {name}")),
         _ if subject.config.is_none() => None,
