@@ -1,8 +1,8 @@
 //! What the owners are told of a rotation before it begins: when, and why then.
 use super::Tell;
-use crate::core::pass::Pass;
+use crate::core::pass::{Pass, on_create};
 use crate::core::plan::{NoticeKind, Severity};
-use crate::core::policy::OutsideWindow;
+use crate::core::policy::{OnCreate, OutsideWindow};
 use crate::core::record::Phase;
 use crate::core::time::Timestamp;
 
@@ -10,6 +10,8 @@ impl Pass<'_> {
     /// A cutover is announced.
     pub(in crate::core) fn tell_scheduled(&mut self, until: Timestamp) {
         let name = self.record.name.clone();
+        // Where nobody knows what a create does, nobody can promise an end either.
+        let ends = if on_create(&self.account, self.policy) == OnCreate::Revokes { "stops" } else { "may stop" };
         let cause = format!("scheduled {until}");
         let why = self.why_outside(until).map(|it| format!(", {it}")).unwrap_or_default();
         self.tell(Tell {
@@ -18,7 +20,7 @@ impl Pass<'_> {
             incident: None,
             cause: &cause,
             summary: format!(
-                "{name} will be replaced at {}{why}; the old key stops working in that moment",
+                "{name} will be replaced at {}{why}; the old key {ends} working in that moment",
                 until.whole_second()
             ),
             actions: vec![format!("rekeyd status {name}")],
