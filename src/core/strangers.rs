@@ -20,11 +20,19 @@ impl Pass<'_> {
         true
     }
 
-    /// After a restore, what an earlier life of this installation made is no sign of a second daemon.
+    /// After a restore, what an earlier life of this installation made is no sign of a second daemon. But a key among it may
+    /// be live, and nobody else would ever speak of it: its owners are told.
     pub(super) fn know_earlier_lives(&mut self, facts: &Facts) {
         let install = &self.by.install;
         let earlier: Vec<Token> = self.strangers(facts).into_iter().filter(|it| it.by.install == *install).collect();
-        self.record.strangers.extend(earlier);
+        for token in earlier {
+            let live = |it: &&Found| it.enabled && it.token.as_ref() == Some(&token);
+            let found = facts.listed.iter().flat_map(|it| &it.keys).find(live);
+            let id = found.map(|it| it.id.as_deref().unwrap_or("unknown").to_owned());
+            if let (true, Some(id)) = (self.record.strangers.insert(token.clone()), id) {
+                self.tell_of_earlier_life(&token, &id);
+            }
+        }
     }
 
     /// The tokens of this key that the provider shows, but for those of keys that are on the books: a key that another

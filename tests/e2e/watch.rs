@@ -99,7 +99,7 @@ impl Rig {
         assert_eq!(all, self.notices().len(), "as many mails as webhooks");
     }
 
-    /// Every key that was created and still works is in use, being retired, or told to its owner by its fingerprint.
+    /// Every key that was created and still works is in use, being retired, or told to its owner by its fingerprint or its id.
     pub(crate) async fn every_live_key_is_known(&self) {
         self.until_told().await;
         let status = self.status().await;
@@ -109,7 +109,11 @@ impl Rig {
                 let print = fingerprint(&key.secret);
                 let versions = status.keys.iter().flat_map(|it| [&it.current, &it.pending, &it.previous]);
                 let known = versions.flatten().any(|it| it.fingerprint.to_string() == print);
-                assert!(known || said.contains(&print), "nobody knows {key:?}\n{}", self.tail());
+                assert!(
+                    known || said.contains(&print) || said.contains(&key.id),
+                    "nobody knows {key:?}\n{}",
+                    self.tail()
+                );
             }
         }
     }

@@ -324,6 +324,22 @@ impl Pass<'_> {
         });
     }
 
+    pub(in crate::core) fn tell_of_earlier_life(&mut self, token: &Token, id: &str) {
+        let (name, account) = (self.record.name.clone(), self.account.id.clone());
+        self.tell(Tell {
+            kind: NoticeKind::RevokeNeeded,
+            severity: Severity::Warning,
+            incident: None,
+            cause: &token.to_string(),
+            summary: format!(
+                "{name}: the key with id {id} at account {account} ({token}) was issued after the state that was put back; \
+                 where no consumer uses it, revoke it by hand"
+            ),
+            actions: vec![format!("rekeyd status {name}")],
+            about: None,
+        });
+    }
+
     pub(in crate::core) fn report_keys(&mut self, keys: &[Fingerprint], why: &str) {
         for key in keys {
             let name = self.record.name.clone();
