@@ -132,8 +132,6 @@ mod armed {
         TemporarySynced,
         /// It has the target's name.
         TargetRenamed,
-        /// What stood in the target already is synced again.
-        TargetKept,
         /// The target's folder is synced.
         TargetFolderSynced,
         /// A target is removed, but its folder not synced.
