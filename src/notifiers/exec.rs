@@ -24,16 +24,12 @@ struct Exec {
     command: Argv,
     #[serde(default = "limit")]
     timeout: HumanDuration,
-    #[serde(default = "everything")]
+    #[serde(default = "super::everything")]
     min_severity: Severity,
 }
 
 fn limit() -> HumanDuration {
     HumanDuration(EXEC_LIMIT)
-}
-
-fn everything() -> Severity {
-    Severity::Info
 }
 
 #[async_trait]

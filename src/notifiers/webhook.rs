@@ -25,7 +25,7 @@ pub struct Webhook {
     secret: Option<Signers>,
     #[serde(default)]
     format: Format,
-    #[serde(default = "everything")]
+    #[serde(default = "super::everything")]
     min_severity: Severity,
 }
 
@@ -37,10 +37,6 @@ enum Format {
     Standard,
     Slack,
     Teams,
-}
-
-fn everything() -> Severity {
-    Severity::Info
 }
 
 impl Webhook {
