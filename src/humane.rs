@@ -89,6 +89,22 @@ impl fmt::Display for HumanDuration {
     }
 }
 
+/// `13 days`: seconds in the largest unit that says enough; two days are days, one is still hours.
+pub fn counted(seconds: u64) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    const TWO_DAYS: u64 = 2 * DAY;
+    let (count, unit) = match seconds {
+        ..MINUTE => (seconds, "second"),
+        MINUTE..HOUR => (seconds / MINUTE, "minute"),
+        HOUR..TWO_DAYS => (seconds / HOUR, "hour"),
+        TWO_DAYS.. => (seconds / DAY, "day"),
+    };
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{s}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ use std::fs;
 const LAYERS: [&[&str]; 10] = [
     &["core"],
     &["secret", "clock", "humane", "failpoint"],
-    &["http", "command"],
+    &["http", "command", "systemd"],
     &["providers", "targets", "notifiers", "store"],
     &["config"],
     &["engine"],

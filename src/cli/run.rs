@@ -8,7 +8,9 @@ use crate::control::server::{BindError, Load, Server, reload};
 use crate::engine::handle::{Handle, Request};
 use crate::engine::{self, Begin, EngineTask, StartError};
 use crate::service::{self, Asked, STOP_WITHIN, Signals};
+use crate::standing::summary;
 use crate::store::{self, Opened, Site, Store, StoreError};
+use crate::systemd;
 use crate::web::{self, Listener};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -19,10 +21,17 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a start waits before it tries again to open a state on a disk that is full or can't be written.
 const OPEN_AGAIN: Duration = Duration::from_secs(5);
+/// How much longer than the calls in flight the end of the process may take.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
+/// How often systemd is told anew how the daemon stands.
+const TELL_EVERY: Duration = Duration::from_secs(20);
 
 pub(super) fn run(cli: &Cli) -> Result<Exit, Failure> {
     let directives = std::env::var("RUST_LOG").ok();
-    service::log(cli.verbose, directives.as_deref()).map_err(|it| Failure::new(Exit::Usage, it.to_string()))?;
+    let stream = std::env::var("JOURNAL_STREAM").ok();
+    service::log(cli.verbose, directives.as_deref(), stream.as_deref())
+        .map_err(|it| Failure::new(Exit::Usage, it.to_string()))?;
+    service::harden();
     let path = cli.config.clone();
     let load: Load = Arc::new(move || load(&path));
     let begin = begin(&cli.config, &load)?;
@@ -73,10 +82,11 @@ async fn serve(begin: Begin, load: Load) -> Result<Exit, Failure> {
         tracing::info!(address = %listener.address(), "metrics and health are served");
         tokio::spawn(listener.serve(engine.clone(), stop.clone()));
     }
-    service::ready(&format!("{keys} keys"));
+    herald(&engine, systemd::ready).await;
+    tokio::spawn(tell_on(engine.clone(), stop.clone()));
     tracing::info!(keys, socket = %socket.display(), "serving");
     let ended = attend(&mut signals, &engine, &load, &mut worker).await;
-    service::stopping();
+    systemd::stopping(STOP_WITHIN + STOP_MARGIN);
     stop.cancel();
     ended?;
     let stopped = tokio::select! {
@@ -92,6 +102,22 @@ async fn serve(begin: Begin, load: Load) -> Result<Exit, Failure> {
         Err(_) => tracing::warn!("not everything ended in time; the next start goes on from what is durable"),
     }
     Ok(Exit::Ok)
+}
+
+/// Tells systemd how the daemon stands, as long as it serves.
+async fn tell_on(engine: Handle, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TELL_EVERY) => herald(&engine, systemd::status).await,
+        }
+    }
+}
+
+/// Tells it once. All keys are looked through for that, beside the runtime.
+async fn herald(engine: &Handle, tell: fn(&str)) {
+    let Ok(snapshot) = engine.ask(Request::Snapshot).await else { return };
+    drop(tokio::task::spawn_blocking(move || tell(&summary(&snapshot))).await);
 }
 
 /// Does what the signals ask for, until they ask to stop. An engine that ends by itself is an error.
@@ -169,7 +195,7 @@ async fn open_when_it_can(begin: &Begin, signals: &mut Signals) -> Result<Option
             Err(why) => return Err(why.into()),
         };
         tracing::error!(%why, "the state can't be opened yet");
-        service::waiting(&format!("the state can't be opened yet: {why}"), 2 * OPEN_AGAIN);
+        systemd::waiting(&format!("the state can't be opened yet: {why}"), 2 * OPEN_AGAIN);
         tokio::select! {
             () = tokio::time::sleep(OPEN_AGAIN) => {}
             () = asked_to_stop(signals) => return Ok(None),

@@ -1,11 +1,9 @@
 //! Times as people read them: absolute and relative.
 use crate::control::protocol::Time;
 use crate::core::time::Timestamp;
+use crate::humane::counted;
 
 const MINUTE: i64 = 60;
-const HOUR: i64 = 60 * MINUTE;
-const DAY: i64 = 24 * HOUR;
-const TWO_DAYS: i64 = 2 * DAY;
 
 /// `2026-12-04 22:00 UTC, in 13 days`.
 pub fn both(at: Time, now: Time) -> String {
@@ -22,12 +20,11 @@ pub fn absolute(at: Time) -> String {
 /// `in 13 days`, `3 hours ago`, `now`.
 pub fn relative(at: Time, now: Time) -> String {
     let seconds = at.0.0.saturating_sub(now.0.0) / 1000;
-    let (count, unit) = largest(seconds.saturating_abs());
-    let s = if count == 1 { "" } else { "s" };
+    let far = counted(seconds.unsigned_abs());
     match seconds {
         0 => "now".to_owned(),
-        1.. => format!("in {count} {unit}{s}"),
-        _ => format!("{count} {unit}{s} ago"),
+        1.. => format!("in {far}"),
+        _ => format!("{far} ago"),
     }
 }
 
@@ -61,20 +58,7 @@ pub fn took(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms} ms"),
         1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
-        _ => {
-            let (count, unit) = largest(i64::try_from(ms / 1000).unwrap_or(i64::MAX));
-            format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
-        }
-    }
-}
-
-/// Counts in the largest unit that says enough: two days are days, one is still hours.
-fn largest(seconds: i64) -> (i64, &'static str) {
-    match seconds {
-        ..MINUTE => (seconds, "second"),
-        MINUTE..HOUR => (seconds / MINUTE, "minute"),
-        HOUR..TWO_DAYS => (seconds / HOUR, "hour"),
-        _ => (seconds / DAY, "day"),
+        _ => counted(ms / 1000),
     }
 }
 

@@ -49,6 +49,7 @@ use crate::core::plan::Plan;
 use crate::core::record::Phase;
 use crate::core::time::Timestamp;
 use crate::store::{Batch, OutboxId, Store, StoreError};
+use crate::systemd::Watchdog;
 use backup::Backups;
 use books::Books;
 use clockwatch::ClockWatch;
@@ -137,6 +138,7 @@ struct Engine {
     /// When the daemon last looked at itself.
     looked_at: Timestamp,
     stopping: bool,
+    watchdog: Watchdog,
 }
 
 impl Engine {
@@ -166,6 +168,7 @@ impl Engine {
                 () = tokio::time::sleep(sleep) => events.push(Event::Due),
             }
             self.fold(&mut events).await?;
+            self.watchdog.turned();
         }
         self.stopping = true;
         let mut end = pin!(tokio::time::sleep(STOP_WITHIN));
@@ -246,7 +249,7 @@ impl Engine {
     fn until_due(&self) -> Duration {
         let next = self.due.first().map_or(Timestamp::NEVER, |it| it.0).min(self.backups.due_at());
         let longest = if self.unwritable.is_some() { full::RETRY_DISK } else { LONGEST_SLEEP };
-        next.since(clock::now()).min(longest)
+        next.since(clock::now()).min(self.watchdog.longest_sleep(longest))
     }
 
     fn begin_due(&mut self) {

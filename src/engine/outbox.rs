@@ -3,6 +3,7 @@ use super::Engine;
 use super::event::Event;
 use crate::clock;
 use crate::config::settings::Settings;
+use crate::core::names::KeyName;
 use crate::core::time::Timestamp;
 use crate::notifiers::{Message, Notifier, Sent};
 use crate::store::{OutboxId, OutboxRow, OutboxState, StoreError};
@@ -92,12 +93,14 @@ fn after(mut row: OutboxRow, answer: Sent, now: Timestamp, clock_suspect: bool) 
     row.attempts = row.attempts.saturating_add(1);
     row.at = now;
     let too_old = row.notice.at.plus(NOTICE_LIFETIME) <= now && !clock_suspect;
-    let (about, owner, channel) = (row.notice.subject(), &row.owner, &row.channel);
+    let (owner, channel) = (&row.owner, &row.channel);
+    let key = row.notice.key.as_ref().map(KeyName::as_str);
+    let about = key.is_none().then(|| row.notice.subject());
     match &answer {
-        Sent::Taken => tracing::info!(about, kind = row.notice.kind.code(), owner, channel, "told"),
-        Sent::Refused(why) => tracing::error!(about, owner, channel, why, "a notice was refused"),
-        Sent::Later { why, .. } if too_old => tracing::error!(about, owner, channel, why, "a notice was given up"),
-        Sent::Later { why, .. } => tracing::warn!(about, owner, channel, why, "a notice waits"),
+        Sent::Taken => tracing::info!(key, about, kind = row.notice.kind.code(), owner, channel, "told"),
+        Sent::Refused(why) => tracing::error!(key, about, owner, channel, why, "a notice was refused"),
+        Sent::Later { why, .. } if too_old => tracing::error!(key, about, owner, channel, why, "a notice was given up"),
+        Sent::Later { why, .. } => tracing::warn!(key, about, owner, channel, why, "a notice waits"),
     }
     (row.state, row.why) = match answer {
         Sent::Taken => (OutboxState::Sent, None),

@@ -2,7 +2,7 @@
 use super::books::Books;
 use crate::core::incidents::{Incident, Incidents};
 use crate::core::names::KeyName;
-use crate::core::plan::Notice;
+use crate::core::plan::{Notice, Severity};
 use crate::core::time::Timestamp;
 use crate::store::{HistoryRow, OutboxRow, OutboxState, Store, StoreError};
 use std::sync::Arc;
@@ -24,7 +24,13 @@ impl Books {
     /// An incident that belongs to no key begins; one that was told is not told again.
     pub(super) fn begin_incident(&mut self, cause: &str, incident: Incident, now: Timestamp) {
         if let Some(told) = self.incidents.begin(cause, incident, now) {
-            tracing::warn!(about = told.notice.subject(), summary = told.notice.summary, "trouble");
+            let (about, summary) = (told.notice.subject(), &told.notice.summary);
+            // What is less may pass by itself.
+            if told.notice.severity >= Severity::Warning {
+                tracing::error!(about, summary, "trouble that belongs to no key");
+            } else {
+                tracing::warn!(about, summary, "trouble that belongs to no key");
+            }
             self.keep_incidents();
             self.post(told.notice, &told.owners);
         }

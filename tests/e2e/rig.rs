@@ -35,6 +35,10 @@ pub(crate) struct Rig {
     dir: TempDir,
     pub(crate) daemon: Option<Child>,
     machine: Option<&'static str>,
+    /// More of the daemon's environment.
+    pub(crate) environment: Vec<(&'static str, String)>,
+    /// The command that runs it, with its words; none where it is run as it is.
+    pub(crate) under: Vec<&'static str>,
 }
 
 /// A world in which nothing is due by itself: what happens is what the test asks for.
@@ -58,7 +62,15 @@ impl Rig {
 
     /// Another daemon, with a config and a folder of its own, at services that may have one already.
     pub(crate) fn beside(sim: &Arc<Simulator>, world: World) -> Self {
-        let rig = Self { sim: sim.clone(), world, dir: tempfile::tempdir().unwrap(), daemon: None, machine: None };
+        let rig = Self {
+            sim: sim.clone(),
+            world,
+            dir: tempfile::tempdir().unwrap(),
+            daemon: None,
+            machine: None,
+            environment: Vec::new(),
+            under: Vec::new(),
+        };
         rig.write_config();
         rig
     }
@@ -135,7 +147,14 @@ impl Rig {
 
     pub(crate) fn daemon_command(&self) -> Command {
         let mut command = match self.machine {
-            None => Command::new(env!("CARGO_BIN_EXE_rekeyd")),
+            None => match self.under.split_first() {
+                None => Command::new(env!("CARGO_BIN_EXE_rekeyd")),
+                Some((program, words)) => {
+                    let mut command = Command::new(program);
+                    command.args(words).arg(env!("CARGO_BIN_EXE_rekeyd"));
+                    command
+                }
+            },
             Some(_) => {
                 let mut command = Command::new("unshare");
                 let script = "mount --bind \"$0\" /etc/machine-id && exec \"$@\"";
@@ -147,6 +166,7 @@ impl Rig {
         command.arg("--config").arg(self.config()).arg("run").env("RUST_LOG", "info").kill_on_drop(true);
         // Where a test says at which point it is to die; a binary without the feature knows nothing of it.
         command.env("REKEYD_FAILPOINTS", self.dir.path());
+        command.envs(self.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::null());
         if self.path("credentials").exists() {
             command.env("CREDENTIALS_DIRECTORY", self.path("credentials"));
