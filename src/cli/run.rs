@@ -23,8 +23,10 @@ use tokio_util::sync::CancellationToken;
 const OPEN_AGAIN: Duration = Duration::from_secs(5);
 /// How much longer than the calls in flight the end of the process may take.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
-/// How often systemd is told anew how the daemon stands.
-const TELL_EVERY: Duration = Duration::from_secs(20);
+/// How often systemd is told anew how the daemon stands,
+const TELL_EVERY: Duration = Duration::from_secs(5);
+/// where that takes no more than this part of the time.
+const TELLING_SHARE: u32 = 100;
 
 pub(super) fn run(cli: &Cli) -> Result<Exit, Failure> {
     let directives = std::env::var("RUST_LOG").ok();
@@ -82,7 +84,7 @@ async fn serve(begin: Begin, load: Load) -> Result<Exit, Failure> {
         tracing::info!(address = %listener.address(), "metrics and health are served");
         tokio::spawn(listener.serve(engine.clone(), stop.clone()));
     }
-    herald(&engine, systemd::ready).await;
+    tell(&engine, systemd::ready).await;
     tokio::spawn(tell_on(engine.clone(), stop.clone()));
     tracing::info!(keys, socket = %socket.display(), "serving");
     let ended = attend(&mut signals, &engine, &load, &mut worker).await;
@@ -106,18 +108,22 @@ async fn serve(begin: Begin, load: Load) -> Result<Exit, Failure> {
 
 /// Tells systemd how the daemon stands, as long as it serves.
 async fn tell_on(engine: Handle, stop: CancellationToken) {
+    let mut pause = TELL_EVERY;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(TELL_EVERY) => herald(&engine, systemd::status).await,
+            () = tokio::time::sleep(pause) => {}
         }
+        let began = clock::Boot::now();
+        tell(&engine, systemd::status).await;
+        pause = TELL_EVERY.max(began.elapsed() * TELLING_SHARE);
     }
 }
 
 /// Tells it once. All keys are looked through for that, beside the runtime.
-async fn herald(engine: &Handle, tell: fn(&str)) {
+async fn tell(engine: &Handle, say: fn(&str)) {
     let Ok(snapshot) = engine.ask(Request::Snapshot).await else { return };
-    drop(tokio::task::spawn_blocking(move || tell(&summary(&snapshot))).await);
+    drop(tokio::task::spawn_blocking(move || say(&summary(&snapshot))).await);
 }
 
 /// Does what the signals ask for, until they ask to stop. An engine that ends by itself is an error.

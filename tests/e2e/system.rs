@@ -52,8 +52,8 @@ async fn systemd_hears_of_the_start_of_a_reload_and_of_the_end() {
     let said = systemd.hears("READY=1", PATIENCE).await.unwrap();
     assert!(said.contains("STATUS=1 key"), "{said}");
     rig.until_rest().await;
-    let said = systemd.hears("STATUS=1 key, next rotation billing-sms in ", PATIENCE).await.unwrap();
-    assert!(said.trim_end().ends_with("110 minutes") || said.contains(" hour") || said.contains(" minutes"), "{said}");
+    let said = systemd.hears("STATUS=1 key, next rotation billing-sms in 1 hour", PATIENCE).await;
+    assert!(said.is_some(), "how it stands is told anew");
     for good in [true, false] {
         if !good {
             rig.edit_config(|it| it + "\n[keys.broken]\n");
