@@ -4,7 +4,7 @@ use rustix::fs::Mode;
 use rustix::io;
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask};
-use rustix::thread::set_no_new_privs;
+use rustix::thread::{CapabilitySet, capabilities, set_no_new_privs};
 
 /// What files of ours are for: ourselves, unless a mode is set.
 const UMASK: Mode = Mode::RWXG.union(Mode::RWXO);
@@ -26,10 +26,12 @@ pub fn harden() {
     umask(UMASK);
 }
 
-/// Locks all there is and all that comes, page by page as it is used. Only without a limit: with one, the stack of some later
+/// Locks all there is and all that comes, page by page as it is used. Only where no limit holds: with one, the stack of some later
 /// thread would be the page too many, and the daemon would die of it. Then only the wiping of secrets holds.
 fn lock_memory() -> io::Result<()> {
-    if getrlimit(Resource::Memlock).current.is_some() {
+    let unlimited = getrlimit(Resource::Memlock).current.is_none();
+    let exempt = capabilities(None).is_ok_and(|it| it.effective.contains(CapabilitySet::IPC_LOCK));
+    if !unlimited && !exempt {
         tracing::debug!("memory is not locked: the limit is not infinite (LimitMEMLOCK=infinity)");
         return Ok(());
     }

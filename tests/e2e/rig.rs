@@ -37,8 +37,6 @@ pub(crate) struct Rig {
     machine: Option<&'static str>,
     /// More of the daemon's environment.
     pub(crate) environment: Vec<(&'static str, String)>,
-    /// The command that runs it, with its words; none where it is run as it is.
-    pub(crate) under: Vec<&'static str>,
 }
 
 /// A world in which nothing is due by itself: what happens is what the test asks for.
@@ -69,7 +67,6 @@ impl Rig {
             daemon: None,
             machine: None,
             environment: Vec::new(),
-            under: Vec::new(),
         };
         rig.write_config();
         rig
@@ -147,14 +144,7 @@ impl Rig {
 
     pub(crate) fn daemon_command(&self) -> Command {
         let mut command = match self.machine {
-            None => match self.under.split_first() {
-                None => Command::new(env!("CARGO_BIN_EXE_rekeyd")),
-                Some((program, words)) => {
-                    let mut command = Command::new(program);
-                    command.args(words).arg(env!("CARGO_BIN_EXE_rekeyd"));
-                    command
-                }
-            },
+            None => Command::new(env!("CARGO_BIN_EXE_rekeyd")),
             Some(_) => {
                 let mut command = Command::new("unshare");
                 let script = "mount --bind \"$0\" /etc/machine-id && exec \"$@\"";
