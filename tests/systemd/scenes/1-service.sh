@@ -152,8 +152,8 @@ EOF
 
 scene_the_master_key_may_be_encrypted_for_this_machine() {
     install -d -m 0700 /etc/credstore.encrypted
-    systemd-creds encrypt --with-key=host --name=master-key /etc/credstore/rekeyd.master-key /etc/credstore.encrypted/rekeyd.master-key
-    printf '[Service]\nLoadCredentialEncrypted=master-key:/etc/credstore.encrypted/rekeyd.master-key\n' >/etc/systemd/system/rekeyd.service.d/test.conf
+    systemd-creds encrypt --with-key=host --name=master-key /etc/credstore/rekeyd.master-key /etc/credstore.encrypted/rekeyd.master-key.cred
+    printf '[Service]\nLoadCredentialEncrypted=master-key:/etc/credstore.encrypted/rekeyd.master-key.cred\n' >/etc/systemd/system/rekeyd.service.d/test.conf
     systemctl daemon-reload
     systemctl restart rekeyd
     same "$(key billing-sms .phase)" steady
