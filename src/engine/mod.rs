@@ -28,6 +28,7 @@ mod requests;
 mod resume;
 pub mod selection;
 pub mod service;
+mod sights;
 mod spent;
 mod start;
 pub mod trial;
@@ -58,6 +59,7 @@ use futures_util::FutureExt;
 use handle::Observing;
 use observe::{Observed, Question, observe};
 use permits::{Lane, Permits};
+use sights::Sights;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -106,6 +108,7 @@ struct Engine {
     due: BTreeSet<(Timestamp, KeyName)>,
     wake_at: BTreeMap<KeyName, Timestamp>,
     blocked: BTreeMap<KeyName, Blocked>,
+    sights: Sights,
     doors: Doors,
     backups: Backups,
     sending: BTreeSet<OutboxId>,
@@ -300,7 +303,7 @@ impl Engine {
         let record = self.books.records.get(name)?.clone();
         let account = self.books.account(&policy.account);
         let now = clock::now();
-        let look = look(&record, &account, &policy, now);
+        let look = look(&self.sights.asked_for(&record), &account, &policy, now);
         let withheld = self.withheld(&record, &account.id, &look, now);
         Some(Question {
             asked_at: now,
@@ -334,6 +337,7 @@ impl Engine {
         let account = self.books.account(&policy.account);
         // The clock may have jumped since the look began, and `now` is read from it.
         observed.facts.clock_suspect |= self.clock.is_suspect();
+        self.sights.seen(&before, &observed.facts);
         observed.facts.in_use = self.books.old_in_use_elsewhere(&before, now);
         let plan = decide(&before, &account, &observed.facts, &policy, &self.books.by, now);
         let Plan { change, actions, wake_at, blocked } = plan;

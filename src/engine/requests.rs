@@ -67,7 +67,7 @@ impl Engine {
                 });
             }
             Request::Backup { actor, reply } => self.fetch_backup(actor, reply),
-            Request::Sweep => self.sweep(),
+            Request::Sweep => self.look_closely(),
             Request::Reload { loaded, allow_removals, by, reply } => {
                 let taken = self.reload(*loaded, allow_removals, by.as_ref());
                 self.reply(reply, taken);
@@ -114,6 +114,7 @@ impl Engine {
             records: self.books.records.clone(),
             accounts: self.books.accounts.clone(),
             blocked: self.blocked.clone(),
+            nothing_to_adopt: self.sights.nothing_to_adopt().clone(),
             wake_at: self.wake_at.clone(),
             slots: self.books.slots(),
             provider_trouble: self.doors.troubles(),
@@ -166,13 +167,13 @@ impl Engine {
         if let Command::Adopt(it) = asked
             && self.books.is_ending_elsewhere(name, &it.fingerprint)
         {
-            return Err(CommandRefused::OldKeyEnding.into());
+            return Err(CommandRefused::BeingRevoked.into());
         }
         let (account, now) = (self.books.account(&policy.account), clock::now());
         let change = match asked {
             Command::Retire => retire(&record, &account, &self.books.in_use_elsewhere(name), &policy, now),
             Command::Forget if self.books.has_open_create(name) => return Err(CommandRefused::OpenCreate.into()),
-            asked => command(&record, &account, asked, &policy, now)?,
+            asked => audit::signed(command(&record, &account, asked, &policy, now)?, &record, by),
         };
         let attempt = change.record.rotation.as_ref().map(|it| it.attempt);
         let message = answers::message(asked, &record, &change.record, &policy, self.blocked.get(name));

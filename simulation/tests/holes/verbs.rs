@@ -144,7 +144,8 @@ pub fn resume_ends_the_wait_for_a_retry() {
 pub fn abandon_in_every_phase() {
     check(&Command::Abandon, |name| match name {
         "create, owed" | "create, in flight" | "verify" | "deliver" | "halted" => Ok("steady"),
-        "judge" | "cutover" => Err(CommandRefused::OldKeyEnding),
+        "judge" => Err(CommandRefused::OldKeyInDoubt),
+        "cutover" => Err(CommandRefused::NewKeyInUse),
         "going back" => Ok("steady"),
         _ => Err(CommandRefused::NothingPending),
     });
@@ -189,13 +190,17 @@ pub fn abandon_is_refused_where_the_old_key_does_not_live_on() {
 
     let mut dead = Bench::keeps().due();
     dead.probes(1, Probe::Dead).creates();
-    assert_eq!(dead.say(Command::Abandon), Err(CommandRefused::OldKeyEnding));
+    assert_eq!(dead.say(Command::Abandon), Err(CommandRefused::OldKeyDead));
 
     let mut doubtful = Bench::revokes().due();
     doubtful.policy.announce = minutes(0);
     let create = doubtful.creates();
     doubtful.answer(&create, lost());
-    assert_eq!(doubtful.say(Command::Abandon), Err(CommandRefused::OldKeyEnding), "the lost create may have killed it");
+    assert_eq!(
+        doubtful.say(Command::Abandon),
+        Err(CommandRefused::OldKeyInDoubt),
+        "the lost create may have killed it"
+    );
 }
 
 /// Where a create may have killed the old key, giving up the new one is allowed only after the old one was seen alive.
@@ -215,6 +220,7 @@ pub fn adopt_in_every_phase() {
     check(&Command::Adopt(adoption("k9", Probe::Alive)), |name| match name {
         "unadopted" | "steady" | "halted" | "overlap" | "paused" => Ok("deliver"),
         "reobserve" | "announce" => Err(CommandRefused::Phase),
+        "judge" | "cutover" => Err(CommandRefused::RotationToItsEnd),
         _ => Err(CommandRefused::RotationUnderWay),
     });
 }
@@ -380,7 +386,7 @@ pub fn an_old_key_whose_end_has_begun_is_not_adopted_again() {
     let mut it = Bench::keeps().rotated();
     it.lists(vec![]).wait(days(2));
     assert!(it.pass().iter().any(|it| is_revoke_of(it, 1)));
-    assert_eq!(it.say(Command::Adopt(adoption("k1", Probe::Alive))), Err(CommandRefused::OldKeyEnding));
+    assert_eq!(it.say(Command::Adopt(adoption("k1", Probe::Alive))), Err(CommandRefused::BeingRevoked));
 }
 
 /// An accepted key shows that this machine can see keys accepted: from here on a refusal proves something. A key that was
