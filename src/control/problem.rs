@@ -173,7 +173,9 @@ impl Problem {
             Refused::Adopt(why) => adopt::problem(name, why),
             Refused::NoMatch { .. } => Self::new(Kind::NoSuchKey, detail).remedy("rekeyd status"),
             Refused::Command(why) => Self::command(name, why.clone()),
-            Refused::Store(_) => Self::new(Kind::Store, detail).remedy("free space beside the state, then try again"),
+            Refused::Store(_) | Refused::Unsaved(_) => {
+                Self::new(Kind::Store, detail).remedy("free space beside the state, then try again")
+            }
             Refused::NoVersion(_) => Self::new(Kind::NoVersion, detail).remedy(format!("rekeyd adopt {name}")),
             Refused::Observing(why) => {
                 let whose = if name.is_empty() { String::new() } else { format!("key {name}: ") };

@@ -184,6 +184,12 @@ pub enum Refused {
     /// The state can't be written.
     #[error("the state can't be written: {0}")]
     Store(String),
+    /// What was asked for is in memory alone.
+    #[error(
+        "the state can't be written: {0}; what was asked for is done once the disk takes writes again, and a restart \
+         before that forgets it"
+    )]
+    Unsaved(String),
     /// There is no secret to show yet.
     #[error("key {0} has no version yet")]
     NoVersion(KeyName),

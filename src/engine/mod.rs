@@ -59,6 +59,7 @@ use futures_util::FutureExt;
 use handle::Observing;
 use observe::{Observed, Question, observe};
 use permits::{Lane, Permits};
+use requests::Reply;
 use sights::Sights;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -116,8 +117,8 @@ struct Engine {
     sent: Vec<OutboxId>,
     /// What is done once the batch is durable.
     after_commit: Vec<Box<dyn FnOnce() + Send>>,
-    /// Answers to whoever only looks: given after the commit as well, but also where the disk does not take it.
-    shown: Vec<Box<dyn FnOnce() + Send>>,
+    /// Answers that wait for the batch: given when it is durable, or with why it is not.
+    replies: Vec<Reply>,
     /// Why the disk takes nothing, while it does not.
     unwritable: Option<String>,
     /// What is wrong with the daemon itself, by its cause.
@@ -444,7 +445,6 @@ impl Engine {
         if let Some(batch) = self.books.take_batch(clock::now(), !self.clock.is_suspect()) {
             let (told, began) = (!batch.outbox_put.is_empty(), clock::now());
             let (batch, written) = write(Arc::clone(&self.books.store), batch).await;
-            std::mem::take(&mut self.shown).into_iter().for_each(|it| it());
             match written {
                 Ok(()) => self.disk_took(Self::since(began), clock::now()),
                 Err(error @ StoreError::Unwritable { .. }) => {
@@ -458,7 +458,7 @@ impl Engine {
                 let _ = self.events.try_send(Event::Due);
             }
         }
-        std::mem::take(&mut self.shown).into_iter().for_each(|it| it());
+        std::mem::take(&mut self.replies).into_iter().for_each(|it| it(None));
         for id in std::mem::take(&mut self.sent) {
             self.sending.remove(&id);
             fail_point!(NoticeNoted);

@@ -84,7 +84,7 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         sending: BTreeSet::new(),
         sent: Vec::new(),
         after_commit: Vec::new(),
-        shown: Vec::new(),
+        replies: Vec::new(),
         unwritable: None,
         troubles: BTreeMap::new(),
         stop: stop.clone(),

@@ -130,7 +130,7 @@ fn an_old_version_of_a_key_that_left_the_config_is_ended_by_retire_where_that_ca
     assert_eq!(actions[0], "rekeyd retire it");
     assert!(plan.ends_with("rekeyd retire it"), "{plan}");
     let (message, ..) = old(None);
-    assert!(message.contains("can't be revoked from here; revoke it by hand"), "{message}");
+    assert!(message.contains("is not revoked by rekeyd; revoke it by hand"), "{message}");
 }
 
 #[test]

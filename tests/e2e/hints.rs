@@ -102,16 +102,13 @@ async fn another_config_with_faults_is_the_one_that_check_is_named_for() {
 #[tokio::test]
 async fn what_check_names_to_be_tried_bears_the_config_that_it_was_asked_about() {
     let rig = Rig::prepare(calm(&[Service::Infobip])).await;
-    rig.edit_config(|it| it.replacen("secrets/master-key", "secrets/nothing-here", 1));
+    let by_hand = "[providers.portal]\nkind = \"manual\"\n\n[keys.by-hand]\nprovider = \"portal\"\nvalid_for = \"90d\"\n\
+                   owners = [\"payments\"]\ninitial = \"create\"\n";
+    rig.edit_config(|it| format!("{it}\n{by_hand}"));
     let said = rig.cli(&["check"]).await;
     assert_eq!(said.code, Some(78), "{said:?}");
-    let config = rig.config();
-    for command in said.out.split("rekeyd ").skip(1).filter(|it| it.starts_with(|it: char| it.is_ascii_lowercase())) {
-        assert!(
-            !["check", "plan", "reload", "reseal"].iter().any(|it| command.starts_with(it)),
-            "without {config:?}: {command}"
-        );
-    }
+    let named = format!("then: rekeyd --config {} adopt KEY", rig.config().display());
+    assert!(said.out.contains(&named), "{}", said.out);
 }
 
 #[tokio::test]
@@ -209,4 +206,23 @@ async fn a_pause_without_a_free_byte_is_durable_or_refused() {
             _ => panic!("{said:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn an_absent_folder_holds_up_a_first_create_and_is_told_as_what_it_is() {
+    let mut world = calm(&[Service::Infobip]);
+    world.more.push((KEY.to_owned(), "stuck_after = \"1s\"".to_owned()));
+    let mut rig = Rig::prepare(world).await;
+    let folder = rig.path("keys/absent");
+    rig.edit_config(|it| it.replacen("keys/billing-sms.key", "keys/absent/billing-sms.key", 1));
+    rig.run().await;
+    let key = rig.until(KEY, "held up", |it| it.blocked.as_ref().is_some_and(|it| it.reason == "target")).await;
+    let why = key.blocked.unwrap().message;
+    assert!(why.contains("the folder can't be opened") && why.contains("create it"), "{why}");
+    assert_eq!(rig.cli(&["status", "--exit-code"]).await.code, Some(1));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(rig.sim.truth().calls(Service::Infobip, Call::Create), 0);
+    assert_eq!(rig.told(KEY, "delivery.failed"), 0, "nothing was to be delivered");
+    fs::create_dir(&folder).unwrap();
+    rig.until_version(KEY, 1).await;
 }

@@ -5,6 +5,7 @@ use crate::bench::*;
 use rekeyd_simulation::core::command::restored;
 use rekeyd_simulation::core::facts::{Action, Blocked, Content, Outcome, Preflight, Probe};
 use rekeyd_simulation::core::plan::{Command, CommandRefused, NoticeKind};
+use rekeyd_simulation::core::policy::Initial;
 use rekeyd_simulation::core::record::{Expiry, Phase, Reason, Wish};
 
 /// One key in each phase.
@@ -201,6 +202,39 @@ pub fn abandon_is_refused_where_the_old_key_does_not_live_on() {
         Err(CommandRefused::OldKeyInDoubt),
         "the lost create may have killed it"
     );
+}
+
+/// A first key that halted: there is none to go back to, and `resume` is what is left.
+#[test]
+pub fn a_first_key_has_no_way_back_and_the_refusal_says_so() {
+    for mut it in [Bench::silent().unadopted(), Bench::revokes().unadopted(), Bench::keeps().unadopted()] {
+        it.policy.initial = Initial::Create;
+        let create = it.creates();
+        it.answer(&create, lost());
+        let resume = Box::new(it.record.phase.clone());
+        it.record.phase = Phase::Halted { reason: Reason::AmbiguousCreate, at: it.now, resume };
+        assert_eq!(it.say(Command::Abandon), Err(CommandRefused::FirstKey));
+        assert_eq!(it.say(Command::Rollback), Err(CommandRefused::FirstKey));
+        it.say(Command::Resume).unwrap();
+    }
+}
+
+/// A halted key at an account with one key: why neither way back is open, and that a decision is what it waits for.
+#[test]
+pub fn a_halted_cutover_names_the_decision_that_it_waits_for() {
+    let mut it = Bench::revokes().due();
+    it.policy.announce = minutes(0);
+    let create = it.creates();
+    it.answer(&create, lost());
+    let resume = Box::new(it.record.phase.clone());
+    it.record.phase = Phase::Halted { reason: Reason::AmbiguousCreate, at: it.now, resume };
+    assert_eq!(it.say(Command::Abandon), Err(CommandRefused::OldKeyInDoubt));
+    let to_its_end = CommandRefused::Undecided(Box::new(CommandRefused::RotationToItsEnd));
+    assert_eq!(it.say(Command::Rollback), Err(to_its_end));
+    let mut at_rest = Bench::revokes();
+    at_rest.record.phase = Phase::Halted { reason: Reason::Drifted, at: NOON, resume: Box::new(Phase::Steady) };
+    let ends = CommandRefused::Undecided(Box::new(CommandRefused::OldKeysEnd));
+    assert_eq!(at_rest.say(Command::Rollback), Err(ends));
 }
 
 /// Where a create may have killed the old key, giving up the new one is allowed only after the old one was seen alive.

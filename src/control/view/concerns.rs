@@ -68,8 +68,8 @@ fn revoke_needed(subject: &Subject<'_>, old: &Retired) -> String {
                 "{what} stays valid, for the config no longer names the key; to take the key out of service revokes it too"
             )
         }
-        true => format!("{what} can't be revoked from here; revoke it by hand{when}, then take the key out of service"),
-        false => format!("{what} can't be revoked from here; revoke it by hand{when}, then book that"),
+        true => format!("{what} is not revoked by rekeyd; revoke it by hand{when}, then take the key out of service"),
+        false => format!("{what} is not revoked by rekeyd; revoke it by hand{when}, then book that"),
     }
 }
 
