@@ -14,7 +14,7 @@ use super::{DeliveryError, Parcel, Target};
 use crate::core::facts::Content;
 use crate::core::names::{Fingerprint, NoticeId, TargetId};
 use crate::core::policy::Reach;
-use crate::http::webhooks::{self, Address, Fault, Posted, Private, Signers};
+use crate::http::webhooks::{self, Address, Envelope, Fault, Posted, Private, Signers};
 use crate::secret::Secret;
 use async_trait::async_trait;
 use reqwest::Url;
@@ -47,13 +47,6 @@ impl TryFrom<Written> for Webhook {
 }
 
 #[derive(Serialize)]
-struct Body<T> {
-    r#type: &'static str,
-    timestamp: String,
-    data: T,
-}
-
-#[derive(Serialize)]
 struct Data<'a> {
     key: &'a str,
     provider: &'a str,
@@ -79,28 +72,35 @@ impl Webhook {
             valid_to: parcel.valid_to.map(|it| it.to_string()),
             secret: text(&parcel.secret)?,
         };
-        let timestamp = parcel.obtained_at.to_string();
-        let Some(recipients) = &self.0.encrypt_to else {
-            return json(&Body { r#type: "key.issued", timestamp, data });
-        };
+        let (r#type, timestamp) = ("key.issued", parcel.obtained_at.to_string());
+        let Some(recipients) = &self.0.encrypt_to else { return json(&Envelope { r#type, timestamp, data }) };
         let age = recipients.encrypt(&json(&data)?);
         let age = age.map_err(|_| DeliveryError("the key can't be encrypted to encrypt_to; is it right?".into()))?;
-        json(&Body { r#type: "key.issued", timestamp, data: Encrypted { age } })
+        json(&Envelope { r#type, timestamp, data: Encrypted { age } })
     }
 
-    /// Where to, once everything that is needed for it is there. Secrets may lie on a slow disk, so this blocks.
-    fn ready(&self) -> Result<Url, Fault> {
-        self.0.secret.check()?;
+    /// Where to. A secret is read now.
+    fn url(&self) -> Result<Url, Fault> {
         let url = self.0.url.url()?;
         self.0.allow_private.check(&url)?;
         Ok(url)
     }
 
-    async fn look(&self) -> Result<Url, DeliveryError> {
+    /// Looks whether everything that a delivery needs is there.
+    fn ready(&self) -> Result<(), Fault> {
+        self.0.secret.check()?;
+        self.url().map(drop)
+    }
+
+    /// Secrets may lie on a slow disk, so reading them blocks elsewhere.
+    async fn read<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&Self) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, DeliveryError> {
         let me = self.clone();
-        let ready = tokio::task::spawn_blocking(move || me.ready()).await;
-        let ready = ready.map_err(|_| DeliveryError("its secrets can't be read".into()))?;
-        ready.map_err(|it| DeliveryError(it.to_string()))
+        let read = tokio::task::spawn_blocking(move || what(&me)).await;
+        let read = read.map_err(|_| DeliveryError("its secrets can't be read".into()))?;
+        read.map_err(|it| DeliveryError(it.to_string()))
     }
 }
 
@@ -123,12 +123,12 @@ impl Target for Webhook {
     }
 
     async fn preflight(&self) -> Result<(), DeliveryError> {
-        self.look().await?;
+        self.read(Self::ready).await?;
         self.0.confirm.as_ref().map_or(Ok(()), Confirm::check)
     }
 
     async fn deliver(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
-        let url = self.look().await?;
+        let url = self.read(Self::url).await?;
         let body = self.body(parcel)?;
         let version = parcel.version.to_string();
         let id = NoticeId::of(&["key.issued", parcel.name.as_str(), &version, self.id().as_str()]);
