@@ -6,7 +6,7 @@ use super::facts::Action;
 use super::names::TargetId;
 use super::pass::{Pass, on_create};
 use super::plan::Change;
-use super::policy::{OnCreate, Policy, Reach};
+use super::policy::{Initial, OnCreate, Policy, Reach};
 use super::reader::{self, Reader};
 use super::record::{Expiry, Held, Phase, Record, Retired, Version, VersionNo};
 use super::rules::Rule;
@@ -37,6 +37,7 @@ pub fn answer(record: &Record, account: &Account, policy: &Policy, now: Timestam
         it.dead_since.is_none() && !(stated && it.valid_to.is_some_and(|at| at <= now))
     };
     match &record.phase {
+        Phase::Unadopted if policy.initial == Initial::Create => return Answer::Hold("the first key is to be created"),
         Phase::Unadopted => return Answer::Refuse("the key is not adopted yet"),
         Phase::Reobserve { .. } => return Answer::Hold("a restored state is compared with the world first"),
         Phase::Halted { resume, .. } if matches!(**resume, Phase::Reobserve { .. }) => {
@@ -142,8 +143,12 @@ impl Pass<'_> {
         self.actions.push(Action::Deliver { target: target.clone(), version: wanted.number });
     }
 
-    /// An instance of a template that has not read a good key for so long does not run any more.
-    pub(super) fn forget_old_instances(&mut self) {
+    /// An instance of a template that has not read a good key for so long does not run any more. And a target whose `then`
+    /// was taken away is not waited for.
+    pub(super) fn forget_old_readers(&mut self) {
+        for target in self.policy.targets.iter().filter(|it| it.reach == Reach::Read { nudges: false }) {
+            self.record.held.remove(&target.id);
+        }
         let live: Vec<VersionNo> = self.record.live_versions().map(|it| it.number).collect();
         let templates: Vec<&Reader> =
             self.policy.targets.iter().flat_map(|it| &it.readers).filter(|it| it.is_template()).collect();

@@ -26,7 +26,7 @@ impl Pass<'_> {
             return;
         }
         self.let_go_of_removed_targets();
-        self.forget_old_instances();
+        self.forget_old_readers();
         let Some(wanted) = self.wanted_at_targets() else { return };
         let targets: Vec<TargetId> = self.push_targets().cloned().collect();
         for target in targets {

@@ -216,6 +216,23 @@ pub fn a_then_runs_once_for_each_version_and_not_for_the_first() {
     assert!(revokes(&mut it, 1));
 }
 
+/// What the config says no longer holds nothing up.
+#[test]
+pub fn a_then_that_is_taken_away_is_not_waited_for() {
+    let mut it = read_by(&[SHOP], true).due();
+    it.created("k2");
+    it.probes(2, Probe::Alive).lists(vec![]);
+    let nudge = it.pass();
+    it.answer(&nudge[0], Outcome::Failed("access denied".into()));
+    it.policy.targets[0].reach = Reach::Read { nudges: false };
+    it.rests();
+    it.rests();
+    assert_eq!(it.current(), 2);
+    starts(&mut it, SHOP);
+    it.wait(days(3));
+    assert!(revokes(&mut it, 1));
+}
+
 /// Somebody else restarted it meanwhile.
 #[test]
 pub fn a_unit_that_has_read_the_new_key_already_is_not_restarted() {
@@ -303,6 +320,9 @@ pub fn no_unit_gets_a_key_that_is_dead_or_not_ours() {
     let held = |it: &Bench| matches!(asks(it), Answer::Hold(_));
     let it = Bench::keeps().unadopted();
     assert!(refused(&it), "unadopted");
+    let mut it = Bench::keeps().unadopted();
+    it.policy.initial = rekeyd_simulation::core::policy::Initial::Create;
+    assert!(held(&it), "about to be created");
     let mut it = Bench::keeps();
     assert_eq!(asks(&it), Answer::Give(1));
     it.record.current.as_mut().unwrap().dead_since = Some(it.now);
