@@ -65,8 +65,7 @@ fn said_of(case: &str) -> String {
 #[test]
 fn one_unit_reads_one_key_under_a_name() {
     let two = |units: &str, name: &str| {
-        let other =
-            format!("[keys.l]\nprovider = 'sms'\nowners = ['team']\nvalid_for = '90d'\ncreate = {{ name = 'l' }}\n");
+        let other = "[keys.l]\nprovider = 'sms'\nowners = ['team']\nvalid_for = '90d'\ncreate = { name = 'l' }\n";
         let target = format!("[[keys.l.deliver]]\nkind = 'credential'\nunits = [{units}]\n{name}\n");
         said_of(&format!("{}{other}{target}", key("units = ['a.service']")))
     };

@@ -305,6 +305,7 @@ fn daemon() -> Daemon {
     Daemon {
         state_dir: "/nowhere".into(),
         control_socket: "/nowhere/control.sock".into(),
+        credential_socket: None,
         listen: None,
         master_key: SecretRef::Env("NONE".to_owned()),
         owners: Vec::new(),
