@@ -19,6 +19,8 @@ mod config;
 mod crashes;
 #[path = "e2e/creation.rs"]
 mod creation;
+#[path = "e2e/credentials.rs"]
+mod credentials;
 #[path = "support/damage.rs"]
 mod damage;
 #[path = "e2e/decommission.rs"]
@@ -80,5 +82,7 @@ mod two_daemons;
 mod verbs;
 #[path = "e2e/verbs_cutover.rs"]
 mod verbs_cutover;
+#[path = "e2e/walk.rs"]
+mod walk;
 #[path = "e2e/watch.rs"]
 mod watch;
