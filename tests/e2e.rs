@@ -19,6 +19,8 @@ mod config;
 mod crashes;
 #[path = "e2e/creation.rs"]
 mod creation;
+#[path = "e2e/credentials.rs"]
+mod credentials;
 #[path = "support/damage.rs"]
 mod damage;
 #[path = "e2e/decommission.rs"]
@@ -29,6 +31,8 @@ mod disk;
 mod drift;
 #[path = "e2e/freezes.rs"]
 mod freezes;
+#[path = "e2e/hints.rs"]
+mod hints;
 #[path = "e2e/hooks.rs"]
 mod hooks;
 #[path = "e2e/hostile.rs"]
@@ -48,6 +52,8 @@ mod listener;
 mod lost;
 #[path = "support/mounts.rs"]
 mod mounts;
+#[path = "e2e/moves.rs"]
+mod moves;
 #[path = "e2e/notices.rs"]
 mod notices;
 #[path = "e2e/operator.rs"]
@@ -78,5 +84,7 @@ mod two_daemons;
 mod verbs;
 #[path = "e2e/verbs_cutover.rs"]
 mod verbs_cutover;
+#[path = "e2e/walk.rs"]
+mod walk;
 #[path = "e2e/watch.rs"]
 mod watch;

@@ -1,7 +1,7 @@
 //! Times as people read them: absolute and relative.
 use crate::control::protocol::Time;
 use crate::core::time::Timestamp;
-use crate::humane::counted;
+use crate::humane::{counted, rounded};
 
 const MINUTE: i64 = 60;
 
@@ -20,7 +20,7 @@ pub fn absolute(at: Time) -> String {
 /// `in 13 days`, `3 hours ago`, `now`.
 pub fn relative(at: Time, now: Time) -> String {
     let seconds = at.0.0.saturating_sub(now.0.0) / 1000;
-    let far = counted(seconds.unsigned_abs());
+    let far = counted(rounded(seconds.unsigned_abs()));
     match seconds {
         0 => "now".to_owned(),
         1.. => format!("in {far}"),
@@ -78,6 +78,10 @@ mod tests {
         check("2026-11-21T21:00:00Z", "2026-11-21 21:00 UTC, 1 hour ago");
         check("2026-11-21T22:00:05Z", "2026-11-21 22:00:05 UTC, in 5 seconds");
         check("2026-11-21T22:00:00Z", "2026-11-21 22:00 UTC, now");
+        check("2026-11-21T23:59:59Z", "2026-11-21 23:59:59 UTC, in 2 hours");
+        check("2026-11-21T22:59:45Z", "2026-11-21 22:59:45 UTC, in 1 hour");
+        check("2026-12-04T21:58:00Z", "2026-12-04 21:58 UTC, in 13 days");
+        check("2026-12-04T12:00:00Z", "2026-12-04 12:00 UTC, in 12 days");
     }
 
     #[test]

@@ -7,12 +7,13 @@ use crate::core::account::Account;
 use crate::core::facts::Blocked;
 use crate::core::names::{AccountId, KeyName};
 use crate::core::plan::{Command, CommandRefused, Notice};
+use crate::core::reader::Reader;
 use crate::core::record::{Actor, Record, Rotation, VersionNo};
 use crate::core::schedule::{Slots, Spans, slots};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -82,6 +83,17 @@ pub enum Request {
         /// The answer.
         reply: oneshot::Sender<Result<(VersionNo, Secret), Refused>>,
     },
+    /// A unit fetches its key.
+    Credential {
+        /// The unit.
+        unit: String,
+        /// What it calls the credential.
+        credential: String,
+        /// The answer.
+        reply: oneshot::Sender<Fetched>,
+    },
+    /// A unit has its key: the last byte has gone out.
+    CredentialRead(Receipt),
     /// What happened: of one key, or of all.
     History {
         /// Which key.
@@ -138,6 +150,30 @@ pub struct By {
     pub reason: Option<String>,
 }
 
+/// What a unit gets that fetches its key.
+#[derive(Clone, Debug)]
+pub enum Fetched {
+    /// The key. Once it has all of it, that is to be told.
+    Here(Receipt, Secret),
+    /// Nothing yet, and why.
+    Hold(String),
+    /// Nothing, and why.
+    Refused(String),
+}
+
+/// What a unit has read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Receipt {
+    /// Of which key.
+    pub name: KeyName,
+    /// Which version.
+    pub version: VersionNo,
+    /// As what the config lists the unit.
+    pub reader: Reader,
+    /// The unit.
+    pub unit: String,
+}
+
 /// Which keys a verb is for.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -184,6 +220,12 @@ pub enum Refused {
     /// The state can't be written.
     #[error("the state can't be written: {0}")]
     Store(String),
+    /// What was asked for is in memory alone.
+    #[error(
+        "the state can't be written: {0}; what was asked for is done once the disk takes writes again, and a restart \
+         before that forgets it"
+    )]
+    Unsaved(String),
     /// There is no secret to show yet.
     #[error("key {0} has no version yet")]
     NoVersion(KeyName),
@@ -243,6 +285,8 @@ pub struct Snapshot {
     pub accounts: BTreeMap<AccountId, Account>,
     /// What holds a key back now.
     pub blocked: BTreeMap<KeyName, Blocked>,
+    /// Keys that are not adopted yet, and of which no target was seen to hold anything that could be.
+    pub nothing_to_adopt: BTreeSet<KeyName>,
     /// When the engine looks at a key again.
     pub wake_at: BTreeMap<KeyName, Timestamp>,
     /// The moment that each key is given among all others, as reckoned last.
@@ -349,6 +393,7 @@ impl Snapshot {
             records: BTreeMap::new(),
             accounts: BTreeMap::new(),
             blocked: BTreeMap::new(),
+            nothing_to_adopt: BTreeSet::new(),
             wake_at: BTreeMap::new(),
             slots: Slots::new(),
             provider_trouble: BTreeMap::new(),

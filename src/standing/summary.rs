@@ -4,7 +4,7 @@ use super::{Health, Subject, concerns, health};
 use crate::core::record::Phase;
 use crate::core::time::Timestamp;
 use crate::engine::handle::{Observing, Snapshot};
-use crate::humane::counted;
+use crate::humane::{counted, rounded};
 
 /// `312 keys, next rotation billing-sms in 13 days`, and before it what is wrong: `312 keys, 2 need a look, …`.
 pub fn summary(snapshot: &Snapshot) -> String {
@@ -58,5 +58,8 @@ fn next(snapshot: &Snapshot) -> Option<String> {
     let all = Subject::all(snapshot).filter_map(|it| Some((begins(&it)?, it.name)));
     let (at, name) = all.min()?;
     let far = at.since(snapshot.now).as_secs();
-    Some(format!("next rotation {name} {}", if far == 0 { "now".to_owned() } else { format!("in {}", counted(far)) }))
+    Some(format!(
+        "next rotation {name} {}",
+        if far == 0 { "now".to_owned() } else { format!("in {}", counted(rounded(far))) }
+    ))
 }
