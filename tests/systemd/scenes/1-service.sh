@@ -142,7 +142,7 @@ EOF
     chown root: /etc/credstore/rekeyd.master-key
     write_config
     runuser -u rekeyd -- rekeyd check
-    systemctl enable --now rekeyd
+    systemctl enable --now rekeyd-credential.socket rekeyd
     is_active rekeyd
     until_true has_version billing-sms 1
     until_true has_version campaign-sms 1
@@ -355,16 +355,4 @@ scene_what_no_restart_mends_is_not_restarted() {
     mv /etc/credstore/kept /etc/credstore/rekeyd.master-key
     systemctl reset-failed rekeyd
     systemctl start rekeyd
-}
-
-# The last of this boot: the machine is switched off while a cutover is under way, whose create takes longer than systemd would wait.
-scene_the_machine_goes_down_in_the_middle_of_a_cutover() {
-    printf '[Service]\nTimeoutStopSec=1s\n' >/etc/systemd/system/rekeyd.service.d/test.conf
-    systemctl daemon-reload
-    order /fault '{"service": "mobivate", "call": "create", "fault": {"delay": {"ms": 4000}}}'
-    rekeyd rotate campaign-sms --now
-    is_created() { [[ $(key campaign-sms .phase) == create ]]; }
-    until_true is_created
-    cp /srv/billing/campaign.key /srv/out/campaign.key.before
-    sleep 0.5
 }
