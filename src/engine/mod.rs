@@ -51,7 +51,6 @@ use crate::core::plan::Plan;
 use crate::core::record::Phase;
 use crate::core::time::Timestamp;
 use crate::store::{Batch, OutboxId, Store, StoreError};
-use crate::systemd::Watchdog;
 use backup::Backups;
 use books::Books;
 use clockwatch::ClockWatch;
@@ -143,7 +142,7 @@ struct Engine {
     /// When the daemon last looked at itself.
     looked_at: Timestamp,
     stopping: bool,
-    watchdog: Watchdog,
+    watchdog: crate::systemd::Watchdog,
 }
 
 impl Engine {

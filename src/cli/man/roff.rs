@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn a_field_stands_with_its_default_and_its_meaning() {
         let table =
-            "| Field | Default | Meaning |\n|---|---|---|\n| `a` | `1` | What *it* is: `x|y`, see [there](b.md). |\n";
+            "| Field | Default | Meaning |\n|---|---|---|\n| `a` | `1` | What *it* is: `x|y`, see [there](b). |\n";
         check(table, ".TP\n\\fBa\\fR\nDefault: \\fB1\\fR. What *it* is: \\fBx|y\\fR, see there.\n");
     }
 

@@ -160,7 +160,6 @@ scene_a_restart_that_fails_is_told_with_the_last_words_of_the_unit() {
 }
 
 scene_consumers_start_while_the_service_is_restarted() {
-    local nth
     for _ in 1 2 3; do
         systemctl restart --no-block rekeyd
         systemctl reset-failed shop.service
