@@ -27,6 +27,8 @@ mod calendar;
 mod cutover;
 #[path = "holes/drift.rs"]
 mod drift;
+#[path = "holes/escalation.rs"]
+mod escalation;
 #[path = "holes/freezes.rs"]
 mod freezes;
 #[path = "holes/healing.rs"]

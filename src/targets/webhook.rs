@@ -102,7 +102,7 @@ impl Target for Webhook {
         let id = NoticeId::of(&["key.issued", parcel.name.as_str(), &version, self.id().as_str()]);
         match webhooks::bring(url, &self.secret, id.as_str(), body).await {
             Ok(Posted::Taken) => Ok(()),
-            Ok(Posted::Later(why, _) | Posted::Gone(why)) => Err(DeliveryError(why)),
+            Ok(Posted::Later(why, _) | Posted::Unsure(why) | Posted::Gone(why)) => Err(DeliveryError(why)),
             Err(fault) => Err(DeliveryError(fault.to_string())),
         }
     }

@@ -222,7 +222,7 @@ impl Planner<'_> {
         let owners = subject.config.map(|it| &it.owners).or(subject.record.map(|it| &it.owners));
         self.found.entries.push(PlanEntry {
             at: at.into(),
-            key: self.subject.name.clone(),
+            key: Some(self.subject.name.clone()),
             action: action.to_owned(),
             window: window.map(|it| WindowStatus { name: it.name, opens: it.opens.into(), closes: it.closes.into() }),
             reason: reason.to_owned(),

@@ -1,0 +1,171 @@
+//! The outbox in memory: what waits, in a line for each channel of each owner. What stands here stands in the state too, or in the
+//! batch that becomes durable next.
+use crate::core::names::NoticeId;
+use crate::core::queue::{Round, Waiting, round, superseded};
+use crate::core::time::Timestamp;
+use crate::store::{OutboxRow, OutboxState, Store, StoreError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// No wait is longer. What is due later than that was put off by a clock that was ahead, and is due now.
+const LONGEST: Duration = Duration::from_secs(25 * 60 * 60);
+
+/// A channel of an owner.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct LineId {
+    pub(super) owner: String,
+    pub(super) channel: String,
+}
+
+/// All lines.
+#[derive(Default)]
+pub(super) struct Lines {
+    lines: BTreeMap<LineId, Line>,
+    /// Those that something has come to, or left, since they were looked at.
+    changed: BTreeSet<LineId>,
+}
+
+/// What waits for one channel.
+#[derive(Default)]
+struct Line {
+    rows: BTreeMap<NoticeId, OutboxRow>,
+    /// Those that are being sent.
+    under_way: BTreeSet<NoticeId>,
+    /// The channel asked not to be told before.
+    hold: Option<Timestamp>,
+    /// When something falls due, as far as nothing changed.
+    at: Timestamp,
+}
+
+impl OutboxRow {
+    pub(super) fn line(&self) -> LineId {
+        LineId { owner: self.owner.clone(), channel: self.channel.clone() }
+    }
+}
+
+impl Lines {
+    /// What the last life of the daemon left.
+    pub(super) fn read(store: &Store) -> Result<Self, StoreError> {
+        let mut lines = Self::default();
+        store.outbox_due(Timestamp::NEVER, usize::MAX, |_| true)?.into_iter().for_each(|it| lines.note(it));
+        Ok(lines)
+    }
+
+    /// A row is new, or has changed. What is over waits no longer.
+    pub(super) fn note(&mut self, row: OutboxRow) {
+        let id = row.line();
+        let line = self.lines.entry(id.clone()).or_default();
+        if row.state == OutboxState::Pending {
+            line.rows.insert(row.notice.id.clone(), row);
+        } else {
+            line.rows.remove(&row.notice.id);
+        }
+        if line.rows.is_empty() {
+            self.lines.remove(&id);
+            self.changed.remove(&id);
+        } else {
+            self.changed.insert(id);
+        }
+    }
+
+    /// Nothing goes to a channel before this moment.
+    pub(super) fn hold(&mut self, id: &LineId, until: Timestamp) {
+        if let Some(line) = self.lines.get_mut(id) {
+            line.hold = Some(until);
+        }
+    }
+
+    /// A channel took something: what only waited because it had failed goes at once.
+    pub(super) fn works(&mut self, id: &LineId, now: Timestamp) {
+        let Some(line) = self.lines.get_mut(id) else { return };
+        line.hold = None;
+        for row in line.rows.values_mut().filter(|it| it.attempts > 0) {
+            row.retry_at = row.retry_at.min(now);
+        }
+        self.changed.insert(id.clone());
+    }
+
+    /// These are being sent.
+    pub(super) fn begin<'a>(&mut self, id: &LineId, notices: impl IntoIterator<Item = &'a NoticeId>) {
+        if let Some(line) = self.lines.get_mut(id) {
+            line.under_way.extend(notices.into_iter().cloned());
+            self.changed.insert(id.clone());
+        }
+    }
+
+    /// These have come back.
+    pub(super) fn end<'a>(&mut self, id: &LineId, notices: impl IntoIterator<Item = &'a NoticeId>) {
+        if let Some(line) = self.lines.get_mut(id) {
+            for notice in notices {
+                line.under_way.remove(notice);
+            }
+            self.changed.insert(id.clone());
+        }
+    }
+
+    /// Something else keeps a line from going on: it is looked at again as soon as anything happens.
+    pub(super) fn look_again(&mut self, id: &LineId) {
+        self.changed.insert(id.clone());
+    }
+
+    /// What has become superfluous in the lines that changed.
+    pub(super) fn superseded(&self) -> Vec<OutboxRow> {
+        let lines = self.changed.iter().filter_map(|it| self.lines.get(it));
+        let old = lines.flat_map(|it| {
+            let ids = superseded(&it.waiting(Timestamp::NEVER));
+            ids.into_iter().filter_map(|id| it.rows.get(&id).cloned())
+        });
+        old.collect()
+    }
+
+    /// The lines in which something may go now.
+    pub(super) fn due(&self, now: Timestamp) -> Vec<LineId> {
+        let due =
+            |(id, line): (&LineId, &Line)| (is_due(line.at, now) || self.changed.contains(id)).then(|| id.clone());
+        self.lines.iter().filter_map(due).collect()
+    }
+
+    /// What goes now in one line.
+    pub(super) fn round(&mut self, id: &LineId, together: bool, now: Timestamp) -> Vec<Vec<NoticeId>> {
+        let Some(line) = self.lines.get_mut(id) else { return Vec::new() };
+        let Round { messages, at } = match line.hold.filter(|it| !is_due(*it, now)) {
+            Some(hold) => Round { messages: Vec::new(), at: hold },
+            None => round(&line.waiting(now), together, now),
+        };
+        line.at = at;
+        self.changed.remove(id);
+        messages
+    }
+
+    /// When something goes next, as far as nothing changes.
+    pub(super) fn next(&self) -> Timestamp {
+        self.lines.values().map(|it| it.at).min().unwrap_or(Timestamp::NEVER)
+    }
+
+    /// The rows of these notices.
+    pub(super) fn rows(&self, id: &LineId, notices: &[NoticeId]) -> Vec<OutboxRow> {
+        let line = self.lines.get(id);
+        notices.iter().filter_map(|it| line?.rows.get(it).cloned()).collect()
+    }
+
+    /// Everything that waits and is not being sent.
+    pub(super) fn idle(&self) -> impl Iterator<Item = &OutboxRow> {
+        self.lines.values().flat_map(|line| line.rows.values().filter(|it| !line.under_way.contains(&it.notice.id)))
+    }
+}
+
+impl Line {
+    fn waiting(&self, now: Timestamp) -> Vec<Waiting<'_>> {
+        let waiting = |(id, row)| {
+            let OutboxRow { notice, retry_at, attempts, message, .. }: &OutboxRow = row;
+            let due = if is_due(*retry_at, now) { now.min(*retry_at) } else { *retry_at };
+            let under_way = self.under_way.contains(id);
+            Waiting { notice, due, failed: *attempts > 0, sealed: message.as_ref(), under_way }
+        };
+        self.rows.iter().map(waiting).collect()
+    }
+}
+
+fn is_due(at: Timestamp, now: Timestamp) -> bool {
+    at <= now || (at > now.plus(LONGEST) && at < Timestamp::NEVER)
+}
