@@ -13,6 +13,10 @@ use std::time::Duration;
 
 /// How long a critical notice waits for others at most, so that one burst is one message and nobody is told late.
 pub const CRITICAL_WITHIN: Duration = Duration::from_secs(10);
+/// When no channel of an owner took a warning for so long, others are told of it.
+pub const UNTOLD_AFTER: Duration = Duration::from_secs(60 * 60);
+/// The same of a critical notice.
+pub const CRITICAL_UNTOLD_AFTER: Duration = Duration::from_secs(10 * 60);
 /// The first wait after a failed try; each further one doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// The longest wait between two tries, unless the channel asks for more.
@@ -59,6 +63,32 @@ pub fn due(notice: &Notice, group_within: Duration) -> Timestamp {
         Lane::Rest => group_within,
         Lane::Digest => Duration::ZERO,
     })
+}
+
+/// What became of a notice by one channel of its owner, so far.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fate {
+    /// The channel took it.
+    Told,
+    /// It waits, and was not tried yet.
+    Waits,
+    /// It waits, and was tried in vain.
+    Fails,
+    /// It is not tried any more.
+    Lost,
+}
+
+/// Whether a notice is to be told to those whom its owner names in `escalate_to`: none of his channels took it, each was tried,
+/// and it is given up, or matters and fails for too long.
+pub fn is_untold(notice: &Notice, fates: &[Fate], now: Timestamp) -> bool {
+    let given_up = fates.iter().all(|it| *it == Fate::Lost);
+    let failing = fates.iter().all(|it| matches!(it, Fate::Lost | Fate::Fails));
+    let long = match notice.reach() {
+        Severity::Critical => notice.at.plus(CRITICAL_UNTOLD_AFTER) <= now,
+        Severity::Warning => notice.at.plus(UNTOLD_AFTER) <= now,
+        Severity::Info => false,
+    };
+    !fates.is_empty() && (given_up || (failing && long))
 }
 
 /// When a notice goes again that was tried so often and not taken. A channel may ask for more time than that.
@@ -275,5 +305,22 @@ mod tests {
         assert_eq!([1, 2, 3, 12, 40].map(|it| wait(it, None)), [2, 4, 8, 3600, 3600]);
         assert_eq!(wait(1, Some(at(7200))), 7200);
         assert_eq!(wait(12, Some(NOW)), 3600, "less is not what it may ask for");
+    }
+
+    #[test]
+    fn others_are_told_what_no_channel_took_the_sooner_the_worse_it_is() {
+        use Fate::{Fails, Lost, Told, Waits};
+        let (warning, critical) = (notice("w", "w", 0), critical("c", 0));
+        let info = Notice { severity: Severity::Info, ..notice("i", "i", 0) };
+        let over = Notice { at_worst: Some(Severity::Critical), ..over("o", "w", 0) };
+        assert!(!is_untold(&critical, &[Fails, Fails], at(599)));
+        assert!(is_untold(&critical, &[Fails, Lost], at(600)));
+        assert!(is_untold(&over, &[Fails], at(600)), "the end of what was critical");
+        assert!(!is_untold(&warning, &[Fails], at(3599)) && is_untold(&warning, &[Fails], at(3600)));
+        assert!(!is_untold(&info, &[Fails], at(999_999)), "until it is given up");
+        assert!(is_untold(&info, &[Lost, Lost], at(0)));
+        for fates in [&[Fails, Told][..], &[Fails, Waits], &[Lost, Told], &[]] {
+            assert!(!is_untold(&critical, fates, at(999_999)), "{fates:?}");
+        }
     }
 }

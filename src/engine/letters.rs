@@ -8,18 +8,13 @@ use crate::clock;
 use crate::core::incidents::Incident;
 use crate::core::names::NoticeId;
 use crate::core::plan::{NoticeKind, Severity};
+use crate::core::queue::{Fate, is_untold};
 use crate::core::time::Timestamp;
-use crate::store::{OutboxId, OutboxRow, OutboxState};
+use crate::store::{OutboxId, OutboxRow, OutboxState, StoreError};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// How many are acknowledged in one commit.
 const ACKED_MOST: usize = 1000;
-/// When no channel of an owner took a warning for so long, others are told of it.
-const UNTOLD_AFTER: Duration = Duration::from_secs(60 * 60);
-/// The same of a critical notice.
-const CRITICAL_UNTOLD_AFTER: Duration = Duration::from_secs(10 * 60);
-
 impl Engine {
     /// Somebody has read in the history what was not told. The channel's own incident stays open until it takes a notice
     /// again: until then nothing is told twice of it.
@@ -89,26 +84,18 @@ impl Books {
     fn escalate_untold(&mut self, row: &OutboxRow, now: Timestamp) {
         let notice = &row.notice;
         let escalates_to = self.escalates_to(&row.owner);
-        let given_up = row.state != OutboxState::Pending;
-        let long = notice.at.plus(untold_after(notice.reach())) <= now && notice.reach() > Severity::Info;
-        if escalates_to.is_empty() || !(given_up || long) {
+        // Most are on their way, or have come.
+        if escalates_to.is_empty() || !is_untold(notice, &[fate(row)], now) {
             return;
         }
-        let fates = match self.fates(&notice.id) {
-            Ok(fates) => fates,
+        let rows = match self.fates(&notice.id) {
+            Ok(rows) => rows,
             Err(error) => return tracing::error!(%error, "what became of a notice can't be read"),
         };
-        let failed = |it: &OutboxRow| match it.state {
-            OutboxState::Pending => it.attempts > 0,
-            OutboxState::Sent => false,
-            OutboxState::Dead | OutboxState::Acked | OutboxState::Superseded | OutboxState::Off => true,
-        };
-        if !fates.iter().filter(|it| it.owner == row.owner).all(failed) {
-            return;
-        }
-        let untold = |it: &String| !fates.iter().any(|row| row.owner == *it);
+        let fates: Vec<Fate> = rows.iter().filter(|it| it.owner == row.owner).map(fate).collect();
+        let untold = |it: &String| !rows.iter().any(|row| row.owner == *it);
         let others: Vec<String> = escalates_to.into_iter().filter(untold).collect();
-        if !others.is_empty() {
+        if is_untold(notice, &fates, now) && !others.is_empty() {
             let (about, kind, owner) = (notice.subject(), notice.kind.code(), &row.owner);
             tracing::warn!(about, kind, owner, ?others, "no channel takes it; others are told");
             self.post(notice.clone(), &others);
@@ -116,7 +103,7 @@ impl Books {
     }
 
     /// What became of a notice so far, over all owners and channels.
-    fn fates(&self, notice: &NoticeId) -> Result<Vec<OutboxRow>, crate::store::StoreError> {
+    fn fates(&self, notice: &NoticeId) -> Result<Vec<OutboxRow>, StoreError> {
         let written = self.store.outbox(notice)?;
         let fresh = self.batch.outbox_put.iter().filter(|it| it.notice.id == *notice).cloned();
         let rows: BTreeMap<OutboxId, OutboxRow> = written.into_iter().chain(fresh).map(|it| (it.id(), it)).collect();
@@ -124,8 +111,13 @@ impl Books {
     }
 }
 
-fn untold_after(severity: Severity) -> Duration {
-    if severity == Severity::Critical { CRITICAL_UNTOLD_AFTER } else { UNTOLD_AFTER }
+fn fate(row: &OutboxRow) -> Fate {
+    match row.state {
+        OutboxState::Sent => Fate::Told,
+        OutboxState::Pending if row.attempts == 0 => Fate::Waits,
+        OutboxState::Pending => Fate::Fails,
+        OutboxState::Dead | OutboxState::Acked | OutboxState::Superseded | OutboxState::Off => Fate::Lost,
+    }
 }
 
 /// All causes at the channels of one owner begin so.

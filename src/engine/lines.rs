@@ -169,3 +169,90 @@ impl Line {
 fn is_due(at: Timestamp, now: Timestamp) -> bool {
     at <= now || (at > now.plus(LONGEST) && at < Timestamp::NEVER)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::core::plan::{Notice, NoticeKind, NoticeStatus, Severity};
+
+    pub(in crate::engine) const NOW: Timestamp = Timestamp(1_790_000_000_000);
+
+    pub(in crate::engine) fn at(seconds: u64) -> Timestamp {
+        NOW.plus(Duration::from_secs(seconds))
+    }
+
+    /// One that waits, was tried so often, and is due so many seconds later.
+    pub(in crate::engine) fn row(id: &str, attempts: u32, due: u64) -> OutboxRow {
+        let (severity, status) = (Severity::Warning, NoticeStatus::Firing);
+        OutboxRow {
+            notice: Notice {
+                id: id.into(),
+                kind: NoticeKind::RotationFailed,
+                key: None,
+                provider: None,
+                severity,
+                incident: id.to_owned(),
+                status,
+                at: NOW,
+                summary: String::new(),
+                actions: Vec::new(),
+                version: None,
+                fingerprint: None,
+                valid_to: None,
+                next: None,
+                escalates: false,
+                at_worst: None,
+                digest: Vec::new(),
+            },
+            owner: "payments".to_owned(),
+            channel: "webhook:https://hooks.example.com".to_owned(),
+            attempts,
+            retry_at: at(due),
+            state: OutboxState::Pending,
+            at: NOW,
+            why: None,
+            message: None,
+        }
+    }
+
+    fn lines(rows: &[OutboxRow]) -> (Lines, LineId) {
+        let mut lines = Lines::default();
+        rows.iter().for_each(|it| lines.note(it.clone()));
+        (lines, rows[0].line())
+    }
+
+    #[test]
+    fn a_channel_that_asks_for_time_is_left_alone_for_all_that_waits() {
+        let (mut lines, id) = lines(&[row("a", 0, 0), row("b", 0, 5)]);
+        lines.hold(&id, at(7200));
+        assert_eq!(lines.round(&id, false, at(10)).len(), 0);
+        assert_eq!(lines.next(), at(7200));
+        assert_eq!(lines.round(&id, false, at(7200)).len(), 2);
+    }
+
+    #[test]
+    fn a_channel_that_takes_something_gets_at_once_what_waited_only_because_it_had_failed() {
+        let (mut lines, id) = lines(&[row("a", 9, 3600), row("b", 0, 300)]);
+        assert_eq!(lines.round(&id, false, at(10)).len(), 0);
+        lines.works(&id, at(10));
+        assert_eq!(lines.round(&id, false, at(10)), [["a".into()]], "and what was not tried yet waits for others");
+    }
+
+    #[test]
+    fn what_a_clock_that_was_ahead_put_off_for_a_year_goes_now() {
+        let (mut lines, id) = lines(&[row("a", 1, 365 * 86_400)]);
+        assert_eq!(lines.round(&id, false, NOW).len(), 1);
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_begun_again_and_what_is_over_waits_no_longer() {
+        let (mut lines, id) = lines(&[row("a", 0, 0)]);
+        let a = NoticeId::from("a");
+        lines.begin(&id, [&a]);
+        assert_eq!((lines.round(&id, false, at(1)).len(), lines.idle().count()), (0, 0));
+        lines.end(&id, [&a]);
+        assert_eq!(lines.round(&id, false, at(1)).len(), 1);
+        lines.note(OutboxRow { state: OutboxState::Sent, ..row("a", 1, 0) });
+        assert_eq!((lines.due(at(1)).len(), lines.next()), (0, Timestamp::NEVER));
+    }
+}

@@ -196,3 +196,33 @@ fn provider_of(settings: &Settings, row: &OutboxRow) -> Option<String> {
     let named = row.notice.provider.clone();
     named.or_else(|| row.notice.key.as_ref().and_then(|it| settings.keys.get(it)).map(|it| it.provider.clone()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::lines::tests::{NOW, at, row};
+    use super::*;
+
+    const WEEK: u64 = 7 * 86_400;
+
+    fn later() -> Sent {
+        Sent::Later { why: "busy".into(), retry_after: Some(at(7200)) }
+    }
+
+    #[test]
+    fn a_message_stays_as_it_is_only_while_nobody_knows_whether_it_arrived() {
+        let sealed = OutboxRow { message: Some("m".into()), ..row("a", 0, 0) };
+        let unsure = after(sealed.clone(), &Sent::Unsure("no answer".into()), NOW, false);
+        assert_eq!((unsure.message, unsure.retry_at), (Some("m".into()), at(2)));
+        let refused = after(sealed, &later(), NOW, false);
+        assert_eq!((refused.message, refused.retry_at), (None, at(7200)), "and the channel may ask for time");
+    }
+
+    #[test]
+    fn a_notice_is_given_up_when_its_lifetime_is_over_and_never_by_a_clock_that_is_not_believed() {
+        let state = |seconds, suspect| after(row("a", 99, 0), &later(), at(seconds), suspect).state;
+        assert_eq!(state(WEEK - 1, false), OutboxState::Pending);
+        assert_eq!(state(WEEK, false), OutboxState::Dead);
+        assert_eq!(state(WEEK, true), OutboxState::Pending);
+        assert_eq!(after(row("a", 0, 0), &Sent::Taken, at(WEEK), false).state, OutboxState::Sent);
+    }
+}

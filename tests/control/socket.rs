@@ -93,7 +93,7 @@ async fn answer(mut waiting: mpsc::Receiver<Request>, snapshot: Snapshot, desk: 
             Request::AckLetters { reply, .. } => drop(reply.send(Err(Refused::NoDeadLetters))),
             // Only the listener asks.
             Request::Pulse(_) => {}
-            Request::Sweep => {}
+            Request::Sweep | Request::ChannelWorks { .. } => {}
         }
     }
 }

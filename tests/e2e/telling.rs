@@ -1,10 +1,11 @@
 //! How much, and whom, owners are told: together, by one message whose answer may be lost, by no channel that is gone, and
 //! by others where they can't be told themselves.
-use crate::rig::{Rig, calm};
+use crate::rig::{Rig, calm, write};
 use rekeyd::control::protocol::PhaseName;
 use rekeyd::simulator::{Call, Fault, HookMode, MailMode, Service};
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 const ALL: [Service; 3] = [Service::Infobip, Service::Infobip2fa, Service::SingleInvoice];
@@ -161,6 +162,26 @@ async fn a_webhook_that_is_gone_comes_back_with_another_url() {
     rig.rotate("billing-sms").await;
     rig.until_notice("billing-sms", "rotation.succeeded").await;
     assert_eq!(rig.sim.hook().requests().last().unwrap().path, "/other");
+}
+
+#[tokio::test]
+async fn a_webhook_whose_url_is_a_secret_comes_back_when_that_has_changed() {
+    let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
+    let (url, secret) = (rig.sim.hook().url(), rig.path("hook-url"));
+    fs::write(&secret, &url).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    rig.edit_config(|it| it.replace(&format!("url = {url:?}"), &format!("url = {{ file = {secret:?} }}")));
+    rig.sim.hook().set_mode(HookMode::Answers { status: 410 });
+    rig.run().await;
+    rig.until_rest().await;
+    rig.until_true("it is off", || rig.log().contains("the channel is switched off")).await;
+    rig.until_told().await;
+    rig.sim.hook().set_mode(HookMode::Accepts);
+    write(&secret, &url.replace("/hook", "/other"));
+    rig.rotate("billing-sms").await;
+    rig.until_notice("billing-sms", "rotation.succeeded").await;
+    rig.until_own_notice("daemon.degraded", "resolved").await;
+    assert!(rig.sim.hook().requests().iter().skip(1).all(|it| it.path == "/other"));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod announce;
 mod operator;
 
+use crate::core::command;
 use crate::core::due;
 use crate::core::facts::Facts;
 use crate::core::gate;
@@ -187,18 +188,15 @@ impl Pass<'_> {
     pub(in crate::core) fn tell_halted(&mut self, reason: Reason, message: &str) {
         let name = self.record.name.clone();
         let severity = self.severity_of_delay();
+        let choices = command::choices(&self.record, &self.account, self.policy, self.now);
+        let choices = choices.into_iter().map(|it| command::spelled(it, &name, self.policy));
         self.tell(Tell {
             kind: NoticeKind::RotationHalted,
             severity,
             incident: Some("halted".into()),
             cause: reason.code(),
             summary: format!("{name} needs a human: {message}"),
-            actions: vec![
-                format!("rekeyd status {name}"),
-                format!("rekeyd adopt {name}"),
-                format!("rekeyd resume {name}"),
-                format!("rekeyd abandon {name}"),
-            ],
+            actions: std::iter::once(format!("rekeyd status {name}")).chain(choices).collect(),
             about: None,
         });
     }
@@ -293,6 +291,9 @@ impl Pass<'_> {
     pub(in crate::core) fn tell_revoke_needed(&mut self, version: &Version, why: &str) {
         let name = self.record.name.clone();
         let id = version.id.as_ref().map(|it| format!("id {it}, ")).unwrap_or_default();
+        // Out of the config, and not out of service yet: `retire` revokes where that is possible.
+        let left = self.record.unmanaged_since.is_some() && self.record.decommissioned.is_none();
+        let done = if left { format!("rekeyd retire {name}") } else { format!("rekeyd ack --revoked {name}") };
         self.tell(Tell {
             kind: NoticeKind::RevokeNeeded,
             severity: Severity::Warning,
@@ -302,7 +303,7 @@ impl Pass<'_> {
                 "{name}: revoke version {} by hand ({id}fingerprint {}): {why}",
                 version.number, version.fingerprint
             ),
-            actions: Vec::new(),
+            actions: vec![done],
             about: Some(version),
         });
     }
@@ -392,7 +393,7 @@ impl Pass<'_> {
                 about: Some(&current),
             });
         }
-        let thresholds = moments_to_tell(self.policy, life);
+        let thresholds = thresholds(self.policy, life);
         let next = thresholds.iter().rev().map(|it| end.minus(*it)).find(|at| *at > self.now);
         self.wake(next.unwrap_or(end));
         let Some(passed) = thresholds.into_iter().find(|it| end.minus(*it) <= self.now) else { return };
@@ -467,22 +468,16 @@ impl Pass<'_> {
     }
 }
 
-/// The thresholds that apply to a key of this lifetime, the tightest first.
-pub(in crate::core) fn thresholds(policy: &Policy, life: Duration) -> Vec<Duration> {
-    let fits = policy.notify_before.iter().filter(|it| **it <= life / THRESHOLD_SHARE);
-    let mut thresholds: Vec<Duration> = fits.copied().collect();
+/// The thresholds that apply to a key of this lifetime, the tightest first: those of its owners, and the moment from which
+/// others are told too.
+pub fn thresholds(policy: &Policy, life: Duration) -> Vec<Duration> {
+    let third = life / THRESHOLD_SHARE;
+    let fits = policy.notify_before.iter().filter(|it| **it <= third).copied();
+    let mut thresholds: Vec<Duration> = fits.chain([policy.escalate_before.min(third)]).collect();
+    thresholds.retain(|it| !it.is_zero());
     thresholds.sort_unstable();
+    thresholds.dedup();
     thresholds
-}
-
-/// The same, with the moment from which others are told too.
-fn moments_to_tell(policy: &Policy, life: Duration) -> Vec<Duration> {
-    let mut moments = thresholds(policy, life);
-    moments.push(policy.escalate_before.min(life / THRESHOLD_SHARE));
-    moments.retain(|it| !it.is_zero());
-    moments.sort_unstable();
-    moments.dedup();
-    moments
 }
 
 fn words_of(incident: &str) -> String {
