@@ -82,5 +82,7 @@ mod two_daemons;
 mod verbs;
 #[path = "e2e/verbs_cutover.rs"]
 mod verbs_cutover;
+#[path = "e2e/walk.rs"]
+mod walk;
 #[path = "e2e/watch.rs"]
 mod watch;

@@ -129,7 +129,7 @@ impl Engine {
             nothing_to_adopt: self.sights.nothing_to_adopt().clone(),
             wake_at: self.wake_at.clone(),
             slots: self.books.slots(),
-            provider_trouble: self.doors.troubles(),
+            provider_trouble: self.doors.troubles(clock::now()),
             observing: self.observing,
             backup: self.backup_state(),
             troubles: self.troubles.clone(),

@@ -294,13 +294,14 @@ impl Pass<'_> {
         // Out of the config, and not out of service yet: `retire` revokes where that is possible.
         let left = self.record.unmanaged_since.is_some() && self.record.decommissioned.is_none();
         let done = if left { format!("rekeyd retire {name}") } else { format!("rekeyd ack --revoked {name}") };
+        let how = if left { "by hand, or take the key out of service" } else { "by hand" };
         self.tell(Tell {
             kind: NoticeKind::RevokeNeeded,
             severity: Severity::Warning,
             incident: None,
             cause: "revoke",
             summary: format!(
-                "{name}: revoke version {} by hand ({id}fingerprint {}): {why}",
+                "{name}: revoke version {} {how} ({id}fingerprint {}): {why}",
                 version.number, version.fingerprint
             ),
             actions: vec![done],
