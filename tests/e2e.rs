@@ -19,6 +19,8 @@ mod config;
 mod crashes;
 #[path = "e2e/creation.rs"]
 mod creation;
+#[path = "e2e/credentials.rs"]
+mod credentials;
 #[path = "support/damage.rs"]
 mod damage;
 #[path = "e2e/decommission.rs"]

@@ -11,6 +11,7 @@ pub(super) const DAEMON: Fields = &[
     ("operators", ""),
     ("state_dir", ""),
     ("control_socket", ""),
+    ("credential_socket", ""),
     ("listen", ""),
     ("timezone", r#""UTC""#),
     ("max_removals", r#""10%""#),
@@ -105,6 +106,7 @@ pub(super) const KEY: Fields = &[
     ("together", ""),
     ("on_ambiguous", r#""halt""#),
     ("on_drift", r#""adopt""#),
+    ("ack_timeout", r#""7d""#),
     ("stuck_after", r#""1h""#),
     ("probe_every", r#""1d""#),
     ("create", ""),
@@ -126,6 +128,8 @@ const FILE: Fields = &[
 const EXEC: Fields = &[("kind", ""), ("command", ""), ("timeout", r#""30s""#), ("confirm", "")];
 
 const KEY_WEBHOOK: Fields = &[("kind", ""), ("url", ""), ("secret", ""), ("confirm", "")];
+
+const CREDENTIAL: Fields = &[("kind", ""), ("name", ""), ("units", ""), ("then", "")];
 
 const HOOK: Fields = &[("restart", ""), ("reload", ""), ("command", ""), ("timeout", r#""2m""#)];
 
@@ -149,6 +153,7 @@ pub(super) fn of_element(list: &str, kind: &str) -> Fields {
         ("deliver", "file") => FILE,
         ("deliver", "exec") => EXEC,
         ("deliver", "webhook") => KEY_WEBHOOK,
+        ("deliver", "credential") => CREDENTIAL,
         _ => &[],
     }
 }

@@ -26,6 +26,7 @@ pub mod observe;
 pub mod outbox;
 mod permits;
 mod post;
+pub mod reads;
 mod reload;
 mod requests;
 mod resume;
