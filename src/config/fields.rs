@@ -29,8 +29,11 @@ pub(super) const SMTP: Fields = &[
     ("username", ""),
     ("password", ""),
     ("ca_file", ""),
+    ("dkim", ""),
     ("allow_plaintext", "false"),
 ];
+
+const DKIM: Fields = &[("selector", ""), ("key", ""), ("domain", "")];
 
 pub(super) const BACKUP: Fields = &[("schedule", r#""0 0 3 * * *""#), ("keep", "14"), ("dir", "")];
 
@@ -44,7 +47,13 @@ pub(super) const OWNER: Fields = &[
     ("timezone", ""),
 ];
 
-const WEBHOOK: Fields = &[("url", ""), ("secret", ""), ("format", r#""standard""#), ("min_severity", r#""info""#)];
+const WEBHOOK: Fields = &[
+    ("url", ""),
+    ("secret", ""),
+    ("format", r#""standard""#),
+    ("min_severity", r#""info""#),
+    ("allow_private", "true"),
+];
 
 const EXEC_CHANNEL: Fields = &[("command", ""), ("timeout", r#""30s""#), ("min_severity", r#""info""#)];
 
@@ -127,7 +136,8 @@ const FILE: Fields = &[
 
 const EXEC: Fields = &[("kind", ""), ("command", ""), ("timeout", r#""30s""#), ("confirm", "")];
 
-const KEY_WEBHOOK: Fields = &[("kind", ""), ("url", ""), ("secret", ""), ("confirm", "")];
+const KEY_WEBHOOK: Fields =
+    &[("kind", ""), ("url", ""), ("secret", ""), ("encrypt_to", ""), ("allow_private", "true"), ("confirm", "")];
 
 const CREDENTIAL: Fields = &[("kind", ""), ("name", ""), ("units", ""), ("then", "")];
 
@@ -162,6 +172,7 @@ pub(super) fn of_element(list: &str, kind: &str) -> Fields {
 pub(super) fn of_table(name: &str) -> Fields {
     match name {
         "then" | "confirm" => HOOK,
+        "dkim" => DKIM,
         _ => &[],
     }
 }

@@ -1,5 +1,6 @@
 //! The places that keys are delivered to. One file for each kind; to add one, write its file, then add its `mod` line and
 //! its row in [`KINDS`]. A target is mechanism: no retry, no clock, no notice, no decision.
+mod age;
 mod credential;
 mod env;
 mod exec;
