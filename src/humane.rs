@@ -116,7 +116,7 @@ pub fn rounded(seconds: u64) -> u64 {
     seconds.saturating_add(grain / 2) / grain * grain
 }
 
-/// A span as people tell it: rounded, and in two units at most (`45d`, `3h 20m`). What is short is told to the millisecond.
+/// A span as people tell it: rounded, and in two units at most (`45d`, `3h 20m`). Less than a minute is told as it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Roughly(pub Duration);
 
