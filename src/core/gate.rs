@@ -144,9 +144,19 @@ fn alone(
         (None, _) => polite,
         (Some(last), _) if polite <= last => polite,
         (Some(last), _) if soonest <= last => last_opening(calendar, policy, soonest, last),
-        // A key never dies of politeness: where no opening is left before the last safe moment, that moment is one.
-        (Some(last), OutsideWindow::IfExpiring) => last.max(now),
-        (Some(_), OutsideWindow::Never) => soonest,
+        (Some(last), outside) => {
+            // What is left of the opening in which it falls due is better than none.
+            let rest = due.and_then(|due| {
+                let moments = [due.max(ready), due.max(now)];
+                moments.into_iter().find(|it| *it <= last && calendar.is_open(*it))
+            });
+            match (rest, outside) {
+                (Some(at), _) => at,
+                // A key never dies of politeness: where no opening is left before the last safe moment, that moment is one.
+                (None, OutsideWindow::IfExpiring) => last.max(now),
+                (None, OutsideWindow::Never) => soonest,
+            }
+        }
     }
 }
 
