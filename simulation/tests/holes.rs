@@ -39,6 +39,8 @@ mod incidents;
 mod issuing;
 #[path = "holes/leftovers.rs"]
 mod leftovers;
+#[path = "holes/lifetimes.rs"]
+mod lifetimes;
 #[path = "holes/moments.rs"]
 mod moments;
 #[path = "holes/moves.rs"]

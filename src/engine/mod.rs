@@ -30,6 +30,7 @@ pub mod selection;
 pub mod service;
 mod spent;
 mod start;
+mod steps;
 pub mod trial;
 mod trouble;
 mod twin;
@@ -155,7 +156,7 @@ impl Engine {
 
     async fn work(&mut self, inbox: &mut mpsc::Receiver<Event>, stop: &CancellationToken) -> Result<(), StoreError> {
         let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
-        self.sweep();
+        self.clock_was_set(clock::now());
         self.commit().await?;
         while !stop.is_cancelled() {
             let sleep = self.until_due();
@@ -182,7 +183,7 @@ impl Engine {
 
     /// Folds events into the books, commits once, and only then lets effects begin.
     async fn fold(&mut self, events: &mut Vec<Event>) -> Result<(), StoreError> {
-        self.clock.look(clock::now());
+        self.look_at_clock(clock::now());
         for event in events.drain(..) {
             self.handle(event);
         }
@@ -214,6 +215,7 @@ impl Engine {
     /// Looks at every key: of the config, on its way out of service, or left alone.
     fn sweep(&mut self) {
         self.swept_at = clock::now();
+        self.await_next_sweep();
         self.permits.retain_keys(|it| self.books.records.contains_key(it));
         self.books.agenda.is_stale();
         self.prune();
@@ -246,7 +248,7 @@ impl Engine {
     fn until_due(&self) -> Duration {
         let next = self.due.first().map_or(Timestamp::NEVER, |it| it.0).min(self.backups.due_at());
         let longest = if self.unwritable.is_some() { full::RETRY_DISK } else { LONGEST_SLEEP };
-        next.since(clock::now()).min(longest)
+        next.since(clock::now()).min(longest).min(self.clock.until_sweep())
     }
 
     fn begin_due(&mut self) {

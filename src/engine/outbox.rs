@@ -22,7 +22,7 @@ const NOTICE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// The first wait after a failed try; each further one doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// The longest wait between two tries.
-const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
 impl Engine {
     /// Sends what is due, as long as its channel has room.
