@@ -28,6 +28,7 @@ mod requests;
 mod resume;
 pub mod selection;
 pub mod service;
+mod sights;
 mod spent;
 mod start;
 mod steps;
@@ -59,6 +60,8 @@ use futures_util::FutureExt;
 use handle::Observing;
 use observe::{Observed, Question, observe};
 use permits::{Lane, Permits};
+use requests::Reply;
+use sights::Sights;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -107,6 +110,7 @@ struct Engine {
     due: BTreeSet<(Timestamp, KeyName)>,
     wake_at: BTreeMap<KeyName, Timestamp>,
     blocked: BTreeMap<KeyName, Blocked>,
+    sights: Sights,
     doors: Doors,
     backups: Backups,
     sending: BTreeSet<OutboxId>,
@@ -114,8 +118,8 @@ struct Engine {
     sent: Vec<OutboxId>,
     /// What is done once the batch is durable.
     after_commit: Vec<Box<dyn FnOnce() + Send>>,
-    /// Answers to whoever only looks: given after the commit as well, but also where the disk does not take it.
-    shown: Vec<Box<dyn FnOnce() + Send>>,
+    /// Answers that wait for the batch: given when it is durable, or with why it is not.
+    replies: Vec<Reply>,
     /// Why the disk takes nothing, while it does not.
     unwritable: Option<String>,
     /// What is wrong with the daemon itself, by its cause.
@@ -302,7 +306,7 @@ impl Engine {
         let record = self.books.records.get(name)?.clone();
         let account = self.books.account(&policy.account);
         let now = clock::now();
-        let look = look(&record, &account, &policy, now);
+        let look = look(&self.sights.asked_for(&record), &account, &policy, now);
         let withheld = self.withheld(&record, &account.id, &look, now);
         Some(Question {
             asked_at: now,
@@ -336,6 +340,7 @@ impl Engine {
         let account = self.books.account(&policy.account);
         // The clock may have jumped since the look began, and `now` is read from it.
         observed.facts.clock_suspect |= self.clock.is_suspect();
+        self.sights.seen(&before, &observed.facts);
         observed.facts.in_use = self.books.old_in_use_elsewhere(&before, now);
         let plan = decide(&before, &account, &observed.facts, &policy, &self.books.by, now);
         let Plan { change, actions, wake_at, blocked } = plan;
@@ -442,7 +447,6 @@ impl Engine {
         if let Some(batch) = self.books.take_batch(clock::now(), !self.clock.is_suspect()) {
             let (told, began) = (!batch.outbox_put.is_empty(), clock::now());
             let (batch, written) = write(Arc::clone(&self.books.store), batch).await;
-            std::mem::take(&mut self.shown).into_iter().for_each(|it| it());
             match written {
                 Ok(()) => self.disk_took(Self::since(began), clock::now()),
                 Err(error @ StoreError::Unwritable { .. }) => {
@@ -456,7 +460,7 @@ impl Engine {
                 let _ = self.events.try_send(Event::Due);
             }
         }
-        std::mem::take(&mut self.shown).into_iter().for_each(|it| it());
+        std::mem::take(&mut self.replies).into_iter().for_each(|it| it(None));
         for id in std::mem::take(&mut self.sent) {
             self.sending.remove(&id);
             fail_point!(NoticeNoted);

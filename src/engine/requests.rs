@@ -18,6 +18,9 @@ use crate::store::{HistoryRow, OutboxState, Store, StoreError};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
+/// An answer, which is told why the disk did not take what it is about, if so.
+pub(super) type Reply = Box<dyn FnOnce(Option<&str>) + Send>;
+
 impl Engine {
     pub(super) fn answer(&mut self, request: Request) {
         match request {
@@ -42,7 +45,7 @@ impl Engine {
             }
             Request::Settings(reply) => {
                 let settings = Arc::clone(&self.books.settings);
-                self.reply(reply, settings);
+                self.show(reply, settings);
             }
             Request::Adopt { name, offer, reply } => self.adopt(name, *offer, reply),
             Request::Reveal { name, actor, reply } => {
@@ -67,7 +70,7 @@ impl Engine {
                 });
             }
             Request::Backup { actor, reply } => self.fetch_backup(actor, reply),
-            Request::Sweep => self.sweep(),
+            Request::Sweep => self.look_closely(),
             Request::Reload { loaded, allow_removals, by, reply } => {
                 let taken = self.reload(*loaded, allow_removals, by.as_ref());
                 self.reply(reply, taken);
@@ -80,17 +83,22 @@ impl Engine {
         }
     }
 
-    /// Answers once the batch is durable: nobody hears of what might yet be lost.
-    pub(super) fn reply<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
-        self.after_commit.push(Box::new(move || {
+    /// Answers once the batch is durable: nobody hears of what might yet be lost as if it were done.
+    pub(super) fn reply<T: Send + 'static>(
+        &mut self,
+        reply: oneshot::Sender<Result<T, Refused>>,
+        answer: Result<T, Refused>,
+    ) {
+        self.replies.push(Box::new(move |unsaved| {
+            let unsaved = unsaved.map(|why| Refused::Unsaved(why.to_owned()));
             // Whoever asked may have gone away.
-            let _ = reply.send(answer);
+            drop(reply.send(answer.and_then(|it| unsaved.map_or(Ok(it), Err))));
         }));
     }
 
     /// The same for whoever only looks: where the disk takes nothing, they are answered all the same.
     fn show<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
-        self.shown.push(Box::new(move || drop(reply.send(answer))));
+        self.replies.push(Box::new(move |_| drop(reply.send(answer))));
     }
 
     fn pulse(&self) -> Pulse {
@@ -114,6 +122,7 @@ impl Engine {
             records: self.books.records.clone(),
             accounts: self.books.accounts.clone(),
             blocked: self.blocked.clone(),
+            nothing_to_adopt: self.sights.nothing_to_adopt().clone(),
             wake_at: self.wake_at.clone(),
             slots: self.books.slots(),
             provider_trouble: self.doors.troubles(),
@@ -166,13 +175,13 @@ impl Engine {
         if let Command::Adopt(it) = asked
             && self.books.is_ending_elsewhere(name, &it.fingerprint)
         {
-            return Err(CommandRefused::OldKeyEnding.into());
+            return Err(CommandRefused::BeingRevoked.into());
         }
         let (account, now) = (self.books.account(&policy.account), clock::now());
         let change = match asked {
             Command::Retire => retire(&record, &account, &self.books.in_use_elsewhere(name), &policy, now),
             Command::Forget if self.books.has_open_create(name) => return Err(CommandRefused::OpenCreate.into()),
-            asked => command(&record, &account, asked, &policy, now)?,
+            asked => audit::signed(command(&record, &account, asked, &policy, now)?, &record, by),
         };
         let attempt = change.record.rotation.as_ref().map(|it| it.attempt);
         let message = answers::message(asked, &record, &change.record, &policy, self.blocked.get(name));

@@ -208,6 +208,10 @@ impl Engine {
         let what = format!("{why}; keys are only looked at until somebody says that this is the one to run");
         self.own(MACHINE, self.observing.is_some(), &what, resume, "this is the one to run", now);
         self.look_at_damage(now);
+        if self.troubles.contains_key(RESERVE) {
+            // It is shown until it is over: so it is looked whether it is.
+            self.look_at_reserve();
+        }
     }
 
     /// Looks whether there is room beside the state. That may have to wait for the disk.
