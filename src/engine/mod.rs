@@ -219,7 +219,7 @@ impl Engine {
     /// Looks at every key: of the config, on its way out of service, or left alone.
     fn sweep(&mut self) {
         self.swept_at = clock::now();
-        self.await_next_sweep();
+        self.note_sweep();
         self.permits.retain_keys(|it| self.books.records.contains_key(it));
         self.books.agenda.is_stale();
         self.prune();

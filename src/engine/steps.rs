@@ -31,8 +31,12 @@ impl Engine {
         self.sweep();
     }
 
-    /// Within how long the next sweep is to come.
-    pub(super) fn await_next_sweep(&mut self) {
+    /// A sweep begins: within how long the next one is to come. As long as the clock is doubted, one key of each account is asked
+    /// about, for whoever answers says what time it is.
+    pub(super) fn note_sweep(&mut self) {
+        if self.clock.is_suspect() {
+            self.ask_the_time();
+        }
         let schedule = &self.books.settings.daemon.sweep;
         let next = self.swept_at.datetime().and_then(|it| schedule.find_next_occurrence(&it, false).ok());
         // A schedule that fires no more is waited for without an end.

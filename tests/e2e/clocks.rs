@@ -90,9 +90,37 @@ async fn a_step_of_seconds_holds_up_nothing() {
         rig.rotate("billing-sms").await;
         rig.until("billing-sms", "replaced", |it| number(it) == version).await;
     }
-    assert!(rig.own_notices("daemon.degraded", "firing").is_empty());
+    let told = rig.own_notices("daemon.degraded", "firing");
+    assert!(!told.iter().any(|it| it.contains("clock")), "{told:?} {}", rig.tail());
     assert_eq!(creates(&rig), 4);
     rig.each_notice_came_once().await;
+}
+
+/// By a clock that is years ahead every key is due and has expired: nothing of that is begun or told, then or later.
+#[tokio::test]
+async fn a_clock_that_was_wrong_for_a_while_leaves_no_trace() {
+    let check = async |step: i64| {
+        let rig = with_an_old_key().await;
+        let before = (creates(&rig), SERVICES.map(|it| live(&rig, it)));
+        set_clock(&rig, step);
+        until_clock_is_doubted(&rig).await;
+        let file = rig.key_file("campaign-sms");
+        fs::remove_file(&file).unwrap();
+        rig.signal(Signal::USR1);
+        rig.until_true("the file is healed", || file.exists()).await;
+        set_clock(&rig, 0);
+        rig.signal(Signal::USR1);
+        rig.until_own_notice("daemon.degraded", "resolved").await;
+        for (key, version) in KEYS.into_iter().zip([2, 1]) {
+            rig.until(key, "free", |it| it.blocked.is_none() && number(it) == version).await;
+        }
+        assert_eq!((creates(&rig), SERVICES.map(|it| live(&rig, it))), before, "a step of {step} s");
+        rig.until_told().await;
+        let told = rig.notices().into_values().map(|(_, it)| it["type"].as_str().unwrap().to_owned());
+        let strange = told.filter(|it| !["rotation.succeeded", "daemon.degraded"].contains(&it.as_str()));
+        assert_eq!(strange.collect::<Vec<_>>(), Vec::<String>::new(), "a step of {step} s");
+    };
+    join_all([10 * YEAR, -10 * YEAR].map(check)).await;
 }
 
 /// By hours and years, forward and back: what was asked for meanwhile is done once the clock is right again, once each.

@@ -91,6 +91,7 @@ pub fn a_share_is_a_share_of_the_life_that_was_granted() {
         [(days(90), days(90) * 67 / 100), (days(10), days(10) * 67 / 100), (hours(1), hours(1) * 67 / 100)]
     {
         let mut it = Bench::keeps().due();
+        it.wait(days(1));
         it.policy.rotate_before = RotateBefore::Share(33.0);
         let end = it.now.plus(life);
         granted(&mut it, Some(end));
@@ -111,6 +112,7 @@ pub fn a_share_is_a_share_of_the_life_that_was_granted() {
 #[test]
 pub fn keys_of_minutes_follow_each_other_without_a_word() {
     let mut it = Bench::keeps().due();
+    it.wait(days(1));
     it.policy.valid_for = Some(minutes(10));
     it.policy.rotate_before = RotateBefore::Share(33.0);
     it.policy.overlap = minutes(2);
