@@ -21,6 +21,8 @@ mod config;
 mod crashes;
 #[path = "e2e/creation.rs"]
 mod creation;
+#[path = "e2e/credentials.rs"]
+mod credentials;
 #[path = "support/damage.rs"]
 mod damage;
 #[path = "e2e/decommission.rs"]
@@ -82,5 +84,7 @@ mod two_daemons;
 mod verbs;
 #[path = "e2e/verbs_cutover.rs"]
 mod verbs_cutover;
+#[path = "e2e/walk.rs"]
+mod walk;
 #[path = "e2e/watch.rs"]
 mod watch;

@@ -29,8 +29,8 @@ pub struct Args {
 
 /// From this width on, in columns, times are shown as dates too.
 const WIDE: usize = 112;
-/// A provider that has not answered for so long needs a human to look.
-const UNREACHABLE_MOST: Duration = Duration::from_secs(60 * 60);
+/// A provider that has not answered for so long needs a human to look: by then it was tried more than once.
+const UNREACHABLE_MOST: Duration = Duration::from_secs(90 * 60);
 /// Where the text of a line begins, below a key.
 const INDENT: usize = 17;
 
@@ -167,7 +167,7 @@ fn version(it: &VersionStatus, now: Time) -> String {
 /// An old version, and how it ends.
 fn old(it: &OldVersion, now: Time) -> String {
     let ends = match it.reported {
-        true => "to be revoked by hand".to_owned(),
+        true => "left to its owners, who were told".to_owned(),
         false => format!("revoked not before {}", both(it.not_before, now)),
     };
     format!("{}; {ends}", version(&it.version, now))

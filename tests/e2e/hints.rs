@@ -171,7 +171,7 @@ async fn what_holds_a_key_back_is_said_in_words_and_a_stopped_daemon_is_started_
     rig.until(KEY, "refused", |it| it.blocked.as_ref().is_some_and(|it| it.reason == "login_refused")).await;
     let said = rig.ok(&["resume", KEY]).await;
     assert!(
-        said.contains("held back now: the provider refuses our login") && !said.contains("login_refused"),
+        said.contains("so far it is held back: the provider refuses our login") && !said.contains("login_refused"),
         "{said}"
     );
     rig.stop().await;

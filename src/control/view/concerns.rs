@@ -7,6 +7,7 @@ use crate::core::facts::Blocked;
 use crate::core::gate::TAKEN;
 use crate::core::names::KeyName;
 use crate::core::policy::Initial;
+use crate::core::reader;
 use crate::core::record::{Held, Pause, Phase, Record, Retired, VersionNo};
 use crate::humane::HumanDuration;
 use crate::standing::{Concern, Subject};
@@ -62,14 +63,16 @@ fn revoke_needed(subject: &Subject<'_>, old: &Retired) -> String {
     let what = format!("the old version {} ({id}fingerprint {})", old.version.number, old.version.fingerprint);
     let early = old.version.delivered && old.after > subject.now;
     let when = if early { format!(", not before {}", old.after.whole_second()) } else { String::new() };
-    match can_retire(subject) {
-        true if retire_revokes(subject, old) => {
-            format!(
-                "{what} stays valid, for the config no longer names the key; to take the key out of service revokes it too"
-            )
+    let (left, retires) = (can_retire(subject), retire_revokes(subject, old));
+    match (left, retires) {
+        (true, true) => format!(
+            "{what} stays valid, for the config no longer names the key; it is revoked with the rest when the key is taken out \
+             of service{when}"
+        ),
+        (true, false) => {
+            format!("{what} is not revoked by rekeyd; revoke it by hand{when}, then take the key out of service")
         }
-        true => format!("{what} is not revoked by rekeyd; revoke it by hand{when}, then take the key out of service"),
-        false => format!("{what} is not revoked by rekeyd; revoke it by hand{when}, then book that"),
+        (false, _) => format!("{what} is not revoked by rekeyd; revoke it by hand{when}, then book that"),
     }
 }
 
@@ -134,7 +137,7 @@ fn holds(held: Option<&Held>, wanted: VersionNo) -> String {
     match held.settled {
         _ if held.foreign.is_some() => format!("holds a key that is none of ours instead of version {wanted}"),
         _ if !others.is_empty() => format!("may still hold version {} instead of {wanted}", others.join(" or ")),
-        _ if !held.maybe.is_empty() => format!("was to get version {wanted}, and is not known to hold it"),
+        _ if !held.maybe.is_empty() => format!("was to get version {wanted}, and that has not succeeded yet"),
         Some(it) if it == wanted => format!("holds version {wanted}, which is not confirmed"),
         Some(it) => format!("holds version {it} where it should hold {wanted}"),
         None => format!("has not got version {wanted}"),
@@ -147,6 +150,13 @@ fn error(held: Option<&Held>) -> String {
 
 fn unrevoked(subject: &Subject<'_>, old: &Retired) -> String {
     let number = old.version.number;
+    let unread = subject.config.zip(subject.record).map(|(key, it)| reader::unread(it, &key.policy));
+    if let Some(unit) = unread.iter().flatten().find_map(reader::unit_of) {
+        let current = subject.record.and_then(|it| it.current.as_ref()).map_or(0, |it| it.number);
+        return format!(
+            "the old version {number} should be revoked by now, and is not: {unit} did not read version {current} yet"
+        );
+    }
     let held = subject.record.map(|it| &it.held).into_iter().flatten();
     let holder = held.filter(|(_, it)| it.may_hold(number)).map(|it| it.0).next();
     let why = match holder {

@@ -2,6 +2,7 @@
 //! cause: none is told twice.
 mod announce;
 mod operator;
+mod unread;
 
 use crate::core::command;
 use crate::core::due;
@@ -102,6 +103,7 @@ impl Pass<'_> {
             Some("halted") => NoticeKind::RotationHalted,
             Some("delivery") => NoticeKind::DeliveryFailed,
             Some("refused") => NoticeKind::KeyRefused,
+            Some("unread") => NoticeKind::RevokeNeeded,
             _ => NoticeKind::KeyExpiring,
         };
         let name = self.record.name.as_str().to_owned();
@@ -281,13 +283,14 @@ impl Pass<'_> {
         // Out of the config, and not out of service yet: `retire` revokes where that is possible.
         let left = self.record.unmanaged_since.is_some() && self.record.decommissioned.is_none();
         let done = if left { format!("rekeyd retire {name}") } else { format!("rekeyd ack --revoked {name}") };
+        let how = if left { "by hand, or take the key out of service" } else { "by hand" };
         self.tell(Tell {
             kind: NoticeKind::RevokeNeeded,
             severity: Severity::Warning,
             incident: None,
             cause: "revoke",
             summary: format!(
-                "{name}: revoke version {} by hand ({id}fingerprint {}): {why}",
+                "{name}: revoke version {} {how} ({id}fingerprint {}): {why}",
                 version.number, version.fingerprint
             ),
             actions: vec![done],
@@ -460,6 +463,7 @@ pub(in crate::core) fn thresholds(policy: &Policy, life: Duration) -> Vec<Durati
 
 fn words_of(incident: &str) -> String {
     match incident.split_once(':') {
+        Some(("unread", version)) => format!("no unit uses version {version} any more"),
         Some((_, target)) => format!("{target} holds the key again"),
         None => match incident {
             "rotation" => "the key was replaced".to_owned(),
