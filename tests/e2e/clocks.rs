@@ -165,7 +165,9 @@ async fn a_step_that_an_operator_vouches_for_is_believed() {
         for service in SERVICES {
             rig.sim.set_open(service, true).await;
         }
-        rig.rotate("billing-sms").await;
+        if expired == 0 {
+            rig.rotate("billing-sms").await;
+        }
         rig.until("billing-sms", "replaced", |it| number(it) == 3).await;
         rig.until_true("the old key is ended", || rig.sim.truth().keys(Service::Infobip).len() == 3).await;
         if expired == 0 {

@@ -96,7 +96,7 @@ pub fn a_share_is_a_share_of_the_life_that_was_granted() {
         let end = it.now.plus(life);
         granted(&mut it, Some(end));
         is_due(&it, due);
-        it.wait(due.saturating_sub(seconds(1))).rests();
+        it.wait(due.saturating_sub(seconds(1))).pass();
         assert_eq!(it.phase(), "steady");
         it.wait(seconds(1)).creates();
     }
