@@ -2,14 +2,11 @@
 //! time can be believed is another question, see [`super::clockwatch`].
 use super::Engine;
 use super::PRUNE_EVERY;
-use super::outbox::LONGEST_WAIT;
 use crate::core::time::Timestamp;
 use std::time::Duration;
 
 /// A tick of the sweep is awaited by so much longer than it should take, before the engine sweeps by itself.
 const TICK_LATE: Duration = Duration::from_secs(10);
-/// The most notices that are taken forward at once.
-const NOTICES: usize = 4096;
 
 impl Engine {
     /// Compares the clocks. Where the wall clock was set, the scheduler may wait for its next tick for as long as it was put back.
@@ -22,12 +19,11 @@ impl Engine {
     }
 
     /// Whatever was to be done at a moment is reckoned anew, at a start too: every key is looked at, what refused a login is asked,
-    /// and no notice, backup or clearing waits for longer than it would have waited from now on.
+    /// and no backup or clearing waits for longer than it would have waited from now on.
     pub(super) fn clock_was_set(&mut self, now: Timestamp) {
         self.prune_at = self.prune_at.min(now.plus(PRUNE_EVERY));
         self.backups.look_again();
         self.doors.knock(now);
-        self.take_notices_forward(now);
         self.sweep();
     }
 
@@ -43,18 +39,5 @@ impl Engine {
         let within =
             next.map_or(Duration::MAX, |it| Timestamp::from(it).since(self.swept_at).saturating_add(TICK_LATE));
         self.clock.note_sweep(within);
-    }
-
-    fn take_notices_forward(&mut self, now: Timestamp) {
-        let latest = now.plus(LONGEST_WAIT);
-        match self.books.store.outbox_due(Timestamp::NEVER, NOTICES, |_| true) {
-            Ok(rows) => {
-                for mut row in rows.into_iter().filter(|it| it.retry_at > latest && !self.sending.contains(&it.id())) {
-                    row.retry_at = now;
-                    self.books.edit(|it| it.outbox_put.push(row));
-                }
-            }
-            Err(error) => tracing::error!(%error, "the notices that wait can't be read"),
-        }
     }
 }
