@@ -175,11 +175,6 @@ fn what_is_not_acted_on_yet_is_refused() {
         let want = format!("2:8: kind `{kind}` is not supported yet\n  hint: {hint}");
         check(&[], &format!("[providers.p]\nkind = '{kind}'"), &want);
     }
-    let owner = "[owners.o]\ndigest = ''\ngroup_within = '5m'\nescalate_to = []";
-    let refused =
-        |(line, field): (usize, &str)| format!("{line}:1: field `{field}` is not supported yet\n  hint: remove it");
-    let want = [(2, "digest"), (3, "group_within"), (4, "escalate_to")].map(refused).join("\n");
-    check(&[], owner, &want);
 }
 
 #[test]

@@ -74,6 +74,8 @@ mod rights;
 mod rotation;
 #[path = "e2e/stuck.rs"]
 mod stuck;
+#[path = "e2e/telling.rs"]
+mod telling;
 #[path = "e2e/trouble.rs"]
 mod trouble;
 #[path = "e2e/two_daemons.rs"]

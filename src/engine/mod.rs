@@ -9,8 +9,10 @@ mod answers;
 mod audit;
 mod backup;
 mod books;
+mod channels;
 mod clockwatch;
 mod damage;
+mod digests;
 mod doors;
 mod elsewhere;
 pub mod event;
@@ -18,9 +20,10 @@ pub mod execute;
 mod full;
 pub mod handle;
 mod letters;
+mod lines;
 pub mod meters;
 pub mod observe;
-mod outbox;
+pub mod outbox;
 mod permits;
 mod post;
 pub mod reads;
@@ -44,13 +47,14 @@ use crate::clock;
 use crate::core::apply::apply;
 use crate::core::command::leave_account;
 use crate::core::decide::{decide, look};
-use crate::core::facts::{Action, Blocked, Outcome};
-use crate::core::names::{AccountId, KeyName};
+use crate::core::facts::{Action, Blocked};
+use crate::core::names::{AccountId, KeyName, NoticeId};
 use crate::core::pass::phase_name;
 use crate::core::plan::Plan;
 use crate::core::record::Phase;
 use crate::core::time::Timestamp;
-use crate::store::{Batch, OutboxId, Store, StoreError};
+use crate::store::{Batch, Store, StoreError};
+use act::{is_failure, message};
 use backup::Backups;
 use books::Books;
 use clockwatch::ClockWatch;
@@ -58,6 +62,7 @@ use doors::{Asked, Doors};
 use event::{Acted, Event};
 use futures_util::FutureExt;
 use handle::Observing;
+use lines::LineId;
 use observe::{Observed, Question, observe};
 use permits::{Lane, Permits};
 use requests::Reply;
@@ -113,9 +118,10 @@ struct Engine {
     sights: Sights,
     doors: Doors,
     backups: Backups,
-    sending: BTreeSet<OutboxId>,
-    /// Rows whose fate becomes durable with the batch; until then the state still shows them as pending.
-    sent: Vec<OutboxId>,
+    /// The messages that are being sent: to whom, and under which id.
+    sending: BTreeSet<(LineId, NoticeId)>,
+    /// How many messages have an answer that becomes durable with the batch.
+    noted: usize,
     /// What is done once the batch is durable.
     after_commit: Vec<Box<dyn FnOnce() + Send>>,
     /// Answers that wait for the batch: given when it is durable, or with why it is not.
@@ -194,7 +200,8 @@ impl Engine {
         self.begin_due();
         self.look_at_itself(clock::now());
         self.begin_backup(clock::now());
-        self.begin_sending()?;
+        self.write_digests(clock::now());
+        self.begin_sending();
         self.commit().await
     }
 
@@ -211,7 +218,7 @@ impl Engine {
             Event::Observed(observed) => self.decide(*observed),
             Event::LookBroke(name) => self.look_broke(&name),
             Event::Acted(acted) => self.record(*acted),
-            Event::Sent(row, answer) => self.note_answer(*row, answer),
+            Event::Sent(answered) => self.note_answer(*answered),
             Event::Backup(news) => self.note_backup(news, clock::now()),
         }
     }
@@ -249,7 +256,13 @@ impl Engine {
     }
 
     fn until_due(&self) -> Duration {
-        let next = self.due.first().map_or(Timestamp::NEVER, |it| it.0).min(self.backups.due_at());
+        let next = self
+            .due
+            .first()
+            .map_or(Timestamp::NEVER, |it| it.0)
+            .min(self.backups.due_at())
+            .min(self.books.digests.due_at());
+        let next = if self.unwritable.is_none() { next.min(self.books.lines.next()) } else { next };
         let longest = if self.unwritable.is_some() { full::RETRY_DISK } else { LONGEST_SLEEP };
         next.since(clock::now()).min(longest)
     }
@@ -460,8 +473,7 @@ impl Engine {
             }
         }
         std::mem::take(&mut self.replies).into_iter().for_each(|it| it(None));
-        for id in std::mem::take(&mut self.sent) {
-            self.sending.remove(&id);
+        for _ in 0..std::mem::take(&mut self.noted) {
             fail_point!(NoticeNoted);
         }
         for token in std::mem::take(&mut self.books.ended) {
@@ -483,16 +495,4 @@ async fn write(store: Arc<Store>, batch: Batch) -> (Batch, Result<(), StoreError
     });
     let broken = |why: String| (Batch::default(), Err(StoreError::Encode { what: "the batch".into(), why }));
     done.await.unwrap_or_else(|panic| broken(panic.to_string()))
-}
-
-fn is_failure(outcome: &Outcome) -> bool {
-    !message(outcome).is_empty()
-}
-
-fn message(outcome: &Outcome) -> &str {
-    match outcome {
-        Outcome::NotSent(why) | Outcome::Unreadable(why) | Outcome::Unknown(why) | Outcome::Failed(why) => why,
-        Outcome::Refused(it) => &it.message,
-        _ => "",
-    }
 }

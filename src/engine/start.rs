@@ -82,7 +82,7 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         doors: Doors::default(),
         backups: Backups::default(),
         sending: BTreeSet::new(),
-        sent: Vec::new(),
+        noted: 0,
         after_commit: Vec::new(),
         replies: Vec::new(),
         unwritable: None,

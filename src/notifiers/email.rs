@@ -3,16 +3,17 @@
 //! A mail is text and HTML side by side. Its `Message-ID` comes from the notice, so that a mail that was sent twice,
 //! because the answer to the first was lost, is seen as one; and all mails on one cause refer to the same thread.
 use super::dkim::Dkim;
-use super::letter::Letter;
+use super::letter::{Letter, SUBJECT_CHARS, line};
 use super::smtp::{Smtp, SmtpClient};
+use super::templates::Part;
 use super::{Fault, Message, Notifier, Sent, Shared, Wanted, html, text};
 use crate::core::names::NoticeId;
-use crate::core::plan::Severity;
+use crate::core::plan::{NoticeStatus, Severity};
 use crate::core::time::Timestamp;
 use async_trait::async_trait;
 use chrono_tz::Tz;
 use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart};
+use lettre::message::{Mailbox, MultiPart, SinglePart};
 use serde::{Deserialize, Deserializer};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -37,24 +38,37 @@ impl EmailNotifier {
     /// # Errors
     /// Where it can't be put into the form of a mail.
     pub fn compose(&self, message: &Message, now: Timestamp) -> Result<lettre::Message, lettre::error::Error> {
-        let letter = Letter::of(message, self.timezone);
+        let written = self.write(message);
         let from = &self.smtp.settings().from;
         let domain = ascii_domain(from);
         let owner = atom(&message.owner);
-        let thread = NoticeId::of(&["thread", &message.notice.incident]);
-        let thread = format!("<{thread}.{owner}@{domain}>");
+        let thread = thread(message).map(|it| format!("<{it}.{owner}@{domain}>"));
         let mut builder = lettre::Message::builder()
             .from(from.clone())
             .to(self.to.clone())
             .date(UNIX_EPOCH + Duration::from_millis(u64::try_from(now.0).unwrap_or(0)))
-            .subject(letter.subject.as_str())
-            .message_id(Some(format!("<{}.{owner}@{domain}>", atom(message.id.as_str()))))
-            .in_reply_to(thread.clone())
-            .references(thread);
+            .subject(written.subject)
+            .message_id(Some(format!("<{}.{owner}@{domain}>", atom(message.id.as_str()))));
+        if let Some(thread) = thread {
+            builder = builder.in_reply_to(thread.clone()).references(thread);
+        }
         for (name, value) in headers(message, &owner, domain) {
             builder = builder.raw_header(HeaderValue::new(HeaderName::new_from_ascii_str(name), value));
         }
-        builder.multipart(MultiPart::alternative_plain_html(text::render(&letter), html::render(&letter)))
+        // The border between the parts comes from the notice, so that a mail that is sent twice is the same twice.
+        let parts = MultiPart::alternative().boundary(NoticeId::of(&["parts", message.id.as_str()]).as_str());
+        builder.multipart(parts.singlepart(SinglePart::plain(written.text)).singlepart(SinglePart::html(written.html)))
+    }
+
+    /// What the mail says: in the words of a template where there is one that can be used.
+    pub fn write(&self, message: &Message) -> Written {
+        let letter = Letter::of(message, self.timezone);
+        let own = |part| self.smtp.templates().and_then(|it| it.render(part, &letter, message));
+        Written {
+            subject: own(Part::Subject).map_or_else(|| letter.subject.clone(), |it| line(&it, SUBJECT_CHARS)),
+            text: own(Part::Text).unwrap_or_else(|| text::render(&letter)),
+            html: own(Part::Html).unwrap_or_else(|| html::render(&letter)),
+        }
     }
 
     /// The mail with its signature, where it has one. The key may lie on a slow disk, so it is read beside the other tasks.
@@ -70,6 +84,17 @@ impl EmailNotifier {
     }
 }
 
+/// What a mail says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Written {
+    /// One line.
+    pub subject: String,
+    /// For a terminal, with `\n` as line end.
+    pub text: String,
+    /// A page of its own.
+    pub html: String,
+}
+
 #[async_trait]
 impl Notifier for EmailNotifier {
     fn id(&self) -> String {
@@ -80,10 +105,18 @@ impl Notifier for EmailNotifier {
         "email"
     }
 
+    fn groups(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<(), Fault> {
         let settings = self.smtp.settings();
         settings.login.as_ref().map_or(Ok(()), |it| it.check())?;
         settings.dkim.as_ref().map_or(Ok(()), Dkim::check)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.smtp.trouble()
     }
 
     async fn send(&self, message: &Message, now: Timestamp) -> Sent {
@@ -128,6 +161,13 @@ pub(super) fn mailbox<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mail
     })
 }
 
+/// The thread of a cause; several notices belong to one only if they have one cause.
+fn thread(message: &Message) -> Option<NoticeId> {
+    let incident = &message.notice.incident;
+    let alike = message.notices().all(|it| it.incident == *incident);
+    alike.then(|| NoticeId::of(&["thread", incident]))
+}
+
 /// Headers beside the usual ones: no machine shall answer (RFC 3834), list software and filters shall know what it is.
 fn headers(message: &Message, owner: &str, domain: &str) -> Vec<(&'static str, String)> {
     let notice = &message.notice;
@@ -140,8 +180,8 @@ fn headers(message: &Message, owner: &str, domain: &str) -> Vec<(&'static str, S
         ("X-Rekeyd-Severity", notice.severity.code().to_owned()),
         ("X-Rekeyd-Status", notice.status.code().to_owned()),
     ];
-    headers.extend(notice.key.as_ref().map(|it| ("X-Rekeyd-Key", it.to_string())));
-    if notice.severity == Severity::Critical {
+    headers.extend(notice.key.as_ref().filter(|_| message.more.is_empty()).map(|it| ("X-Rekeyd-Key", it.to_string())));
+    if notice.severity == Severity::Critical && notice.status == NoticeStatus::Firing {
         headers.push(("Importance", "high".to_owned()));
     }
     headers

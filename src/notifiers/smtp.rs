@@ -4,6 +4,7 @@
 //! half-way, and then reads the late answer to the old mail as the answer to the next one: a refused notice would count
 //! as taken. Here a connection comes back only after a whole exchange; in every other case it is closed.
 use super::dkim::Dkim;
+use super::templates::Templates;
 use super::{Fault, Sent};
 use crate::http::is_this_machine;
 use crate::secret::SecretRef;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use std::error::Error as _;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -56,6 +58,8 @@ pub struct Smtp {
     pub ca_file: Option<PathBuf>,
     /// How mails are signed, if at all.
     pub dkim: Option<Dkim>,
+    /// Where the templates of mails lie, if there are any.
+    pub templates: Option<PathBuf>,
 }
 
 /// How a connection is kept from others' eyes.
@@ -100,6 +104,9 @@ pub enum SmtpFault {
     /// Nobody would believe the signature.
     #[error("{0}")]
     Dkim(String),
+    /// Relative to what?
+    #[error("templates {0:?} is a relative path; write the whole path")]
+    Relative(PathBuf),
 }
 
 /// `[smtp]` as the config writes it.
@@ -116,6 +123,7 @@ struct Written {
     password: Option<Reference>,
     ca_file: Option<PathBuf>,
     dkim: Option<Dkim>,
+    templates: Option<PathBuf>,
     #[serde(default)]
     allow_plaintext: bool,
 }
@@ -144,8 +152,11 @@ impl TryFrom<Written> for Smtp {
             dkim.fits(it.from.email.domain()).map_err(SmtpFault::Dkim)?;
         }
         let port = it.port.unwrap_or(SUBMISSION_PORT);
-        let Written { host, security, from, ca_file, dkim, .. } = it;
-        Ok(Self { host, port, security, from, login, ca_file, dkim })
+        if let Some(folder) = it.templates.as_ref().filter(|it| it.is_relative()) {
+            return Err(SmtpFault::Relative(folder.clone()));
+        }
+        let Written { host, security, from, ca_file, dkim, templates, .. } = it;
+        Ok(Self { host, port, security, from, login, ca_file, dkim, templates })
     }
 }
 
@@ -153,6 +164,7 @@ impl TryFrom<Written> for Smtp {
 pub struct SmtpClient {
     settings: Smtp,
     tls: Option<TlsParameters>,
+    templates: Option<Templates>,
     limit: Duration,
     slots: Semaphore,
     idle: Mutex<Idle>,
@@ -180,7 +192,25 @@ impl SmtpClient {
     /// Likewise.
     pub fn with_limit(settings: Smtp, limit: Duration) -> Result<Arc<Self>, Fault> {
         let tls = if settings.security == Security::None { None } else { Some(tls(&settings)?) };
-        Ok(Arc::new(Self { settings, tls, limit, slots: Semaphore::new(CONNECTIONS), idle: Mutex::default() }))
+        let templates = settings.templates.as_deref().map(Templates::read);
+        Ok(Arc::new(Self {
+            settings,
+            tls,
+            templates,
+            limit,
+            slots: Semaphore::new(CONNECTIONS),
+            idle: Mutex::default(),
+        }))
+    }
+
+    /// The templates of mails, if there are any.
+    pub(super) fn templates(&self) -> Option<&Templates> {
+        self.templates.as_ref()
+    }
+
+    /// What mails go without: a sentence, or nothing where nothing is wrong.
+    pub fn trouble(&self) -> Option<String> {
+        self.templates.as_ref()?.trouble()
     }
 
     /// The settings that it was made from.
@@ -191,16 +221,18 @@ impl SmtpClient {
     /// Sends one mail to one recipient. Only an answer about the mail or its recipient is final; trouble with the
     /// server, or with our login there, is not.
     pub async fn send(self: &Arc<Self>, envelope: &Envelope, mail: &[u8]) -> Sent {
-        match timeout(self.limit, self.exchange(envelope, mail)).await {
-            Ok(sent) => sent,
-            Err(_) => later(format!(
-                "{self}: no answer within {}; the mail may have arrived all the same",
-                humantime::format_duration(self.limit)
-            )),
+        let on_its_way = AtomicBool::new(false);
+        if let Ok(sent) = timeout(self.limit, self.exchange(envelope, mail, &on_its_way)).await {
+            return sent;
+        }
+        let why = format!("{self}: no answer within {}", humantime::format_duration(self.limit));
+        match on_its_way.into_inner() {
+            true => Sent::Unsure(format!("{why}; the mail may have arrived all the same")),
+            false => later(why),
         }
     }
 
-    async fn exchange(self: &Arc<Self>, envelope: &Envelope, mail: &[u8]) -> Sent {
+    async fn exchange(self: &Arc<Self>, envelope: &Envelope, mail: &[u8], on_its_way: &AtomicBool) -> Sent {
         // The slot is given back after the connection is parked, so that parked and busy ones stay within the limit.
         let _slot = self.slots.acquire().await;
         let mut connection = match self.working().await {
@@ -210,13 +242,16 @@ impl SmtpClient {
                 Err(why) => return later(why),
             },
         };
+        on_its_way.store(true, Ordering::Relaxed);
         match connection.send(envelope, mail).await {
             Ok(_) => {
                 self.park(connection);
                 Sent::Taken
             }
             Err(error) if error.is_permanent() && !is_about_login(&error) => Sent::Refused(self.why(&error)),
-            Err(error) => later(self.why(&error)),
+            // Only an answer says that it was not taken.
+            Err(error) if error.status().is_some() => later(self.why(&error)),
+            Err(error) => Sent::Unsure(self.why(&error)),
         }
     }
 

@@ -15,6 +15,7 @@ mod email;
 mod exec;
 #[path = "../support/http.rs"]
 mod http;
+mod pictures;
 mod postfix;
 #[path = "../support/python.rs"]
 mod python;
@@ -52,13 +53,17 @@ fn message() -> Message {
                 reason: "halted".into(),
                 message: "Repeated while nobody acts.".into(),
             }),
+            escalates: false,
+            at_worst: None,
+            digest: Vec::new(),
         },
+        more: Vec::new(),
     }
 }
 
 fn why_later(sent: Sent) -> String {
     match sent {
-        Sent::Later { why, .. } => why,
+        Sent::Later { why, .. } | Sent::Unsure(why) => why,
         other => panic!("not put off: {other:?}"),
     }
 }
