@@ -82,6 +82,8 @@ mod trouble;
 mod two_daemons;
 #[path = "e2e/verbs.rs"]
 mod verbs;
+#[path = "e2e/verbs_between.rs"]
+mod verbs_between;
 #[path = "e2e/verbs_cutover.rs"]
 mod verbs_cutover;
 #[path = "e2e/walk.rs"]
