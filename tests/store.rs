@@ -80,6 +80,7 @@ fn outbox(id: &str, retry_at: i64, state: OutboxState) -> OutboxRow {
         at: NOW,
         why: None,
         message: None,
+        unsure: false,
     }
 }
 

@@ -35,6 +35,8 @@ struct Row {
     due: Timestamp,
     attempts: u32,
     sealed: Option<NoticeId>,
+    /// An answer was lost.
+    unsure: bool,
 }
 
 /// One address, and what waits for it.
@@ -50,7 +52,7 @@ struct Line {
 impl Line {
     fn decide(&mut self, notice: Notice, within: Duration) {
         let due = due(&notice, within);
-        self.rows.insert(notice.id.clone(), Row { notice, due, attempts: 0, sealed: None });
+        self.rows.insert(notice.id.clone(), Row { notice, due, attempts: 0, sealed: None, unsure: false });
         let waiting: Vec<_> = self.rows.values().map(Row::waiting).collect();
         for id in superseded(&waiting) {
             self.rows.remove(&id);
@@ -80,7 +82,8 @@ impl Line {
                     let row = self.rows.get_mut(id).unwrap();
                     row.attempts += 1;
                     row.due = retry_at(row.attempts, None, now);
-                    row.sealed = (answer == Answer::Lost).then(|| message.clone());
+                    row.unsure |= answer == Answer::Lost;
+                    row.sealed = row.unsure.then(|| message.clone());
                     if answer == Answer::Takes {
                         self.rows.remove(id);
                     }
@@ -99,7 +102,7 @@ impl Line {
 
 impl Row {
     fn waiting(&self) -> Waiting<'_> {
-        let Self { notice, due, attempts, sealed } = self;
+        let Self { notice, due, attempts, sealed, .. } = self;
         Waiting { notice, due: *due, failed: *attempts > 0, sealed: sealed.as_ref(), under_way: false }
     }
 }
@@ -148,7 +151,7 @@ type Script = BTreeMap<u64, BTreeMap<(Timestamp, NoticeId), Notice>>;
 fn script(notices: impl IntoIterator<Item = (u64, Notice)>) -> Script {
     let mut script = Script::new();
     for (key, notice) in notices {
-        script.entry(key % OWNERS).or_default().insert((notice.at, notice.id.clone()), notice);
+        script.entry(key / (KEYS / OWNERS)).or_default().insert((notice.at, notice.id.clone()), notice);
     }
     script
 }

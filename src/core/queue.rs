@@ -1,8 +1,8 @@
 //! What waits for one channel of one owner: what of it need not be said any more, and what goes now, alone or together.
 //!
 //! A channel for people takes several notices in one message. Which ones is settled, and durable, before the message is
-//! sent (they are *sealed*), and stays so until the channel has said whether it took it: a message whose answer was lost
-//! is sent again as it was, under the same id. What was certainly not taken is open again, for what else has come
+//! sent (they are *sealed*), and stays so while nobody knows whether it arrived: a message whose answer was lost is sent again
+//! as it was, under the same id, until it is taken. What was certainly not taken is open again, for what else has come
 //! meanwhile, and for what makes it superfluous. So a server that is down for a day gets one message when it is back.
 use super::names::NoticeId;
 use super::plan::{Notice, NoticeKind, NoticeStatus, Severity};

@@ -44,10 +44,13 @@ impl OutboxRow {
 }
 
 impl Lines {
-    /// What the last life of the daemon left.
+    /// What the last life of the daemon left. A message that it had begun may have arrived.
     pub(super) fn read(store: &Store) -> Result<Self, StoreError> {
         let mut lines = Self::default();
-        store.outbox_due(Timestamp::NEVER, usize::MAX, |_| true)?.into_iter().for_each(|it| lines.note(it));
+        for mut row in store.outbox_due(Timestamp::NEVER, usize::MAX, |_| true)? {
+            row.unsure |= row.message.is_some();
+            lines.note(row);
+        }
         Ok(lines)
     }
 
@@ -212,6 +215,7 @@ pub(super) mod tests {
             at: NOW,
             why: None,
             message: None,
+            unsure: false,
         }
     }
 

@@ -79,7 +79,7 @@ impl Engine {
         }
         if rows.iter().any(|it| it.state != OutboxState::Pending) {
             // Some of a message were given up: the others are no longer what was sent.
-            rows.iter_mut().for_each(|it| it.message = None);
+            rows.iter_mut().for_each(|it| (it.message, it.unsure) = (None, false));
         }
         if let Some(row) = rows.first() {
             self.books.meters.sent(&row.channel, answer, row.state == OutboxState::Dead, rows.len());
@@ -181,7 +181,9 @@ fn after(mut row: OutboxRow, answer: &Sent, now: Timestamp, clock_suspect: bool)
     if row.state == OutboxState::Pending {
         let asked = if let Sent::Later { retry_after, .. } = answer { *retry_after } else { None };
         row.retry_at = retry_at(row.attempts, asked, now);
-        if !matches!(answer, Sent::Unsure(_)) {
+        // That this try was in vain says nothing of an earlier one that may have arrived.
+        row.unsure |= matches!(answer, Sent::Unsure(_));
+        if !row.unsure {
             row.message = None;
         }
     }
@@ -213,6 +215,9 @@ mod tests {
         let sealed = OutboxRow { message: Some("m".into()), ..row("a", 0, 0) };
         let unsure = after(sealed.clone(), &Sent::Unsure("no answer".into()), NOW, false);
         assert_eq!((unsure.message, unsure.retry_at), (Some("m".into()), at(2)));
+        let then_refused =
+            after(after(sealed.clone(), &Sent::Unsure(String::new()), NOW, false), &later(), at(2), false);
+        assert_eq!(then_refused.message, Some("m".into()), "a later refusal does not say what became of the first try");
         let refused = after(sealed, &later(), NOW, false);
         assert_eq!((refused.message, refused.retry_at), (None, at(7200)), "and the channel may ask for time");
     }

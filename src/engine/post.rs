@@ -96,6 +96,7 @@ impl Books {
                     at: notice.at,
                     why: None,
                     message: None,
+                    unsure: false,
                 };
                 if but_for != Some(&row.line()) {
                     self.put_row(row);

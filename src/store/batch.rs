@@ -68,6 +68,9 @@ pub struct OutboxRow {
     /// The message that it goes in, from before that is sent until the channel has said whether it took it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<NoticeId>,
+    /// Whether it may have arrived: an answer was lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsure: bool,
 }
 
 /// Where a notice stands.

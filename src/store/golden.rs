@@ -253,6 +253,7 @@ fn outbox() -> Vec<OutboxRow> {
         at: NOW,
         why: number.is_multiple_of(2).then(|| "timed out".to_owned()),
         message: number.is_multiple_of(6).then(|| NoticeId::of(&["message"])),
+        unsure: number.is_multiple_of(6),
     };
     NoticeKind::ALL.iter().enumerate().map(row).collect()
 }
