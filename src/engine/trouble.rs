@@ -164,8 +164,12 @@ impl Engine {
     /// What a provider says of the time.
     pub(super) fn compare_clocks(&mut self, account: &AccountId) {
         let dated = self.books.settings.account(account).and_then(|it| it.provider.dated());
+        let doubted = self.clock.is_suspect();
         if let Some(dated) = dated {
             self.clock.compare(account, dated);
+        }
+        if doubted && !self.clock.is_suspect() {
+            self.sweep();
         }
     }
 
