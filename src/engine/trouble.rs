@@ -27,6 +27,8 @@ const CONFIG: &str = "config";
 const CLOCK: &str = "clock";
 /// There is no room beside the state.
 const RESERVE: &str = "reserve";
+/// A mail template is broken.
+const TEMPLATES: &str = "templates";
 /// The state came from another machine.
 const MACHINE: &str = "machine";
 
@@ -218,11 +220,21 @@ impl Engine {
         let why = self.observing.map(|it| it.to_string()).unwrap_or_default();
         let what = format!("{why}; keys are only looked at until somebody says that this is the one to run");
         self.own(MACHINE, self.observing.is_some(), &what, resume, "this is the one to run", now);
+        self.look_at_templates(now);
         self.look_at_damage(now);
         if self.troubles.contains_key(RESERVE) {
             // It is shown until it is over: so it is looked whether it is.
             self.look_at_reserve();
         }
+    }
+
+    /// Looks whether a mail goes out in other words than the config wants.
+    fn look_at_templates(&mut self, now: Timestamp) {
+        let settings = &self.books.settings;
+        let what = settings.owners.values().flat_map(|it| &it.channels).find_map(|it| it.notifier.trouble());
+        let mend = vec!["rekeyd check".to_owned(), "rekeyd reload".to_owned()];
+        let over = "the mail templates can be used again";
+        self.own(TEMPLATES, what.is_some(), what.as_deref().unwrap_or_default(), mend, over, now);
     }
 
     /// Looks whether there is room beside the state. That may have to wait for the disk.
