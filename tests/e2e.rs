@@ -76,6 +76,8 @@ mod rights;
 mod rotation;
 #[path = "e2e/stuck.rs"]
 mod stuck;
+#[path = "e2e/system.rs"]
+mod system;
 #[path = "e2e/telling.rs"]
 mod telling;
 #[path = "e2e/trouble.rs"]
