@@ -106,6 +106,9 @@ impl Pass<'_> {
         if self.is_booked(&token, found, id.as_ref()) || facts.clock_suspect || self.is_held() {
             return;
         }
+        if facts.revokes_withheld.contains(&self.policy.account) {
+            return self.wake(self.now.plus(backoff::look(self.now.since(open.sent_at))));
+        }
         if matches!(&self.record.phase, Phase::Create(it) if it.token.as_ref() == Some(&token)) {
             self.clear_doubt();
         }

@@ -44,12 +44,16 @@ pub struct Task {
     pub store: Arc<Store>,
 }
 
+/// How long a create or a revoke may wait for the disk and for its turn. What was looked at before it may have changed since:
+/// the window may have shut, and the current key may be dead. Then it is decided anew.
+pub const ACT_WITHIN: Duration = Duration::from_secs(120);
 /// Why nothing was done.
 const TOO_LATE: &str = "it was decided too long ago; it is looked at anew";
 
-/// Performs the action. A create that has not begun when the daemon stops does not begin; nor does a create or a revoke
-/// that comes too late after its decision.
-pub async fn execute(task: Task, late: bool, stop: &CancellationToken, clock: fn() -> Timestamp) -> Acted {
+/// Performs the action, so long after it was decided. A create that has not begun when the daemon stops does not begin; nor
+/// does a create or a revoke that has waited for longer than [`ACT_WITHIN`].
+pub async fn execute(task: Task, waited: Duration, stop: &CancellationToken, clock: fn() -> Timestamp) -> Acted {
+    let late = waited > ACT_WITHIN;
     let mut secrets = FoundSecrets::new();
     let mut trouble = Trouble::Unasked;
     let create = matches!(task.action, Action::Create { .. });

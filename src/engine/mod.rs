@@ -10,8 +10,10 @@ mod audit;
 mod backup;
 mod books;
 mod clockwatch;
+mod commit;
 mod damage;
 mod doors;
+mod durable;
 mod elsewhere;
 pub mod event;
 pub mod execute;
@@ -48,14 +50,14 @@ use crate::core::pass::phase_name;
 use crate::core::plan::Plan;
 use crate::core::record::Phase;
 use crate::core::time::Timestamp;
-use crate::store::{Batch, OutboxId, Store, StoreError};
+use crate::store::{OutboxCounts, OutboxId, StoreError};
 use backup::Backups;
 use books::Books;
 use clockwatch::ClockWatch;
 use doors::{Asked, Doors};
 use event::{Acted, Event};
 use futures_util::FutureExt;
-use handle::Observing;
+use handle::{Observing, Request};
 use observe::{Observed, Question, observe};
 use permits::{Lane, Permits};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,10 +65,10 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use twin::Bearer;
 
 /// How many events are folded into one commit.
 const EVENTS_AT_ONCE: usize = 256;
@@ -97,6 +99,8 @@ struct Work {
 struct Engine {
     books: Books,
     events: mpsc::Sender<Event>,
+    /// Those who only look. They are answered while a commit is on its way to the disk, too.
+    glances: mpsc::Receiver<Request>,
     /// How much is done at once.
     permits: Permits,
     /// The actions in flight.
@@ -109,12 +113,16 @@ struct Engine {
     doors: Doors,
     backups: Backups,
     sending: BTreeSet<OutboxId>,
+    /// Rows that a copy does not send as long as it only observes.
+    held_back: BTreeSet<OutboxId>,
     /// Rows whose fate becomes durable with the batch; until then the state still shows them as pending.
     sent: Vec<OutboxId>,
     /// What is done once the batch is durable.
     after_commit: Vec<Box<dyn FnOnce() + Send>>,
-    /// Answers to whoever only looks: given after the commit as well, but also where the disk does not take it.
-    shown: Vec<Box<dyn FnOnce() + Send>>,
+    /// A commit is on its way to the disk; the state can't be read until it is there.
+    writing: bool,
+    /// How many notices wait, and were given up, when that was counted last.
+    outbox: OutboxCounts,
     /// Why the disk takes nothing, while it does not.
     unwritable: Option<String>,
     /// What is wrong with the daemon itself, by its cause.
@@ -133,7 +141,7 @@ struct Engine {
     /// Why nothing is done but looking, until somebody says that this is the daemon to run.
     observing: Option<Observing>,
     /// The name of the installation, as long as this daemon bears it.
-    name: Option<UnixListener>,
+    name: Option<Bearer>,
     /// When the daemon last looked at itself.
     looked_at: Timestamp,
     stopping: bool,
@@ -163,6 +171,7 @@ impl Engine {
                 biased;
                 () = stop.cancelled() => break,
                 _ = inbox.recv_many(&mut events, EVENTS_AT_ONCE) => {}
+                Some(request) = self.glances.recv() => events.push(Event::Request(request)),
                 () = tokio::time::sleep(sleep) => events.push(Event::Due),
             }
             self.fold(&mut events).await?;
@@ -173,6 +182,7 @@ impl Engine {
         while self.working.values().any(|it| it.acting > 0) || !self.sending.is_empty() {
             tokio::select! {
                 _ = inbox.recv_many(&mut events, EVENTS_AT_ONCE) => {}
+                Some(request) = self.glances.recv() => events.push(Event::Request(request)),
                 () = &mut end => break,
             }
             self.fold(&mut events).await?;
@@ -183,6 +193,9 @@ impl Engine {
     /// Folds events into the books, commits once, and only then lets effects begin.
     async fn fold(&mut self, events: &mut Vec<Event>) -> Result<(), StoreError> {
         self.clock.look(clock::now());
+        while let Ok(request) = self.glances.try_recv() {
+            self.answer(request);
+        }
         for event in events.drain(..) {
             self.handle(event);
         }
@@ -302,10 +315,12 @@ impl Engine {
         let now = clock::now();
         let look = look(&record, &account, &policy, now);
         let withheld = self.withheld(&record, &account.id, &look, now);
+        let revokes_withheld = self.revokes_withheld(&record, &account, now);
         Some(Question {
             asked_at: now,
             hold: self.hold(),
             withheld,
+            revokes_withheld,
             service: self.books.service(name, &policy.account),
             parcels: self.books.parcels(name),
             targets: self.books.key(name).map(|it| it.targets).unwrap_or_default(),
@@ -434,50 +449,6 @@ impl Engine {
         let stale = self.config_stale.then_some(Blocked::Config);
         self.observing.map(|_| Blocked::Observing).or(stale)
     }
-
-    /// Commit: what is in the books becomes durable; then what waited for that begins.
-    async fn commit(&mut self) -> Result<(), StoreError> {
-        if let Some(batch) = self.books.take_batch(clock::now(), !self.clock.is_suspect()) {
-            let (told, began) = (!batch.outbox_put.is_empty(), clock::now());
-            let (batch, written) = write(Arc::clone(&self.books.store), batch).await;
-            std::mem::take(&mut self.shown).into_iter().for_each(|it| it());
-            match written {
-                Ok(()) => self.disk_took(Self::since(began), clock::now()),
-                Err(error @ StoreError::Unwritable { .. }) => {
-                    self.wait_for_disk(batch, error.to_string(), clock::now());
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            }
-            if told || self.books.dirty {
-                // New rows are to be sent now.
-                let _ = self.events.try_send(Event::Due);
-            }
-        }
-        std::mem::take(&mut self.shown).into_iter().for_each(|it| it());
-        for id in std::mem::take(&mut self.sent) {
-            self.sending.remove(&id);
-            fail_point!(NoticeNoted);
-        }
-        for token in std::mem::take(&mut self.books.ended) {
-            let escrow = self.books.store.escrow().clone();
-            tokio::task::spawn_blocking(move || escrow.forget(&token));
-        }
-        for effect in std::mem::take(&mut self.after_commit) {
-            effect();
-        }
-        Ok(())
-    }
-}
-
-/// The state's calls block, and an fdatasync may take long. Gives the batch back.
-async fn write(store: Arc<Store>, batch: Batch) -> (Batch, Result<(), StoreError>) {
-    let done = tokio::task::spawn_blocking(move || {
-        let written = store.commit(&batch);
-        (batch, written)
-    });
-    let broken = |why: String| (Batch::default(), Err(StoreError::Encode { what: "the batch".into(), why }));
-    done.await.unwrap_or_else(|panic| broken(panic.to_string()))
 }
 
 fn is_failure(outcome: &Outcome) -> bool {

@@ -1,8 +1,10 @@
 //! Sends what the outbox holds, until the channel took it or its time is up.
 use super::Engine;
 use super::event::Event;
+use super::trouble::MACHINE;
 use crate::clock;
 use crate::config::settings::Settings;
+use crate::core::plan::NoticeStatus;
 use crate::core::time::Timestamp;
 use crate::notifiers::{Message, Notifier, Sent};
 use crate::store::{OutboxId, OutboxRow, OutboxState, StoreError};
@@ -37,16 +39,38 @@ impl Engine {
         }
         let has_room = |id: &OutboxId| {
             let count = under_way.entry(server(&id.channel).to_owned()).or_default();
-            let room = *count < SENDING_MOST && !self.sending.contains(id);
+            let room = *count < SENDING_MOST && !self.sending.contains(id) && !self.held_back.contains(id);
             *count += usize::from(room);
             room
         };
-        for row in self.books.store.outbox_due(now, BEGUN_MOST, has_room)? {
+        let mut due = self.books.store.outbox_due(now, BEGUN_MOST, has_room)?;
+        self.hold_back(&mut due);
+        for row in due {
             self.sending.insert(row.id());
             let (settings, events) = (Arc::clone(&self.books.settings), self.events.clone());
             tokio::spawn(send(row, settings, now, events));
         }
         Ok(())
+    }
+
+    /// A copy that only observes tells of itself alone: that it observes, and its own trouble. What it brought along is for the
+    /// original to tell, and what it sees of keys is the original's doing. It waits until somebody says which of the two goes on.
+    fn hold_back(&mut self, due: &mut Vec<OutboxRow>) {
+        if self.observing.is_none() {
+            return self.held_back.clear();
+        }
+        let since = self.books.incidents.since(MACHINE).unwrap_or(Timestamp::NEVER);
+        let its_own = |it: &OutboxRow| {
+            let about_itself = it.notice.key.is_none() && it.notice.provider.is_none();
+            about_itself && it.notice.status == NoticeStatus::Firing && it.notice.at >= since
+        };
+        let before = due.len();
+        self.held_back.extend(due.iter().filter(|it| !its_own(it)).map(OutboxRow::id));
+        due.retain(its_own);
+        if due.len() < before {
+            // Behind these there may be more.
+            let _ = self.events.try_send(Event::Due);
+        }
     }
 
     /// A notifier has answered: what becomes of the row is durable before the row is taken up again.

@@ -21,7 +21,7 @@ const ROWS_AT_ONCE: usize = 500;
 /// The names of the database, of the new one while it is written, and of the old one that was damaged.
 const DATABASE: &str = "sled";
 const RESCUED: &str = "sled.rescued";
-const DAMAGED: &str = "sled.damaged";
+pub(super) const DAMAGED: &str = "sled.damaged";
 
 /// What was lost of a state that could be opened all the same.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]

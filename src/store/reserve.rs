@@ -39,6 +39,8 @@ impl Reserve {
             return Err(unwritable(format!("{free} bytes are free, {OPEN_LEAST} are needed to open the state")));
         }
         let probe = dir.join("probe");
+        // One that was left behind may be another user's, who could be root.
+        let _ = std::fs::remove_file(&probe);
         let written = std::fs::write(&probe, "?").and_then(|()| std::fs::remove_file(&probe));
         written.map_err(|it| unwritable(it.to_string()))
     }
