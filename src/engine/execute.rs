@@ -255,3 +255,53 @@ async fn in_escrow(
     let done = tokio::task::spawn_blocking(move || call(&escrow, &token)).await;
     done.map_err(|it| it.to_string())?.map_err(|it| it.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::core::facts::Revokee;
+    use crate::secret::Secret;
+    use crate::store::Site;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// What comes of an action that has waited for so long. The config names no service: whoever gets so far says so.
+    async fn after(waited: Duration, action: Action) -> Outcome {
+        let dir = tempfile::tempdir().unwrap();
+        let site = Site { dir: dir.path(), machine: None, reserve: 0 };
+        let store = Store::open(site, &Secret::new(vec![7; 32]), clock::now()).unwrap().store;
+        let task = Task {
+            name: "billing".parse().unwrap(),
+            account: Account::new("sms".into()),
+            action,
+            service: None,
+            target: None,
+            version: None,
+            heir: None,
+            last_version: 1,
+            provider: "sms".to_owned(),
+            store: Arc::new(store),
+        };
+        execute(task, waited, &CancellationToken::new(), clock::now).await.outcome
+    }
+
+    #[tokio::test]
+    async fn a_create_and_a_revoke_that_have_waited_for_too_long_are_decided_anew() {
+        let token: Token = "0a1b2c3d-000001-billing-1".parse().unwrap();
+        let create = Action::Create { token, valid_to: None };
+        let what = Revokee::Version(1);
+        let revoke = Action::Revoke(Revoke { account: "sms".into(), id: "id".to_owned(), what });
+        for waited in [Duration::ZERO, ACT_WITHIN] {
+            let (create, revoke) = (after(waited, create.clone()).await, after(waited, revoke.clone()).await);
+            assert!(matches!(&create, Outcome::NotSent(why) if why.contains("names no provider")), "{create:?}");
+            assert!(matches!(&revoke, Outcome::Failed(why) if why.contains("names no provider")), "{revoke:?}");
+        }
+        let late = ACT_WITHIN + SECOND;
+        assert_eq!(after(late, create).await, Outcome::NotSent(TOO_LATE.to_owned()), "nothing was sent, nothing is lost");
+        assert_eq!(after(late, revoke).await, Outcome::Failed(TOO_LATE.to_owned()));
+        // A delivery is as right as ever: its premise is what the state holds.
+        let deliver = Action::Deliver { target: TargetId::from("file:/x"), version: 1 };
+        assert!(matches!(after(late, deliver).await, Outcome::Failed(why) if why.contains("gone from the config")));
+    }
+}

@@ -55,6 +55,7 @@ pub fn reseal(dir: &Path, old: &Secret, new: &Secret, write: &str) -> Result<Res
         check_master(&disk, dir, &old)?;
         reseal_answers(dir, &old, &new)?;
         secrets = reseal_rows(&disk, &old, &new, write)?;
+        fail_point!(RowsResealed);
     }
     drop(disk);
     forget_damaged(dir)?;
@@ -83,6 +84,7 @@ pub(super) fn settle_answers(answers: &Path, holds: &Fingerprint) -> Result<(), 
         let done =
             if master == holds.as_str() { fs::rename(&path, answers.join(token)) } else { fs::remove_file(&path) };
         done.map_err(at(&path))?;
+        fail_point!(AnswerSettled);
     }
     if moved { sync(answers) } else { Ok(()) }
 }
@@ -92,7 +94,10 @@ pub(super) fn settle_answers(answers: &Path, holds: &Fingerprint) -> Result<(), 
 fn forget_damaged(dir: &Path) -> Result<(), StoreError> {
     let damaged = dir.join(DAMAGED);
     match fs::remove_dir_all(&damaged) {
-        Ok(()) => sync(dir),
+        Ok(()) => {
+            fail_point!(DamagedRemoved);
+            sync(dir)
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(at(&damaged)(error)),
     }
@@ -106,6 +111,7 @@ fn reseal_answers(dir: &Path, old: &Seal, new: &Seal) -> Result<(), StoreError> 
         let sealed = new.seal(&Place::Answer(&token), &answer)?;
         Escrow::put_sealed(&answers, &token, &format!(".{}", new.fingerprint()), &sealed)?;
         give_to_owner(dir, &answers)?;
+        fail_point!(AnswerResealed);
     }
     Ok(())
 }

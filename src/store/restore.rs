@@ -87,7 +87,9 @@ pub fn restore(
     remove_file(&dir.join(kept::NAME))?;
     write(&work, &contents)?;
     give_to_owner(dir, &work)?;
+    fail_point!(RestoreWritten);
     move_in(dir, &work)?;
+    fail_point!(RestoreEnds);
     Ok(Restored { header: snapshot.header().clone(), counts })
 }
 
@@ -189,8 +191,10 @@ fn move_in(dir: &Path, work: &Path) -> Result<(), StoreError> {
             Err(error) if error.kind() == ErrorKind::NotFound && name == kept::NAME => {}
             done => done.map_err(at(&dir.join(name)))?,
         }
+        fail_point!(RestoreMoved);
     }
     sync(dir)?;
+    fail_point!(RestoreSynced);
     remove(work)?;
     sync(dir)
 }
