@@ -74,7 +74,11 @@ impl Pass<'_> {
             // Whatever it made was ended by the create that followed, or was read and taken over.
             self.account.open.remove(token);
         } else if self.policy.provider.recover == Recover::ListByName && facts.listed.is_none() {
-            self.tell_lost(token, open.sent_at, "its provider has shown no list of its keys since, and it is looked for on");
+            self.tell_lost(
+                token,
+                open.sent_at,
+                "its provider has shown no list of its keys since, and it is looked for on",
+            );
             if let Some(open) = self.account.open.get_mut(token) {
                 open.reported_at = Some(self.now);
             }

@@ -298,7 +298,11 @@ mod tests {
             assert!(matches!(&revoke, Outcome::Failed(why) if why.contains("names no provider")), "{revoke:?}");
         }
         let late = ACT_WITHIN + SECOND;
-        assert_eq!(after(late, create).await, Outcome::NotSent(TOO_LATE.to_owned()), "nothing was sent, nothing is lost");
+        assert_eq!(
+            after(late, create).await,
+            Outcome::NotSent(TOO_LATE.to_owned()),
+            "nothing was sent, nothing is lost"
+        );
         assert_eq!(after(late, revoke).await, Outcome::Failed(TOO_LATE.to_owned()));
         // A delivery is as right as ever: its premise is what the state holds.
         let deliver = Action::Deliver { target: TargetId::from("file:/x"), version: 1 };

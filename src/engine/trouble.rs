@@ -50,7 +50,12 @@ impl Engine {
     }
 
     /// At which accounts nothing is revoked for a key now, since its provider refuses that to our login.
-    pub(super) fn revokes_withheld(&mut self, record: &Record, account: &Account, now: Timestamp) -> BTreeSet<AccountId> {
+    pub(super) fn revokes_withheld(
+        &mut self,
+        record: &Record,
+        account: &Account,
+        now: Timestamp,
+    ) -> BTreeSet<AccountId> {
         let due = retire::due(record, now).map(|it| it.version.account.clone());
         let lost = account.open.keys().filter(|it| it.name == record.name).map(|_| account.id.clone());
         let mut accounts: BTreeSet<AccountId> = due.chain(lost).collect();

@@ -136,7 +136,9 @@ impl Scene {
         let path = |name: &str| self.rig.path(name).display().to_string();
         match self.what {
             Procedure::Rescue => vec!["run".to_owned()],
-            Procedure::Reseal => ["reseal", "--new-key", &format!("file:{}", path("secrets/master-2"))].map(str::to_owned).into(),
+            Procedure::Reseal => {
+                ["reseal", "--new-key", &format!("file:{}", path("secrets/master-2"))].map(str::to_owned).into()
+            }
             Procedure::Backup => vec!["backup".to_owned(), path("new.backup")],
             Procedure::Restore => vec!["restore".to_owned(), path("whole.backup")],
         }
@@ -185,7 +187,8 @@ impl Scene {
     }
 
     async fn one_key_opens_it_and_the_other_follows(&self, what: &str) {
-        let opens = ["secrets/master-key", "secrets/master-2"].map(|it| self.open(it).map(|it| self.is_whole(&it, what)).is_ok());
+        let opens = ["secrets/master-key", "secrets/master-2"]
+            .map(|it| self.open(it).map(|it| self.is_whole(&it, what)).is_ok());
         assert!(opens[0] != opens[1], "{what}: {opens:?}");
         assert!(!self.run().await, "{what}: it is said again");
         self.is_whole(&self.open("secrets/master-2").expect(what), what);
