@@ -89,9 +89,48 @@ impl fmt::Display for HumanDuration {
     }
 }
 
+/// A span as people tell it: rounded, and in two units at most (`45d`, `3h 20m`). What is short is told to the millisecond.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Roughly(pub Duration);
+
+impl fmt::Display for Roughly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MINUTE: u64 = 60;
+        const HOUR: u64 = 60 * MINUTE;
+        const DAY: u64 = 24 * HOUR;
+        let seconds = self.0.as_secs();
+        let grain = match seconds {
+            ..MINUTE => return HumanDuration(self.0).fmt(f),
+            MINUTE..HOUR => 1,
+            HOUR..DAY => MINUTE,
+            _ => HOUR,
+        };
+        let grain = if seconds >= 30 * DAY { DAY } else { grain };
+        let halves = self.0 + Duration::from_secs(grain) / 2;
+        HumanDuration(Duration::from_secs(halves.as_secs() / grain * grain)).fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_is_rounded_to_what_people_read() {
+        for (millis, written) in [
+            (3_887_999_967, "45d"),
+            (1_209_600_000, "14d"),
+            (1_252_801_000, "14d 12h"),
+            (12_010_000, "3h 20m"),
+            (7_199_999, "2h"),
+            (83_400, "1m 23s"),
+            (59_999, "59s 999ms"),
+            (1_200, "1s 200ms"),
+            (0, "0s"),
+        ] {
+            assert_eq!(Roughly(Duration::from_millis(millis)).to_string(), written);
+        }
+    }
 
     #[test]
     fn durations_are_read_and_written_alike() {

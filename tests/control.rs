@@ -6,6 +6,8 @@ mod binary;
 mod fixture;
 #[path = "control/freezes.rs"]
 mod freezes;
+#[path = "control/hints.rs"]
+mod hints;
 #[path = "control/parsing.rs"]
 mod parsing;
 #[path = "control/plans.rs"]

@@ -31,6 +31,8 @@ mod disk;
 mod drift;
 #[path = "e2e/freezes.rs"]
 mod freezes;
+#[path = "e2e/hints.rs"]
+mod hints;
 #[path = "e2e/hooks.rs"]
 mod hooks;
 #[path = "e2e/hostile.rs"]
@@ -50,6 +52,8 @@ mod listener;
 mod lost;
 #[path = "support/mounts.rs"]
 mod mounts;
+#[path = "e2e/moves.rs"]
+mod moves;
 #[path = "e2e/notices.rs"]
 mod notices;
 #[path = "e2e/operator.rs"]
@@ -82,5 +86,7 @@ mod two_daemons;
 mod verbs;
 #[path = "e2e/verbs_cutover.rs"]
 mod verbs_cutover;
+#[path = "e2e/walk.rs"]
+mod walk;
 #[path = "e2e/watch.rs"]
 mod watch;

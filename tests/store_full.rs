@@ -144,22 +144,3 @@ fn a_disk_that_turns_read_only_ends_no_reading_and_loses_nothing() {
     let refused = try_open(&dir).map(|_| ()).unwrap_err();
     assert!(refused.may_pass(), "a start waits for it: {refused}");
 }
-
-/// Sled's own default is a gibibyte; `store::disk::CACHE_BYTES` is 16 MiB.
-#[test]
-fn the_database_keeps_no_more_in_memory_than_its_limit() {
-    let guard = tempfile::tempdir().unwrap();
-    let store = open(&guard.path().join("state"));
-    let resident = || {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-    };
-    let before = resident();
-    for round in 0..40_u64 {
-        let meta = (0..20).map(|it| (format!("m{}", round * 20 + it), Some(vec![round as u8; 100_000]))).collect();
-        store.commit(&Batch { meta, ..Batch::default() }).unwrap();
-    }
-    let grown = resident().saturating_sub(before);
-    assert!(grown < 60, "80 MB of rows cost {grown} MiB of memory");
-}

@@ -6,8 +6,9 @@ use super::{Cli, state};
 use crate::clock;
 use crate::control::client::ClientError;
 use crate::control::protocol::Time;
-use crate::store::{Snapshot, SnapshotError, SnapshotFault, keep_snapshot, snapshot_of};
+use crate::store::{Snapshot, SnapshotError, SnapshotFault, StoreError, keep_snapshot, snapshot_of};
 use serde::Serialize;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// `rekeyd backup FILE`.
@@ -44,7 +45,7 @@ pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Fail
     };
     let snapshot = Snapshot::parse(bytes.clone());
     let snapshot = snapshot.map_err(|fault| SnapshotError { path: args.file.clone(), fault })?;
-    keep_snapshot(&args.file, &bytes)?;
+    keep_snapshot(&args.file, &bytes).map_err(not_written)?;
     let header = snapshot.header();
     let report = Report {
         file: &args.file,
@@ -64,12 +65,30 @@ pub(super) fn run(cli: &Cli, args: &Args, out: &mut Output) -> Result<Exit, Fail
     Ok(Exit::Ok)
 }
 
-/// A slip of the finger must not cost a file that is no backup.
-fn check_place(file: &Path) -> Result<(), Failure> {
-    match Snapshot::load(file) {
-        Err(SnapshotError { fault: SnapshotFault::Io(why), .. }) if why.kind() == std::io::ErrorKind::NotFound => {
-            Ok(())
+/// A full disk is one thing; a place where nothing can be made is another.
+fn not_written(error: StoreError) -> Failure {
+    match &error {
+        StoreError::Io { source, .. }
+            if !matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
+        {
+            Failure::new(Exit::CannotCreate, error.to_string()).remedy("name another place: rekeyd backup FILE")
         }
+        StoreError::Io { .. } => {
+            Failure::new(Exit::Io, error.to_string()).remedy("name another place: rekeyd backup FILE")
+        }
+        _ => error.into(),
+    }
+}
+
+/// A slip of the finger must not cost a file that is no backup, and what can't be written anyway is not asked for.
+fn check_place(file: &Path) -> Result<(), Failure> {
+    let folder = file.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if let Err(why) = folder.read_dir() {
+        let message = format!("{}: {why}", folder.display());
+        return Err(Failure::new(Exit::CannotCreate, message).remedy("name another place: rekeyd backup FILE"));
+    }
+    match Snapshot::load(file) {
+        Err(SnapshotError { fault: SnapshotFault::Io(why), .. }) if why.kind() == ErrorKind::NotFound => Ok(()),
         Err(SnapshotError {
             fault: SnapshotFault::Foreign | SnapshotFault::Io(_) | SnapshotFault::TooLarge, ..
         }) => {

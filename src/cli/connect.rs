@@ -12,7 +12,13 @@ pub(super) fn ask<T>(cli: &Cli, with: impl AsyncFnOnce(Client) -> Result<T, Fail
     let client = Client::new(&socket(cli))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|it| Failure::new(Exit::Internal, format!("no runtime: {it}")))?;
-    runtime.block_on(with(client))
+    runtime.block_on(with(client)).map_err(|it| startable(it, cli))
+}
+
+/// The service has the usual config: whoever names another one runs that daemon by hand.
+fn startable(failure: Failure, cli: &Cli) -> Failure {
+    let by_hand = failure.exit == Exit::Unavailable && cli.named_config().is_some();
+    if by_hand { failure.remedy("rekeyd run") } else { failure }
 }
 
 /// The one given, else the one in the config as far as we may read it: operators need not be able to.

@@ -117,9 +117,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let message = error.to_string();
         match error {
-            ClientError::NotRunning(_) => {
-                Self::new(Exit::Unavailable, message).remedy("systemctl start rekeyd, or in a terminal: rekeyd run")
-            }
+            ClientError::NotRunning(_) => Self::new(Exit::Unavailable, message).remedy("systemctl start rekeyd"),
             ClientError::Denied(_) => {
                 let remedy = "run it again with sudo, or join the group that owns the socket";
                 Self::new(Exit::NotPermitted, message).remedy(remedy)
@@ -196,7 +194,7 @@ mod tests {
         assert_eq!(
             text,
             "error: the daemon does not run: nobody answers on /run/x.sock\n\
-             try: systemctl start rekeyd, or in a terminal: rekeyd run\n"
+             try: systemctl start rekeyd\n"
         );
     }
 

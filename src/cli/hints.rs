@@ -24,6 +24,11 @@ pub(super) fn at_config(text: &str, config: Option<&Path>) -> String {
     hinted
 }
 
+/// The command that tells all about a config.
+pub(super) fn check(config: &Path) -> String {
+    format!("rekeyd --config {} check", quoted(&config.display().to_string()))
+}
+
 /// What a command begins with, also at the fold of a line.
 pub(super) const NAME: &str = "rekeyd ";
 

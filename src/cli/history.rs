@@ -79,7 +79,7 @@ fn why(it: &RotationRow) -> String {
     let trigger = match it.trigger {
         Trigger::Schedule => "due",
         Trigger::Operator => "asked for",
-        Trigger::Drift => "changed by somebody else",
+        Trigger::Drift => "changed or ended by somebody else",
         Trigger::Expiry => "about to expire",
     };
     let by = it.actor.as_ref().map(|it| format!(" by {}", who(it))).unwrap_or_default();

@@ -41,7 +41,7 @@ not permitted
 the config has faults
 .SH SIGNALS
 TERM and INT stop the daemon once the calls in flight have ended (at most 30 s), a second one stops it at once.
-HUP reads the config anew. USR1 looks at every key now.
+HUP reads the config anew. USR1 looks at every key now, and asks its provider.
 .SH FILES
 .TP
 /etc/rekeyd/rekeyd.toml, /etc/rekeyd/conf.d/*.toml

@@ -163,7 +163,15 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Check(check::Args { state: Some(file), .. }) => restore::check(cli, file, out),
         Command::Check(args) => {
             let args = check::Args { explain: (cli.verbose > 0).then_some(out.width), ..args.clone() };
-            Ok(check::run(&args, &cli.config, cli.json, out.writer())?)
+            let mut said = Vec::new();
+            let exit = check::run(&args, &cli.config, cli.json, &mut said)?;
+            // What is read by a program, or can be read as a config again, stays as it is.
+            match String::from_utf8(said) {
+                Ok(text) if !cli.json && !args.effective => out.text(&text)?,
+                Ok(text) => out.bytes(text.as_bytes())?,
+                Err(other) => out.bytes(other.as_bytes())?,
+            }
+            Ok(exit)
         }
         Command::Demo(args) => run::demo(args),
         Command::Run => run::run(cli),

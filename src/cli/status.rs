@@ -6,7 +6,7 @@ use super::output::{Output, Paint, Tone, folded, one_line, table};
 use super::times::{absolute, both, relative, took};
 use crate::config::meant;
 use crate::control::protocol::{
-    AttentionStatus, DaemonState, Health, KeyStatus, ProviderState, Status, Time, VersionStatus,
+    AttentionStatus, DaemonState, Health, KeyStatus, OldVersion, ProviderState, Status, Time, VersionStatus,
 };
 use crate::core::names::KeyName;
 use crate::core::record::Expiry;
@@ -29,8 +29,8 @@ pub struct Args {
 
 /// From this width on, in columns, times are shown as dates too.
 const WIDE: usize = 112;
-/// A provider that has not answered for so long needs a human to look.
-const UNREACHABLE_MOST: Duration = Duration::from_secs(60 * 60);
+/// A provider that has not answered for so long needs a human to look: by then it was tried more than once.
+const UNREACHABLE_MOST: Duration = Duration::from_secs(90 * 60);
 /// Where the text of a line begins, below a key.
 const INDENT: usize = 17;
 
@@ -143,9 +143,10 @@ fn details(key: &KeyStatus, now: Time) -> Lines {
     if !key.owners.is_empty() {
         lines.push(("owners".to_owned(), key.owners.join(", ")));
     }
-    for (what, it) in [("current", &key.current), ("pending", &key.pending), ("previous", &key.previous)] {
+    for (what, it) in [("current", &key.current), ("pending", &key.pending)] {
         lines.extend(it.as_ref().map(|it| (what.to_owned(), version(it, now))));
     }
+    lines.extend(key.old.iter().map(|it| ("previous".to_owned(), old(it, now))));
     let next = key.next.as_ref().map(|it| format!("{} {}: {}", it.action, both(it.at, now), it.message));
     lines.extend(next.map(|it| ("next".to_owned(), it)));
     if let Some(it) = &key.last_rotation {
@@ -161,6 +162,15 @@ fn details(key: &KeyStatus, now: Time) -> Lines {
 fn version(it: &VersionStatus, now: Time) -> String {
     let id = it.id.as_ref().map(|it| format!(", id {it}")).unwrap_or_default();
     format!("version {}, fingerprint {}{id}, expires {}", it.version, it.fingerprint, expires(it, |at| both(at, now)))
+}
+
+/// An old version, and how it ends.
+fn old(it: &OldVersion, now: Time) -> String {
+    let ends = match it.reported {
+        true => "left to its owners, who were told".to_owned(),
+        false => format!("revoked not before {}", both(it.not_before, now)),
+    };
+    format!("{}; {ends}", version(&it.version, now))
 }
 
 /// What is wrong with the daemon and with its providers.

@@ -22,13 +22,23 @@ pub fn absolute(at: Time) -> String {
 /// `in 13 days`, `3 hours ago`, `now`.
 pub fn relative(at: Time, now: Time) -> String {
     let seconds = at.0.0.saturating_sub(now.0.0) / 1000;
-    let (count, unit) = largest(seconds.saturating_abs());
+    let (count, unit) = largest(rounded(seconds.saturating_abs()));
     let s = if count == 1 { "" } else { "s" };
     match seconds {
         0 => "now".to_owned(),
         1.. => format!("in {count} {unit}{s}"),
         _ => format!("{count} {unit}{s} ago"),
     }
+}
+
+/// To the minute from an hour on, and to the hour from a day on: what was meant as two hours is two hours still a moment later.
+fn rounded(seconds: i64) -> i64 {
+    let grain = match seconds {
+        ..3570 => 1,
+        3570..DAY => MINUTE,
+        _ => HOUR,
+    };
+    seconds.saturating_add(grain / 2) / grain * grain
 }
 
 /// A text in which each moment that a machine wrote (`2026-12-04T22:00:00Z`) is told as people read it; with `now` also how
@@ -94,6 +104,10 @@ mod tests {
         check("2026-11-21T21:00:00Z", "2026-11-21 21:00 UTC, 1 hour ago");
         check("2026-11-21T22:00:05Z", "2026-11-21 22:00:05 UTC, in 5 seconds");
         check("2026-11-21T22:00:00Z", "2026-11-21 22:00 UTC, now");
+        check("2026-11-21T23:59:59Z", "2026-11-21 23:59:59 UTC, in 2 hours");
+        check("2026-11-21T22:59:45Z", "2026-11-21 22:59:45 UTC, in 1 hour");
+        check("2026-12-04T21:58:00Z", "2026-12-04 21:58 UTC, in 13 days");
+        check("2026-12-04T12:00:00Z", "2026-12-04 12:00 UTC, in 12 days");
     }
 
     #[test]

@@ -51,7 +51,7 @@ kinds! {
     /// The provider is asked for new keys.
     IssuedByProvider = "urn:rekeyd:problem:issued-by-provider", 409, "the provider issues its keys itself";
     /// Consumers would be left without a working key.
-    OldKeyEnding = "urn:rekeyd:problem:old-key-ending", 409, "the old key is dead or near its end";
+    OldKeyEnding = "urn:rekeyd:problem:old-key-ending", 409, "consumers would be left without a working key";
     /// There is no old version that could become current again.
     NoPrevious = "urn:rekeyd:problem:no-previous", 409, "there is no previous version to go back to";
     /// The config still names the key.
@@ -173,7 +173,9 @@ impl Problem {
             Refused::Adopt(why) => adopt::problem(name, why),
             Refused::NoMatch { .. } => Self::new(Kind::NoSuchKey, detail).remedy("rekeyd status"),
             Refused::Command(why) => Self::command(name, why.clone()),
-            Refused::Store(_) => Self::new(Kind::Store, detail).remedy("free space beside the state, then try again"),
+            Refused::Store(_) | Refused::Unsaved(_) => {
+                Self::new(Kind::Store, detail).remedy("free space beside the state, then try again")
+            }
             Refused::NoVersion(_) => Self::new(Kind::NoVersion, detail).remedy(format!("rekeyd adopt {name}")),
             Refused::Observing(why) => {
                 let whose = if name.is_empty() { String::new() } else { format!("key {name}: ") };
@@ -195,16 +197,21 @@ impl Problem {
 
     fn command(name: &str, why: CommandRefused) -> Self {
         let detail = format!("key {name}: {why}");
-        let status = format!("rekeyd status {name}");
+        let (status, resume) = (format!("rekeyd status {name}"), format!("rekeyd resume {name}"));
         let adopt = format!("rekeyd adopt {name} --unverified");
         let insist = format!("check the key, or insist: {adopt} --from-target, or: {adopt} < FILE");
         match why {
             CommandRefused::Phase => Self::new(Kind::Phase, detail).remedy(status),
             CommandRefused::Dead => Self::new(Kind::KeyDead, detail).remedy(insist),
             CommandRefused::Unverified => Self::new(Kind::KeyUnverified, detail).remedy(insist),
-            CommandRefused::OldKeyEnding => {
-                Self::new(Kind::OldKeyEnding, detail).remedy(format!("rekeyd resume {name}"))
-            }
+            CommandRefused::OldKeyEnding
+            | CommandRefused::OldKeyDead
+            | CommandRefused::OldKeyReplaced
+            | CommandRefused::OldKeyInDoubt
+            | CommandRefused::NewKeyInUse
+            | CommandRefused::FirstKey => Self::new(Kind::OldKeyEnding, detail).remedy(resume),
+            CommandRefused::BeingRevoked => Self::new(Kind::OldKeyEnding, detail)
+                .remedy(format!("adopt another key, or create a new one: rekeyd rotate --now {name}")),
             CommandRefused::TargetHolds(_) => {
                 Self::new(Kind::TargetHolds, detail).remedy(format!("rekeyd adopt {name} --deliver < FILE"))
             }
@@ -220,8 +227,13 @@ impl Problem {
             CommandRefused::NotNew(_) => {
                 Self::new(Kind::NotNew, detail).remedy("get a new key in the provider's portal, and give that")
             }
-            CommandRefused::Halted | CommandRefused::Paused => {
-                Self::new(Kind::Phase, detail).remedy(format!("rekeyd resume {name}"))
+            CommandRefused::Halted | CommandRefused::Paused => Self::new(Kind::Phase, detail).remedy(resume),
+            CommandRefused::Undecided(why) => {
+                let kind = Self::command(name, *why).kind;
+                Self::new(kind, detail).remedy(format!("{resume}, or what else {status} names"))
+            }
+            CommandRefused::RotationToItsEnd => {
+                Self::new(Kind::Phase, detail).remedy(format!("wait for its end: {status}"))
             }
             CommandRefused::RotationUnderWay => {
                 let remedy = format!("wait for its end, or give it up: rekeyd abandon {name}");

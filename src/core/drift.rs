@@ -73,7 +73,7 @@ impl Pass<'_> {
             return;
         }
         match self.policy.on_drift {
-            OnDrift::Halt => self.halt(Reason::Drifted, "the provider refuses the key; nobody here revoked it"),
+            OnDrift::Halt => self.halt(Reason::KeyRefused, "the provider refuses the key, and nobody here revoked it"),
             OnDrift::Adopt | OnDrift::Rotate => self.rotate_after_drift(),
         }
     }
@@ -82,7 +82,7 @@ impl Pass<'_> {
     /// rotates, and two that rotate against each other never end.
     fn rotate_after_drift(&mut self) {
         if self.record.drifts > 0 && self.holds(Rule::DriftLimit) {
-            return self.halt(Reason::SomebodyElseRotates, "somebody else changes the key again and again");
+            return self.halt(Reason::SomebodyElseRotates, "somebody else changes or ends the key again and again");
         }
         self.record.drifts += 1;
         self.wish_after_drift();

@@ -3,6 +3,7 @@ use super::names::{AccountId, Fingerprint, TargetId, Token};
 use super::record::VersionNo;
 use super::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// What was seen in one pass of `observe`. A field that was not looked at is empty, and proves nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -88,6 +89,53 @@ impl Blocked {
             Self::Observing => "observing",
         }
     }
+
+    /// When it is over, where that is known.
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Throttled(at) | Self::Budget(at) | Self::Window(at) | Self::Freeze(_, at) => known(*at),
+            _ => None,
+        }
+    }
+}
+
+/// As people are told, in a sentence.
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clock => {
+                f.write_str("the wall clock can't be believed; nothing is created or revoked until it is right")
+            }
+            Self::Store(why) => write!(f, "the state can't be written: {why}"),
+            Self::Target(target, why) => write!(f, "{target} can't be delivered to: {why}"),
+            Self::Provider(why) => write!(f, "the provider can't be reached: {why}"),
+            Self::Login => f.write_str("the provider refuses our login; correct it where the config says it is"),
+            Self::Throttled(at) => write!(f, "the provider asked us to wait until {at}"),
+            Self::Budget(at) => write!(
+                f,
+                "the daily create budget is used up until {at}; creates_per_day of its provider says how large it is"
+            ),
+            Self::Account => f.write_str("another key's create at the same account has not ended"),
+            Self::Window(at) => match known(*at) {
+                Some(at) => write!(f, "its next window opens at {at}"),
+                None => f.write_str("none of its windows opens again"),
+            },
+            Self::Freeze(name, at) => match known(*at) {
+                Some(at) => write!(f, "freeze {name} lasts; it goes on at {at}"),
+                None => write!(f, "freeze {name} lasts, and no window opens after it"),
+            },
+            Self::Unmanaged => f.write_str("the config no longer names the key, or its provider"),
+            Self::Observing => f.write_str(
+                "rekeyd only observes, for another may run on this state, elsewhere or here; where this is the one to \
+                 run: rekeyd resume --all",
+            ),
+            Self::Config => f.write_str("the config on disk is broken; the last good one is in use and begins nothing"),
+        }
+    }
+}
+
+fn known(at: Timestamp) -> Option<Timestamp> {
+    (at != Timestamp::NEVER).then_some(at)
 }
 
 /// What a provider lists.

@@ -188,11 +188,11 @@ impl<'a> Pass<'a> {
 
     /// Stops and waits for a human.
     pub(super) fn halt(&mut self, reason: Reason, message: &str) {
+        self.note_error(reason.code(), message);
         let resume = match std::mem::replace(&mut self.record.phase, Phase::Steady) {
             Phase::Halted { resume, .. } => resume,
             phase => Box::new(phase),
         };
-        self.note_error(reason.code(), message);
         // A halted key releases its account; its open tokens stay counted.
         for (token, open) in &mut self.account.open {
             if token.name == self.record.name {

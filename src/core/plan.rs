@@ -258,9 +258,27 @@ pub enum CommandRefused {
     /// It was not verified, and nobody insisted.
     #[error("the key could not be verified")]
     Unverified,
-    /// The old key is dead or near its end: giving up the new one would leave consumers without any.
-    #[error("the old key is dead or near its end")]
+    /// Giving up the new key would leave consumers without any soon.
+    #[error("the old key is near its end, and consumers would be left without any")]
     OldKeyEnding,
+    /// Giving up the new key would leave consumers without any.
+    #[error("the provider refuses the old key, and consumers would be left without any")]
+    OldKeyDead,
+    /// The account has one key at a time, and the new one is there.
+    #[error("the new key ended the old one at this provider")]
+    OldKeyReplaced,
+    /// Nobody knows whether the old key still works.
+    #[error("a create was sent that may have ended the old key, which has not been seen to be accepted since")]
+    OldKeyInDoubt,
+    /// It is past the point of giving it up.
+    #[error("the new key is in use already, and the old one is not kept beside it")]
+    NewKeyInUse,
+    /// There never was a version before this one.
+    #[error("it is its first key: there is no old one to go back to")]
+    FirstKey,
+    /// A revocation of it was sent.
+    #[error("this key is being revoked already")]
+    BeingRevoked,
     /// A target holds another value.
     #[error("{0} holds another value; add --deliver to overwrite it")]
     TargetHolds(TargetId),
@@ -285,6 +303,12 @@ pub enum CommandRefused {
     /// A rotation has begun, and must end first.
     #[error("a rotation is under way")]
     RotationUnderWay,
+    /// Likewise, and nothing but its end can end it.
+    #[error("a rotation is under way, and can't be given up any more")]
+    RotationToItsEnd,
+    /// There is this reason, and what would help elsewhere is refused too: the key waits for a human's decision first.
+    #[error("{0}; it is halted, and waits for a decision first")]
+    Undecided(Box<CommandRefused>),
     /// There is no previous version that may still be valid.
     #[error("there is no previous version to go back to")]
     NoPrevious,

@@ -163,6 +163,8 @@ pub enum Reason {
     SomebodyElseRotates,
     /// Somebody else changed the key, and `on_drift` says to wait.
     Drifted,
+    /// The provider refuses the key before its time, nobody here revoked it, and `on_drift` says to wait.
+    KeyRefused,
     /// The provider refuses every key that it issues to us.
     NewKeyRefused,
     /// The old key is dead and no new one could be had.
@@ -185,6 +187,7 @@ impl Reason {
             Self::AnotherDaemon => "another_daemon",
             Self::SomebodyElseRotates => "somebody_else_rotates",
             Self::Drifted => "drifted",
+            Self::KeyRefused => "key_refused",
             Self::NewKeyRefused => "new_key_refused",
             Self::OldKeyDead => "old_key_dead",
             Self::Restored => "restored",

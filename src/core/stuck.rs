@@ -72,7 +72,7 @@ impl Pass<'_> {
         let mut held = held.filter_map(|(target, it)| Some(format!(": {target}: {}", it.last_error.as_ref()?)));
         match (&self.blocked, held.next(), &self.record.last_error) {
             (Some(Blocked::Provider(why) | Blocked::Store(why) | Blocked::Target(_, why)), _, _) => format!(": {why}"),
-            (Some(blocked), _, _) => format!(": {}", blocked.code()),
+            (Some(blocked), _, _) => format!(": {blocked}"),
             (None, Some(held), _) => held,
             (None, None, Some(error)) => format!(": {}", error.message),
             (None, None, None) => ": what was begun last has not ended".to_owned(),

@@ -16,7 +16,7 @@ pub(super) fn message(
     let next = next(asked, before, after, policy);
     let begins = matches!(asked, Command::Rotate(_) | Command::Resume);
     match blocked.filter(|it| begins && !matches!(it, Blocked::Window(_))) {
-        Some(why) => format!("{next}; it is held back now ({}): rekeyd status {}", why.code(), after.name),
+        Some(why) => format!("{next}; so far it is held back: {why}"),
         None => next,
     }
 }

@@ -1,7 +1,8 @@
 //! What the history keeps of an operator's verb: who did what to which key, how, and why.
 use super::handle::By;
 use crate::core::names::KeyName;
-use crate::core::plan::Command;
+use crate::core::plan::{Change, Command};
+use crate::core::record::Record;
 use crate::core::time::Timestamp;
 use crate::store::HistoryRow;
 
@@ -17,6 +18,15 @@ pub(super) fn row(name: &KeyName, command: &Command, by: &By, at: Timestamp) -> 
         reason: by.reason.clone(),
         result: None,
     }
+}
+
+/// A rotation that the verb itself began bears the name of who asked for it, and why.
+pub(super) fn signed(mut change: Change, before: &Record, by: &By) -> Change {
+    if let Some(it) = change.record.rotation.as_mut().filter(|it| it.attempt > before.last_attempt) {
+        it.wish.actor.get_or_insert_with(|| by.actor.clone());
+        it.wish.reason = it.wish.reason.take().or_else(|| by.reason.clone());
+    }
+    change
 }
 
 /// The row for what was asked of the daemon itself; by nobody where it was a signal.

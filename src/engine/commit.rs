@@ -33,6 +33,7 @@ impl Engine {
                 let _ = self.events.try_send(super::event::Event::Due);
             }
         }
+        std::mem::take(&mut self.replies).into_iter().for_each(|it| it(None));
         for id in std::mem::take(&mut self.sent) {
             self.sending.remove(&id);
             fail_point!(NoticeNoted);

@@ -14,6 +14,10 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// that was changed, a reload and an operator's word are not waited for.
 const LOGIN_AGAIN: Duration = Duration::from_secs(60 * 60);
 
+/// For how long it is told that a provider could not be reached, if nobody has tried since: longer than the longest wait
+/// before a retry.
+const FRESH: Duration = Duration::from_secs(80 * 60);
+
 /// With what a provider was asked. What refuses a create may still answer to a read.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Asked {
@@ -234,8 +238,10 @@ impl Doors {
     }
 
     /// What each provider that does not answer, or refuses, said last, and since when.
-    pub(super) fn troubles(&self) -> BTreeMap<AccountId, (Blocked, Timestamp)> {
+    /// Whoever needs a provider that can't be reached tries again within [`FRESH`]: where nobody did, nobody knows.
+    pub(super) fn troubles(&self, now: Timestamp) -> BTreeMap<AccountId, (Blocked, Timestamp)> {
         let shut = self.0.iter().filter_map(|(id, door)| Some((id, door.shut.as_ref()?)));
+        let shut = shut.filter(|(_, it)| it.holds() || now < it.last_at.plus(FRESH));
         shut.map(|(id, it)| (id.clone(), (it.why.clone(), it.since))).collect()
     }
 }
@@ -349,7 +355,7 @@ mod tests {
         doors.note(&account(), Asked::Create, &Trouble::Held(Blocked::Login), NOW);
         assert_eq!(doors.note(&account(), Asked::Read, &Trouble::Well, after(2)), News::Nothing);
         assert_eq!(doors.note(&account(), Asked::Create, &Trouble::Well, after(3)), News::Opened(NOW));
-        assert!(doors.troubles().is_empty());
+        assert!(doors.troubles(after(3)).is_empty());
     }
 
     #[test]
@@ -383,7 +389,8 @@ mod tests {
             News::Refused(1, Blocked::Provider("connection refused".into()))
         );
         assert!(admit(&mut doors, "a", NOW) && admit(&mut doors, "b", NOW));
-        assert_eq!(doors.troubles().len(), 1);
+        assert_eq!(doors.troubles(after(60)).len(), 1);
+        assert!(doors.troubles(NOW.plus(FRESH)).is_empty(), "nobody has asked for long");
         assert_eq!(doors.note(&account(), Asked::Read, &Trouble::Well, after(9)), News::Opened(NOW));
     }
 

@@ -29,6 +29,7 @@ impl Engine {
     /// Puts a batch back that the disk did not take. Nothing of it was written.
     pub(super) fn wait_for_disk(&mut self, batch: Batch, why: String, now: Timestamp) {
         self.books.put_back(batch);
+        std::mem::take(&mut self.replies).into_iter().for_each(|it| it(Some(&why)));
         let what = format!("nothing is begun or recorded, and no key is created: {why}");
         self.own(DISK, true, &what, vec!["rekeyd status".to_owned()], "", now);
         if self.unwritable.replace(why).is_none() {

@@ -12,7 +12,7 @@ use crate::core::schedule::{Slots, Spans, slots};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -191,6 +191,12 @@ pub enum Refused {
     /// The state can't be written.
     #[error("the state can't be written: {0}")]
     Store(String),
+    /// What was asked for is in memory alone.
+    #[error(
+        "the state can't be written: {0}; what was asked for is done once the disk takes writes again, and a restart \
+         before that forgets it"
+    )]
+    Unsaved(String),
     /// There is no secret to show yet.
     #[error("key {0} has no version yet")]
     NoVersion(KeyName),
@@ -250,6 +256,8 @@ pub struct Snapshot {
     pub accounts: BTreeMap<AccountId, Account>,
     /// What holds a key back now.
     pub blocked: BTreeMap<KeyName, Blocked>,
+    /// Keys that are not adopted yet, and of which no target was seen to hold anything that could be.
+    pub nothing_to_adopt: BTreeSet<KeyName>,
     /// When the engine looks at a key again.
     pub wake_at: BTreeMap<KeyName, Timestamp>,
     /// The moment that each key is given among all others, as reckoned last.
@@ -356,6 +364,7 @@ impl Snapshot {
             records: BTreeMap::new(),
             accounts: BTreeMap::new(),
             blocked: BTreeMap::new(),
+            nothing_to_adopt: BTreeSet::new(),
             wake_at: BTreeMap::new(),
             slots: Slots::new(),
             provider_trouble: BTreeMap::new(),

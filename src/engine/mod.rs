@@ -30,6 +30,7 @@ mod requests;
 mod resume;
 pub mod selection;
 pub mod service;
+mod sights;
 mod spent;
 mod start;
 pub mod trial;
@@ -60,6 +61,8 @@ use futures_util::FutureExt;
 use handle::{Observing, Request};
 use observe::{Observed, Question, observe};
 use permits::{Lane, Permits};
+use requests::Reply;
+use sights::Sights;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -110,6 +113,7 @@ struct Engine {
     due: BTreeSet<(Timestamp, KeyName)>,
     wake_at: BTreeMap<KeyName, Timestamp>,
     blocked: BTreeMap<KeyName, Blocked>,
+    sights: Sights,
     doors: Doors,
     backups: Backups,
     sending: BTreeSet<OutboxId>,
@@ -123,6 +127,8 @@ struct Engine {
     writing: bool,
     /// How many notices wait, and were given up, when that was counted last.
     outbox: OutboxCounts,
+    /// Answers that wait for the batch: given when it is durable, or with why it is not.
+    replies: Vec<Reply>,
     /// Why the disk takes nothing, while it does not.
     unwritable: Option<String>,
     /// What is wrong with the daemon itself, by its cause.
@@ -313,7 +319,7 @@ impl Engine {
         let record = self.books.records.get(name)?.clone();
         let account = self.books.account(&policy.account);
         let now = clock::now();
-        let look = look(&record, &account, &policy, now);
+        let look = look(&self.sights.asked_for(&record), &account, &policy, now);
         let withheld = self.withheld(&record, &account.id, &look, now);
         let revokes_withheld = self.revokes_withheld(&record, &account, now);
         Some(Question {
@@ -349,6 +355,7 @@ impl Engine {
         let account = self.books.account(&policy.account);
         // The clock may have jumped since the look began, and `now` is read from it.
         observed.facts.clock_suspect |= self.clock.is_suspect();
+        self.sights.seen(&before, &observed.facts);
         observed.facts.in_use = self.books.old_in_use_elsewhere(&before, now);
         let plan = decide(&before, &account, &observed.facts, &policy, &self.books.by, now);
         let Plan { change, actions, wake_at, blocked } = plan;

@@ -18,6 +18,9 @@ use crate::store::{HistoryRow, OutboxState, Store, StoreError};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
+/// An answer, which is told why the disk did not take what it is about, if so.
+pub(super) type Reply = Box<dyn FnOnce(Option<&str>) + Send>;
+
 impl Engine {
     pub(super) fn answer(&mut self, request: Request) {
         match request {
@@ -59,7 +62,7 @@ impl Engine {
                 });
             }
             Request::Backup { actor, reply } => self.fetch_backup(actor, reply),
-            Request::Sweep => self.sweep(),
+            Request::Sweep => self.look_closely(),
             Request::Reload { loaded, allow_removals, by, reply } => {
                 let taken = self.reload(*loaded, allow_removals, by.as_ref());
                 self.reply(reply, taken);
@@ -72,11 +75,16 @@ impl Engine {
         }
     }
 
-    /// Answers once the batch is durable: nobody hears of what might yet be lost.
-    pub(super) fn reply<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
-        self.after_commit.push(Box::new(move || {
+    /// Answers once the batch is durable: nobody hears of what might yet be lost as if it were done.
+    pub(super) fn reply<T: Send + 'static>(
+        &mut self,
+        reply: oneshot::Sender<Result<T, Refused>>,
+        answer: Result<T, Refused>,
+    ) {
+        self.replies.push(Box::new(move |unsaved| {
+            let unsaved = unsaved.map(|why| Refused::Unsaved(why.to_owned()));
             // Whoever asked may have gone away.
-            let _ = reply.send(answer);
+            drop(reply.send(answer.and_then(|it| unsaved.map_or(Ok(it), Err))));
         }));
     }
 
@@ -110,9 +118,10 @@ impl Engine {
             records,
             accounts,
             blocked: self.blocked.clone(),
+            nothing_to_adopt: self.sights.nothing_to_adopt().clone(),
             wake_at: self.wake_at.clone(),
             slots: self.books.slots(),
-            provider_trouble: self.doors.troubles(),
+            provider_trouble: self.doors.troubles(clock::now()),
             observing: self.observing,
             backup: self.backup_state(),
             troubles: self.troubles.clone(),
@@ -162,13 +171,13 @@ impl Engine {
         if let Command::Adopt(it) = asked
             && self.books.is_ending_elsewhere(name, &it.fingerprint)
         {
-            return Err(CommandRefused::OldKeyEnding.into());
+            return Err(CommandRefused::BeingRevoked.into());
         }
         let (account, now) = (self.books.account(&policy.account), clock::now());
         let change = match asked {
             Command::Retire => retire(&record, &account, &self.books.in_use_elsewhere(name), &policy, now),
             Command::Forget if self.books.has_open_create(name) => return Err(CommandRefused::OpenCreate.into()),
-            asked => command(&record, &account, asked, &policy, now)?,
+            asked => audit::signed(command(&record, &account, asked, &policy, now)?, &record, by),
         };
         let attempt = change.record.rotation.as_ref().map(|it| it.attempt);
         let message = answers::message(asked, &record, &change.record, &policy, self.blocked.get(name));

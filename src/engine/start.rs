@@ -7,6 +7,7 @@ use super::event::{Event, FoundSecrets};
 use super::execute::read_answer;
 use super::handle::{Handle, Observing, REQUESTS_WAITING, Request};
 use super::permits::Permits;
+use super::sights::Sights;
 use super::twin::{self, Name};
 use super::{EVENTS_WAITING, Engine, wake};
 use crate::clock;
@@ -79,6 +80,7 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         due: BTreeSet::new(),
         wake_at: BTreeMap::new(),
         blocked: BTreeMap::new(),
+        sights: Sights::default(),
         doors: Doors::default(),
         backups: Backups::default(),
         sending: BTreeSet::new(),
@@ -87,6 +89,7 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         after_commit: Vec::new(),
         writing: false,
         outbox: OutboxCounts::default(),
+        replies: Vec::new(),
         unwritable: None,
         troubles: BTreeMap::new(),
         stop: stop.clone(),

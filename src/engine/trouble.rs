@@ -245,6 +245,10 @@ impl Engine {
         self.own(CLOCK, self.clock.is_suspect(), what, resume(), "the clock is believed again", now);
         self.tell_of_observing(now);
         self.look_at_damage(now);
+        if self.troubles.contains_key(RESERVE) {
+            // It is shown until it is over: so it is looked whether it is.
+            self.look_at_reserve();
+        }
     }
 
     /// That nothing is done but looking, and why.

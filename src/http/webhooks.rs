@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, ClientBuilder, StatusCode, Url};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::Sha256;
 use std::error::Error as _;
 use std::fmt;
@@ -31,6 +31,17 @@ pub const ANSWER_BYTES: usize = 64 * 1024;
 pub const SECRET_LENGTH: std::ops::RangeInclusive<usize> = 24..=64;
 /// What a signing secret begins with, by the specification.
 const SECRET_PREFIX: &str = "whsec_";
+
+/// What the body of a webhook is, by the specification: what happened, when, and the rest.
+#[derive(Debug, Serialize)]
+pub struct Envelope<T> {
+    /// Which kind of event it is.
+    pub r#type: &'static str,
+    /// When it happened, as RFC 3339.
+    pub timestamp: String,
+    /// What there is to know of it.
+    pub data: T,
+}
 
 /// Where to post.
 #[derive(Clone)]

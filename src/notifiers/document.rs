@@ -1,19 +1,15 @@
 //! A notice as JSON: what machines are told, in the body of a webhook or on the stdin of a command.
 use super::Message;
 use crate::core::time::Timestamp;
+use crate::http::webhooks::Envelope;
 use serde::Serialize;
 
 /// What scripts read: fields are added, never renamed. Depends on the message alone, so that it is the same in every try.
 pub(super) fn render(message: &Message) -> Vec<u8> {
     // Text and numbers; there is nothing in it that JSON can't hold.
-    serde_json::to_vec(&Document::of(message)).unwrap_or_default()
-}
-
-#[derive(Serialize)]
-struct Document<'a> {
-    r#type: &'static str,
-    timestamp: String,
-    data: Data<'a>,
+    let notice = &message.notice;
+    let (r#type, timestamp) = (notice.kind.code(), notice.at.to_string());
+    serde_json::to_vec(&Envelope { r#type, timestamp, data: Data::of(message) }).unwrap_or_default()
 }
 
 #[derive(Serialize)]
@@ -39,11 +35,11 @@ struct NextData<'a> {
     reason: &'a str,
 }
 
-impl<'a> Document<'a> {
+impl<'a> Data<'a> {
     fn of(message: &'a Message) -> Self {
         let notice = &message.notice;
         let next = notice.next.as_ref();
-        let data = Data {
+        Self {
             key: notice.key.as_ref().map(|it| it.as_str()),
             provider: message.provider.as_deref(),
             owner: &message.owner,
@@ -56,8 +52,7 @@ impl<'a> Document<'a> {
             fingerprint: notice.fingerprint.as_ref().map(|it| it.as_str()),
             valid_to: notice.valid_to.and_then(rfc3339),
             next: next.map(|it| NextData { action: &it.action, at: rfc3339(it.at), reason: &it.reason }),
-        };
-        Self { r#type: notice.kind.code(), timestamp: notice.at.to_string(), data }
+        }
     }
 }
 

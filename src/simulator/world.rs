@@ -2,7 +2,7 @@
 use super::infobip_2fa::PROBE as TWO_FACTOR_PROBE;
 use super::single_invoice::{LIST, PROBE as INVOICE_PROBE};
 use super::{Service, Simulator};
-use humantime::format_duration;
+use crate::humane::HumanDuration;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -201,7 +201,7 @@ fn provider(dir: &Path, simulator: &Simulator, world: &World, service: Service) 
             }
         }
     }
-    let (accept, settle) = (format_duration(world.accept_within), format_duration(world.settle));
+    let (accept, settle) = (HumanDuration(world.accept_within), HumanDuration(world.settle));
     let creates = world.creates_per_day;
     let _ = write!(out, "accept_within = \"{accept}\"\nsettle = \"{settle}\"\ncreates_per_day = {creates}\n");
     out
@@ -211,7 +211,7 @@ fn key(dir: &Path, world: &World, name: &str, service: Service, initial: &str, c
     // Where a create ends the old key there is nothing to overlap, and `check` says so.
     let overlap = match service {
         Service::Mobivate => String::new(),
-        _ => format!("overlap = \"{}\"\n", format_duration(world.overlap)),
+        _ => format!("overlap = \"{}\"\n", HumanDuration(world.overlap)),
     };
     let more = world.more.iter().filter(|it| it.0 == name).map(|it| format!("{}\n", it.1.trim_end()));
     format!(
@@ -220,9 +220,9 @@ fn key(dir: &Path, world: &World, name: &str, service: Service, initial: &str, c
          [[keys.{name}.deliver]]\nkind = \"file\"\npath = {path}\nmode = \"0600\"\n",
         kind = service.kind(),
         initial = quote(initial),
-        lifetime = format_duration(world.lifetime),
-        before = format_duration(world.rotate_before),
-        announce = format_duration(world.announce),
+        lifetime = HumanDuration(world.lifetime),
+        before = HumanDuration(world.rotate_before),
+        announce = HumanDuration(world.announce),
         more = more.collect::<String>(),
         path = quote_path(&World::key_file(dir, name)),
     )

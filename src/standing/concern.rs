@@ -173,7 +173,7 @@ pub fn concerns<'a>(subject: &Subject<'a>) -> Vec<Concern<'a>> {
         found.extend(current.and_then(|it| awaits_key(subject, record, it)));
         found.extend(current.and_then(|it| too_late(subject, record, it)));
         found.extend(stuck(subject, record));
-        found.extend((record.failures > 0).then_some(Concern::Failing { times: record.failures }));
+        found.extend(failing(record));
         found.extend(subject.blocked.filter(|it| is_trouble(it)).map(Concern::Blocked));
         found.extend(undelivered(subject, record));
         found.extend(current.and_then(|it| unverified(subject, record, it)));
@@ -200,6 +200,13 @@ fn refused<'a>(record: &Record, current: &Version) -> Option<Concern<'a>> {
 fn halted<'a>(record: &Record) -> Option<Concern<'a>> {
     let Phase::Halted { reason, at, .. } = &record.phase else { return None };
     Some(Concern::Halted { since: *at, reason: *reason })
+}
+
+/// A halt that the last failure led to tells of that failure already.
+fn failing<'a>(record: &Record) -> Option<Concern<'a>> {
+    let told = |reason: &Reason| record.last_error.as_ref().is_some_and(|it| it.reason == reason.code());
+    let told = matches!(&record.phase, Phase::Halted { reason, .. } if told(reason));
+    (record.failures > 0 && !told).then_some(Concern::Failing { times: record.failures })
 }
 
 fn overdue<'a>(subject: &Subject<'_>, record: &Record, current: &Version) -> Option<Concern<'a>> {

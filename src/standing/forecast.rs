@@ -7,7 +7,7 @@ use crate::core::schedule::{Slot, Why};
 use crate::core::time::Timestamp;
 use crate::core::window::Opening;
 use crate::core::{due, gate};
-use crate::humane::HumanDuration;
+use crate::humane::{HumanDuration, Roughly};
 use std::time::Duration;
 
 /// The moment of a rotation does not depend on the key's name.
@@ -120,7 +120,7 @@ fn asked(subject: &Subject<'_>, current: &Version, policy: &Policy, wish: &Wish,
     let begin = placed(current, policy, from, Some(wish), announce)?;
     let (reason, what) = match wish.trigger {
         _ if wish.compromised => ("compromised", "asked for"),
-        Trigger::Drift => ("drifted", "somebody else changed it"),
+        Trigger::Drift => ("drifted", "somebody else changed or ended it"),
         _ => ("asked", "asked for"),
     };
     let by = wish.actor.as_ref().map(|it| format!(" by {}", it.name())).unwrap_or_default();
@@ -207,7 +207,7 @@ fn why_due(version: &Version, policy: &Policy, due: Timestamp) -> (&'static str,
         (Some(age), _) => ("max_age", format!("it reaches its max_age of {}", HumanDuration(age))),
         (None, Some(end)) => (
             "due_before_expiry",
-            format!("it expires at {} and is replaced {} before", end.whole_second(), HumanDuration(end.since(due))),
+            format!("it expires at {} and is replaced {} before", end.whole_second(), Roughly(end.since(due))),
         ),
         (None, None) => ("age_unknown", "nobody knows how old it is, so that it is replaced soon".to_owned()),
     }

@@ -100,6 +100,7 @@ fn records() -> Vec<Record> {
         Reason::Restored,
         Reason::LoginLost,
         Reason::Damaged,
+        Reason::KeyRefused,
     ];
     let halted = reasons.map(|reason| Phase::Halted { reason, at: NOW, resume: Box::new(Phase::Steady) });
     let mut records: Vec<_> = phases.into_iter().chain(halted).map(record).collect();
@@ -132,7 +133,8 @@ fn number_of_phase(phase: &Phase) -> u32 {
             | Reason::OldKeyDead
             | Reason::Restored
             | Reason::LoginLost
-            | Reason::Damaged => 9,
+            | Reason::Damaged
+            | Reason::KeyRefused => 9,
         },
     }
 }

@@ -91,7 +91,7 @@ impl Reserve {
             self.take().map_err(|it| it.to_string())?;
         }
         let free = free(self.dir()).map_err(|it| it.to_string())?;
-        if free >= self.bytes { Ok(()) } else { Err(self.scarce(free)) }
+        if free >= self.bytes { Ok(()) } else { Err(self.scarce(self.bytes)) }
     }
 
     /// Takes back what it can of a reserve that was given up: the next start may need it on a disk that is still full.
@@ -108,9 +108,9 @@ impl Reserve {
     }
 
     fn take(&self) -> Result<(), StoreError> {
-        let free = free(self.dir())?;
-        if free < self.bytes.saturating_mul(2) {
-            return Err(at(&self.path)(std::io::Error::other(self.scarce(free))));
+        let both = self.bytes.saturating_mul(2);
+        if free(self.dir())? < both {
+            return Err(at(&self.path)(std::io::Error::other(self.scarce(both))));
         }
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(&self.path);
@@ -123,9 +123,10 @@ impl Reserve {
         self.path.parent().unwrap_or(&self.path)
     }
 
-    fn scarce(&self, free: u64) -> String {
+    /// Without how much is free: that changes by the moment, and this is shown for as long as it lasts.
+    fn scarce(&self, needed: u64) -> String {
         let dir = self.dir().display();
-        format!("{dir}: {free} bytes are free, {} are needed (daemon.reserve); free some space there", self.bytes)
+        format!("{dir}: fewer than {needed} bytes are free (daemon.reserve is {}); free some space there", self.bytes)
     }
 }
 

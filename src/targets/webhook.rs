@@ -10,7 +10,7 @@ use super::{DeliveryError, Parcel, Target};
 use crate::core::facts::Content;
 use crate::core::names::{Fingerprint, NoticeId, TargetId};
 use crate::core::policy::Reach;
-use crate::http::webhooks::{self, Address, Fault, Posted, Signers};
+use crate::http::webhooks::{self, Address, Envelope, Fault, Posted, Signers};
 use crate::secret::Secret;
 use async_trait::async_trait;
 use reqwest::Url;
@@ -26,13 +26,6 @@ pub(super) struct Webhook {
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
-    r#type: &'static str,
-    timestamp: String,
-    data: Data<'a>,
-}
-
-#[derive(Serialize)]
 struct Data<'a> {
     key: &'a str,
     provider: &'a str,
@@ -44,7 +37,7 @@ struct Data<'a> {
 
 impl Webhook {
     fn body(parcel: &Parcel) -> Result<Secret, DeliveryError> {
-        json(&Body {
+        json(&Envelope {
             r#type: "key.issued",
             timestamp: parcel.obtained_at.to_string(),
             data: Data {
@@ -58,17 +51,21 @@ impl Webhook {
         })
     }
 
-    /// Where to, once everything that is needed for it is there. Secrets may lie on a slow disk, so this blocks.
-    fn ready(&self) -> Result<Url, Fault> {
+    /// Looks whether everything that a delivery needs is there.
+    fn ready(&self) -> Result<(), Fault> {
         self.secret.check()?;
-        self.url.url()
+        self.url.url().map(drop)
     }
 
-    async fn look(&self) -> Result<Url, DeliveryError> {
+    /// Secrets may lie on a slow disk, so reading them blocks elsewhere.
+    async fn read<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&Self) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, DeliveryError> {
         let me = self.clone();
-        let ready = tokio::task::spawn_blocking(move || me.ready()).await;
-        let ready = ready.map_err(|_| DeliveryError("its secrets can't be read".into()))?;
-        ready.map_err(|it| DeliveryError(it.to_string()))
+        let read = tokio::task::spawn_blocking(move || what(&me)).await;
+        let read = read.map_err(|_| DeliveryError("its secrets can't be read".into()))?;
+        read.map_err(|it| DeliveryError(it.to_string()))
     }
 }
 
@@ -91,12 +88,12 @@ impl Target for Webhook {
     }
 
     async fn preflight(&self) -> Result<(), DeliveryError> {
-        self.look().await?;
+        self.read(Self::ready).await?;
         self.confirm.as_ref().map_or(Ok(()), Confirm::check)
     }
 
     async fn deliver(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
-        let url = self.look().await?;
+        let url: Url = self.read(|me| me.url.url()).await?;
         let body = Self::body(parcel)?;
         let version = parcel.version.to_string();
         let id = NoticeId::of(&["key.issued", parcel.name.as_str(), &version, self.id().as_str()]);

@@ -43,7 +43,8 @@ async fn without_a_daemon_the_next_command_is_named() {
     daemon.socket.set_extension("none");
     let failed = rekeyd(&daemon, &["status"], "").await;
     assert_eq!(failed.status.code(), Some(69));
-    assert!(text(&failed.stderr).contains("systemctl start rekeyd"), "{}", text(&failed.stderr));
+    let tried = text(&failed.stderr);
+    assert!(tried.contains("\ntry: rekeyd --config ") && tried.trim_end().ends_with(" run"), "{tried}");
 }
 
 #[tokio::test]

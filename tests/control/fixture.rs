@@ -18,7 +18,7 @@ use rekeyd::engine::handle::Snapshot;
 use rekeyd::providers::{Auth, CreateError, CreateOptions, CreateRequest, Created, Provider, Raw, Unreadable};
 use rekeyd::secret::SecretRef;
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,6 +92,7 @@ pub(crate) fn empty() -> World {
         records: BTreeMap::new(),
         accounts: BTreeMap::from([(account.id.clone(), account)]),
         blocked: BTreeMap::new(),
+        nothing_to_adopt: BTreeSet::new(),
         wake_at: BTreeMap::new(),
         slots: BTreeMap::new(),
         provider_trouble: BTreeMap::new(),

@@ -15,14 +15,14 @@ async fn with_one_key() -> Rig {
 }
 
 /// Gives a shell a command that was named, as somebody does who copies it.
-async fn run_as_it_stands(named: &str) -> Output {
+pub(crate) async fn run_as_it_stands(named: &str) -> Output {
     let script = named.replace("rekeyd --config", &format!("{} --config", env!("CARGO_BIN_EXE_rekeyd")));
     let run = move || Command::new("sh").args(["-c", &script]).output().unwrap();
     tokio::task::spawn_blocking(run).await.unwrap()
 }
 
 /// What stands behind a word that ends a line.
-fn behind<'a>(text: &'a str, word: &str) -> &'a str {
+pub(crate) fn behind<'a>(text: &'a str, word: &str) -> &'a str {
     let (_, rest) = text.split_once(word).unwrap_or_else(|| panic!("no {word:?} in {text}"));
     rest.lines().next().unwrap().trim()
 }

@@ -100,7 +100,11 @@ async fn whoever_is_to_revoke_what_left_the_config_in_its_overlap_hears_how_long
     leave_config(&rig).await;
     rig.until_notice(KEY, "revoke.needed").await;
     let history = rig.ok(&["history", KEY]).await;
-    assert!(history.contains("revoke version 1 by hand") && history.contains("; not before 20"), "{history}");
+    assert!(
+        history.contains("revoke version 1 by hand, or take the key out of service")
+            && history.contains("; not before 20"),
+        "{history}"
+    );
     let status = rig.ok(&["status", KEY]).await;
-    assert!(status.contains("revoke it by hand, not before 20"), "{status}");
+    assert!(status.contains("when the key is taken out of service, not before 20"), "{status}");
 }

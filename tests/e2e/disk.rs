@@ -39,7 +39,7 @@ fn creates(rig: &Rig) -> u64 {
 }
 
 /// Takes away the room that the daemon keeps behind its database, as nothing but a fault could: the next write has none.
-fn take_room(rig: &Rig, disk: &Mount) {
+pub(crate) fn take_room(rig: &Rig, disk: &Mount) {
     let db = rig.path("state").join("sled/db");
     let end = fs::metadata(&db).unwrap().len().to_string();
     let punched = Command::new("fallocate").args(["-p", "-o", &end, "-l", "32MiB"]).arg(&db).status().unwrap();

@@ -298,7 +298,7 @@ pub fn a_new_key_in_every_phase() {
         assert_eq!(it.record.pending().unwrap().fingerprint.as_str(), "k9");
     }
     let refusals = [
-        (&mut adopting, CommandRefused::RotationUnderWay),
+        (&mut adopting, CommandRefused::RotationToItsEnd),
         (&mut reobserving, CommandRefused::Phase),
         (&mut halted, CommandRefused::Halted),
         (&mut paused, CommandRefused::Paused),

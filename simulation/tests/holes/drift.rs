@@ -93,6 +93,19 @@ pub fn on_drift_says_what_a_change_by_somebody_else_leads_to() {
     assert_eq!((it.phase(), it.current()), ("create", 1));
 }
 
+/// `on_drift = "halt"`, and the key is refused before its time: nobody is known to have put another in its place.
+#[test]
+pub fn a_key_that_died_halts_as_refused_and_resume_replaces_it() {
+    let mut it = Bench::keeps();
+    it.policy.on_drift = OnDrift::Halt;
+    it.wait(days(1)).probes(1, Probe::Dead).rests();
+    it.wait(minutes(1)).rests();
+    assert_eq!(it.halted(), Some(Reason::KeyRefused));
+    it.say(Command::Resume).unwrap();
+    it.created("k2");
+    assert_eq!(it.halted(), None);
+}
+
 /// `on_drift = "halt"`: the human adopts the other's key. At an account with one key the old one is dead then, and nobody is
 /// told to revoke it after an overlap that never was.
 #[test]

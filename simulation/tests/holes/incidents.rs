@@ -41,6 +41,8 @@ pub fn rollback_in_every_phase() {
         "announce" => Err(CommandRefused::OldKeysEnd),
         "unadopted" => Err(CommandRefused::Unadopted),
         "reobserve" => Err(CommandRefused::Phase),
+        "judge" | "cutover" => Err(CommandRefused::RotationToItsEnd),
+        "halted" => Err(CommandRefused::Undecided(Box::new(CommandRefused::RotationUnderWay))),
         _ => Err(CommandRefused::RotationUnderWay),
     });
 }

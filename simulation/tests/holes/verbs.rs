@@ -5,6 +5,7 @@ use crate::bench::*;
 use rekeyd_simulation::core::command::restored;
 use rekeyd_simulation::core::facts::{Action, Blocked, Content, Outcome, Preflight, Probe};
 use rekeyd_simulation::core::plan::{Command, CommandRefused, NoticeKind};
+use rekeyd_simulation::core::policy::Initial;
 use rekeyd_simulation::core::record::{Expiry, Phase, Reason, Wish};
 
 /// One key in each phase.
@@ -144,7 +145,8 @@ pub fn resume_ends_the_wait_for_a_retry() {
 pub fn abandon_in_every_phase() {
     check(&Command::Abandon, |name| match name {
         "create, owed" | "create, in flight" | "verify" | "deliver" | "halted" => Ok("steady"),
-        "judge" | "cutover" => Err(CommandRefused::OldKeyEnding),
+        "judge" => Err(CommandRefused::OldKeyInDoubt),
+        "cutover" => Err(CommandRefused::NewKeyInUse),
         "going back" => Ok("steady"),
         _ => Err(CommandRefused::NothingPending),
     });
@@ -189,13 +191,50 @@ pub fn abandon_is_refused_where_the_old_key_does_not_live_on() {
 
     let mut dead = Bench::keeps().due();
     dead.probes(1, Probe::Dead).creates();
-    assert_eq!(dead.say(Command::Abandon), Err(CommandRefused::OldKeyEnding));
+    assert_eq!(dead.say(Command::Abandon), Err(CommandRefused::OldKeyDead));
 
     let mut doubtful = Bench::revokes().due();
     doubtful.policy.announce = minutes(0);
     let create = doubtful.creates();
     doubtful.answer(&create, lost());
-    assert_eq!(doubtful.say(Command::Abandon), Err(CommandRefused::OldKeyEnding), "the lost create may have killed it");
+    assert_eq!(
+        doubtful.say(Command::Abandon),
+        Err(CommandRefused::OldKeyInDoubt),
+        "the lost create may have killed it"
+    );
+}
+
+/// A first key that halted: there is none to go back to, and `resume` is what is left.
+#[test]
+pub fn a_first_key_has_no_way_back_and_the_refusal_says_so() {
+    for mut it in [Bench::silent().unadopted(), Bench::revokes().unadopted(), Bench::keeps().unadopted()] {
+        it.policy.initial = Initial::Create;
+        let create = it.creates();
+        it.answer(&create, lost());
+        let resume = Box::new(it.record.phase.clone());
+        it.record.phase = Phase::Halted { reason: Reason::AmbiguousCreate, at: it.now, resume };
+        assert_eq!(it.say(Command::Abandon), Err(CommandRefused::FirstKey));
+        assert_eq!(it.say(Command::Rollback), Err(CommandRefused::FirstKey));
+        it.say(Command::Resume).unwrap();
+    }
+}
+
+/// A halted key at an account with one key: why neither way back is open, and that a decision is what it waits for.
+#[test]
+pub fn a_halted_cutover_names_the_decision_that_it_waits_for() {
+    let mut it = Bench::revokes().due();
+    it.policy.announce = minutes(0);
+    let create = it.creates();
+    it.answer(&create, lost());
+    let resume = Box::new(it.record.phase.clone());
+    it.record.phase = Phase::Halted { reason: Reason::AmbiguousCreate, at: it.now, resume };
+    assert_eq!(it.say(Command::Abandon), Err(CommandRefused::OldKeyInDoubt));
+    let to_its_end = CommandRefused::Undecided(Box::new(CommandRefused::RotationToItsEnd));
+    assert_eq!(it.say(Command::Rollback), Err(to_its_end));
+    let mut at_rest = Bench::revokes();
+    at_rest.record.phase = Phase::Halted { reason: Reason::Drifted, at: NOON, resume: Box::new(Phase::Steady) };
+    let ends = CommandRefused::Undecided(Box::new(CommandRefused::OldKeysEnd));
+    assert_eq!(at_rest.say(Command::Rollback), Err(ends));
 }
 
 /// Where a create may have killed the old key, giving up the new one is allowed only after the old one was seen alive.
@@ -215,6 +254,7 @@ pub fn adopt_in_every_phase() {
     check(&Command::Adopt(adoption("k9", Probe::Alive)), |name| match name {
         "unadopted" | "steady" | "halted" | "overlap" | "paused" => Ok("deliver"),
         "reobserve" | "announce" => Err(CommandRefused::Phase),
+        "judge" | "cutover" => Err(CommandRefused::RotationToItsEnd),
         _ => Err(CommandRefused::RotationUnderWay),
     });
 }
@@ -380,7 +420,7 @@ pub fn an_old_key_whose_end_has_begun_is_not_adopted_again() {
     let mut it = Bench::keeps().rotated();
     it.lists(vec![]).wait(days(2));
     assert!(it.pass().iter().any(|it| is_revoke_of(it, 1)));
-    assert_eq!(it.say(Command::Adopt(adoption("k1", Probe::Alive))), Err(CommandRefused::OldKeyEnding));
+    assert_eq!(it.say(Command::Adopt(adoption("k1", Probe::Alive))), Err(CommandRefused::BeingRevoked));
 }
 
 /// An accepted key shows that this machine can see keys accepted: from here on a refusal proves something. A key that was

@@ -226,7 +226,7 @@ impl Sim {
             }
             Reason::NoBaseline => difference && (others || doubted || matches!(world, Strangers | Config)),
             Reason::AnotherDaemon => matches!(world, Clone | Restore),
-            Reason::SomebodyElseRotates | Reason::Drifted => others || (revokes && doubted),
+            Reason::SomebodyElseRotates | Reason::Drifted | Reason::KeyRefused => others || (revokes && doubted),
             Reason::NewKeyRefused => matches!(world, Clone | Colleague | Operator | Blind) || (revokes && doubted),
             Reason::OldKeyDead => {
                 let current = self.agents[agent].record(key).current.as_ref();

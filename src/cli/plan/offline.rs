@@ -1,5 +1,6 @@
 //! What a plan is made from where no daemon runs: the config, and the state or none.
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::hints;
 use crate::clock;
 use crate::config::{self, Loaded};
 use crate::core::due;
@@ -78,7 +79,8 @@ pub(super) fn all_new(loaded: Loaded, now: Timestamp) -> Snapshot {
 
 /// Reads a config, or says all its faults.
 pub(super) fn load(path: &Path) -> Result<Loaded, Failure> {
-    config::load(path).map_err(|it| Failure::new(Exit::Config, it.to_string()).remedy("rekeyd check"))
+    // Whichever config it is, not the one that this command line names.
+    config::load(path).map_err(|it| Failure::new(Exit::Config, it.to_string()).remedy(hints::check(path)))
 }
 
 /// A version that was issued now, as far as the config says how long it lives.

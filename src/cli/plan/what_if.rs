@@ -11,12 +11,11 @@ use crate::control::protocol::{BudgetChange, Late, Move, PlanFacts, PlanPeak, Ti
 use crate::control::view;
 use crate::core::names::KeyName;
 use crate::engine::handle::Snapshot;
-use crate::humane::HumanDuration;
+use crate::humane::Roughly;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// As many lines of each part are shown; more only on demand.
 const SHOWN: usize = 20;
@@ -135,9 +134,7 @@ fn moved(it: &Move) -> String {
 /// `7d later`.
 fn shift(from: Time, to: Time) -> String {
     let (span, word) = if to > from { (to.0.since(from.0), "later") } else { (from.0.since(to.0), "sooner") };
-    // To the minute is exact enough for people.
-    let minutes = Duration::from_secs(span.as_secs().div_ceil(60) * 60);
-    format!("{} {word}", HumanDuration(minutes))
+    format!("{} {word}", Roughly(span))
 }
 
 fn budget(it: &BudgetChange) -> String {

@@ -11,7 +11,7 @@ pub use plan::{
 };
 pub use status::{
     AttentionStatus, BackupStatus, BlockedStatus, DaemonState, DaemonStatus, ErrorStatus, HaltedStatus, KeyStatus,
-    LastRotation, NextStep, PausedStatus, ProviderState, ProviderStatus, Status, VersionStatus,
+    LastRotation, NextStep, OldVersion, PausedStatus, ProviderState, ProviderStatus, Status, VersionStatus,
 };
 
 pub use what_if::{BudgetChange, Late, Move, WhatIf};

@@ -122,8 +122,11 @@ pub struct KeyStatus {
     pub current: Option<VersionStatus>,
     /// The version that is to replace it.
     pub pending: Option<VersionStatus>,
-    /// The old version that is being retired.
+    /// The newest old version that is being retired.
     pub previous: Option<VersionStatus>,
+    /// Every old version that the provider may still accept, the newest first; `previous` is among them.
+    #[serde(default)]
+    pub old: Vec<OldVersion>,
     /// What comes next.
     pub next: Option<NextStep>,
     /// Failures in a row.
@@ -167,6 +170,18 @@ pub struct VersionStatus {
     pub valid_to: Option<Time>,
     /// Where `valid_to` comes from.
     pub expiry: Expiry,
+}
+
+/// An old version that the provider may still accept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OldVersion {
+    /// The version itself.
+    #[serde(flatten)]
+    pub version: VersionStatus,
+    /// Consumers may use it until then: it is not revoked before.
+    pub not_before: Time,
+    /// Whether it is left to a human, who was told: it can't be revoked from here.
+    pub reported: bool,
 }
 
 /// What comes next.

@@ -1,12 +1,11 @@
 //! What is wrong with a key, in sentences, and the commands that help.
-use super::key::{blocked_message, halt_message, waits};
+use super::key::{halt_message, waits};
 use crate::control::protocol::AttentionStatus;
 use crate::core::account::Account;
-use crate::core::command::command;
+use crate::core::command::{self, adopt_words, spelled};
 use crate::core::facts::Blocked;
 use crate::core::gate::TAKEN;
 use crate::core::names::KeyName;
-use crate::core::plan::Command;
 use crate::core::policy::Initial;
 use crate::core::record::{Held, Pause, Phase, Record, Retired, VersionNo};
 use crate::humane::HumanDuration;
@@ -41,27 +40,70 @@ fn message(subject: &Subject<'_>, concern: &Concern<'_>) -> String {
         }
         Concern::Failing { times } => failing(subject, *times),
         Concern::Blocked(why) if waits_to_create(subject) => waits(subject, why),
-        Concern::Blocked(why) => blocked_message(why),
+        Concern::Blocked(why) => why.to_string(),
         Concern::Undelivered { target, wanted, held, .. } => {
             format!("{target} {}{}", holds(*held, *wanted), error(*held))
         }
         Concern::Unverified { .. } => "the key in use was never seen to be accepted from here".into(),
         Concern::Unrevoked { old, .. } => unrevoked(subject, old),
-        Concern::RevokeNeeded(old) => {
-            let id = old.version.id.as_ref().map(|it| format!("id {it}, ")).unwrap_or_default();
-            let (number, print) = (old.version.number, &old.version.fingerprint);
-            let early = old.version.delivered && old.after > subject.now;
-            let when = if early { format!(", not before {}", old.after.whole_second()) } else { String::new() };
-            format!(
-                "the old version {number} ({id}fingerprint {print}) is not revoked from here; revoke it by hand{when}"
-            )
-        }
-        Concern::Unadopted(Initial::Adopt) => "it is not in our care yet: hand over the key in use".into(),
+        Concern::RevokeNeeded(old) => revoke_needed(subject, old),
+        Concern::Unadopted(Initial::Adopt) => unadopted(subject),
         Concern::Unadopted(Initial::Create) => "its first key is not created yet".into(),
         Concern::Unmanaged => {
             "the config no longer names it, and nothing replaces it; put it back, or take it out of service".into()
         }
         Concern::Paused(pause) => paused(pause),
+    }
+}
+
+/// Why an old version is left to a human, and what he does.
+fn revoke_needed(subject: &Subject<'_>, old: &Retired) -> String {
+    let id = old.version.id.as_ref().map(|it| format!("id {it}, ")).unwrap_or_default();
+    let what = format!("the old version {} ({id}fingerprint {})", old.version.number, old.version.fingerprint);
+    let early = old.version.delivered && old.after > subject.now;
+    let when = if early { format!(", not before {}", old.after.whole_second()) } else { String::new() };
+    let (left, retires) = (can_retire(subject), retire_revokes(subject, old));
+    match (left, retires) {
+        (true, true) => format!(
+            "{what} stays valid, for the config no longer names the key; it is revoked with the rest when the key is taken out \
+             of service{when}"
+        ),
+        (true, false) => {
+            format!("{what} is not revoked by rekeyd; revoke it by hand{when}, then take the key out of service")
+        }
+        (false, _) => format!("{what} is not revoked by rekeyd; revoke it by hand{when}, then book that"),
+    }
+}
+
+/// Whether the key is one that the config has left behind, and nobody has taken out of service yet.
+fn can_retire(subject: &Subject<'_>) -> bool {
+    subject.config.is_none() && subject.record.is_some_and(|it| it.decommissioned.is_none())
+}
+
+fn retire_revokes(subject: &Subject<'_>, old: &Retired) -> bool {
+    let section = subject.snapshot.settings.account(&old.version.account);
+    old.version.id.is_some() && section.is_some_and(|it| it.provider.capabilities().revokes_by_id)
+}
+
+fn unadopted(subject: &Subject<'_>) -> String {
+    let empty = if holds_nothing(subject) { "; its targets hold none" } else { "" };
+    let tells = subject.config.is_none_or(|it| it.policy.provider.reports_expiry);
+    let age =
+        if tells { "" } else { "; where its age is known, with --issued-at or --valid-to instead of --age-unknown" };
+    format!("it is not in our care yet: hand over the key in use{empty}{age}")
+}
+
+/// Whether every target was seen to hold no key, or none can be looked into.
+fn holds_nothing(subject: &Subject<'_>) -> bool {
+    subject.snapshot.nothing_to_adopt.contains(subject.name)
+}
+
+/// The command that takes over what is in use; from the targets, where they may hold it.
+pub(super) fn adopt_in_use(subject: &Subject<'_>) -> String {
+    let (name, from_target) = (subject.name, !holds_nothing(subject));
+    match subject.config {
+        Some(key) => adopt_words(name, &key.policy, from_target),
+        None => format!("rekeyd adopt {name}"),
     }
 }
 
@@ -90,10 +132,11 @@ fn failing(subject: &Subject<'_>, times: u32) -> String {
 
 fn holds(held: Option<&Held>, wanted: VersionNo) -> String {
     let Some(held) = held else { return format!("has not got version {wanted}") };
-    let maybe: Vec<_> = held.maybe.iter().map(ToString::to_string).collect();
+    let others: Vec<_> = held.maybe.iter().filter(|it| **it != wanted).map(ToString::to_string).collect();
     match held.settled {
         _ if held.foreign.is_some() => format!("holds a key that is none of ours instead of version {wanted}"),
-        _ if !maybe.is_empty() => format!("may hold version {} where it should hold {wanted}", maybe.join(" or ")),
+        _ if !others.is_empty() => format!("may still hold version {} instead of {wanted}", others.join(" or ")),
+        _ if !held.maybe.is_empty() => format!("was to get version {wanted}, and that has not succeeded yet"),
         Some(it) if it == wanted => format!("holds version {wanted}, which is not confirmed"),
         Some(it) => format!("holds version {it} where it should hold {wanted}"),
         None => format!("has not got version {wanted}"),
@@ -122,7 +165,8 @@ pub(super) fn actions(subject: &Subject<'_>, concerns: &[Concern<'_>]) -> Vec<St
     let name = subject.name;
     let paused = concerns.iter().any(|it| matches!(it, Concern::Paused(_)));
     if matches!(subject.phase(), Phase::Halted { .. }) && !paused {
-        return choices(subject).iter().map(|it| format!("rekeyd {it} {name}")).collect();
+        let Some(policy) = subject.working_policy() else { return Vec::new() };
+        return choices(subject).iter().map(|it| spelled(it, name, &policy)).collect();
     }
     if is_over(subject) && concerns.is_empty() {
         return vec![format!("rekeyd forget {name}")];
@@ -142,17 +186,13 @@ fn action(subject: &Subject<'_>, name: &KeyName, concern: &Concern<'_>) -> Optio
     match concern {
         Concern::Unrevoked { .. } if subject.config.is_none() => Some(format!("rekeyd ack --revoked {name}")),
         // Whoever acknowledges here what `retire` can still revoke would leave it live.
-        Concern::RevokeNeeded(_)
-            if subject.config.is_none() && subject.record.is_some_and(|it| it.decommissioned.is_none()) =>
-        {
-            Some(format!("rekeyd retire {name}"))
-        }
+        Concern::RevokeNeeded(_) if can_retire(subject) => Some(format!("rekeyd retire {name}")),
         Concern::RevokeNeeded(_) => Some(format!("rekeyd ack --revoked {name}")),
         Concern::Unmanaged => Some(format!("rekeyd retire {name}")),
         _ if subject.config.is_none() => None,
         Concern::Paused(_) => Some(format!("rekeyd resume {name}")),
         Concern::Unadopted(initial) if *initial == Initial::Adopt || a_target_is_taken(subject) => {
-            Some(format!("rekeyd adopt {name} --from-target"))
+            Some(adopt_in_use(subject))
         }
         _ if is_paused(subject) => None,
         _ if matches!(subject.phase(), Phase::Reobserve { .. }) => Some(format!("rekeyd resume {name}")),
@@ -168,7 +208,7 @@ fn action(subject: &Subject<'_>, name: &KeyName, concern: &Concern<'_>) -> Optio
         }
         Concern::Undelivered { held, .. } => {
             let foreign = held.is_some_and(|it| it.foreign.is_some());
-            Some(if foreign { format!("rekeyd adopt {name} --from-target") } else { format!("rekeyd resume {name}") })
+            Some(if foreign { adopt_in_use(subject) } else { format!("rekeyd resume {name}") })
         }
         Concern::Unrevoked { .. } => Some(format!("rekeyd resume {name}")),
         Concern::Blocked(why) => unblock(name, why),
@@ -208,10 +248,5 @@ pub(super) fn choices(subject: &Subject<'_>) -> Vec<&'static str> {
     let (Some(policy), Some(record)) = (subject.working_policy(), subject.record) else { return Vec::new() };
     let account = subject.snapshot.accounts.get(&policy.account).cloned();
     let account = account.unwrap_or_else(|| Account::new(policy.account.clone()));
-    let would = |verb: &Command| command(record, &account, verb, &policy, subject.now).is_ok();
-    let mut choices = vec!["resume"];
-    choices.extend(would(&Command::Abandon).then_some("abandon"));
-    choices.push("adopt");
-    choices.extend(would(&Command::Rollback).then_some("rollback"));
-    choices
+    command::choices(record, &account, &policy, subject.now)
 }

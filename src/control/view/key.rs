@@ -2,11 +2,11 @@
 use super::concerns::{actions, attention, choices};
 use super::next::next;
 use crate::control::protocol::{
-    BlockedStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation, PausedStatus, VersionStatus,
+    BlockedStatus, ErrorStatus, HaltedStatus, KeyStatus, LastRotation, OldVersion, PausedStatus, VersionStatus,
 };
 use crate::core::facts::Blocked;
 use crate::core::names::KeyName;
-use crate::core::record::{LastError, Phase, Reason, Record, Rotation, Version};
+use crate::core::record::{Ended, LastError, Phase, Reason, Record, Retired, Rotation, Version};
 use crate::core::time::Timestamp;
 use crate::standing::{Subject, bare_phase, concerns, health, phase_name, retiring};
 
@@ -25,6 +25,7 @@ pub(super) fn status(subject: &Subject<'_>) -> KeyStatus {
         current: record.and_then(|it| it.current.as_ref()).map(version),
         pending: record.and_then(Record::pending).map(version),
         previous: record.and_then(retiring).map(|it| version(&it.version)),
+        old: record.map(|it| old(it, subject.now)).unwrap_or_default(),
         next: next(subject),
         failures: record.map_or(0, |it| it.failures),
         blocked: subject.blocked.map(blocked),
@@ -41,6 +42,22 @@ fn owners(subject: &Subject<'_>) -> Vec<String> {
     subject.config.map(|it| &it.owners).or(last).cloned().unwrap_or_default()
 }
 
+/// Those that the provider may still accept, the newest first.
+fn old(record: &Record, now: Timestamp) -> Vec<OldVersion> {
+    let live = |it: &&Retired| match it.ended {
+        None => true,
+        Some(ended) => ended == Ended::Reported && it.version.valid_to.is_none_or(|end| end > now),
+    };
+    let mut old: Vec<&Retired> = record.retired.iter().filter(live).collect();
+    old.sort_by_key(|it| std::cmp::Reverse(it.version.number));
+    let row = |it: &&Retired| OldVersion {
+        version: version(&it.version),
+        not_before: it.after.into(),
+        reported: it.ended == Some(Ended::Reported),
+    };
+    old.iter().map(row).collect()
+}
+
 fn version(it: &Version) -> VersionStatus {
     VersionStatus {
         version: it.number,
@@ -53,16 +70,7 @@ fn version(it: &Version) -> VersionStatus {
 }
 
 fn blocked(why: &Blocked) -> BlockedStatus {
-    let until = until(why).map(Into::into);
-    BlockedStatus { reason: why.code().to_owned(), until, message: blocked_message(why) }
-}
-
-/// When it is over, where that is known.
-pub(super) fn until(why: &Blocked) -> Option<Timestamp> {
-    match why {
-        Blocked::Throttled(at) | Blocked::Budget(at) | Blocked::Window(at) | Blocked::Freeze(_, at) => known(*at),
-        _ => None,
-    }
+    BlockedStatus { reason: why.code().to_owned(), until: why.until().map(Into::into), message: why.to_string() }
 }
 
 /// A rotation has begun, and its create waits: for what, since when, and what would help where nothing is wrong.
@@ -75,44 +83,11 @@ pub(super) fn waits(subject: &Subject<'_>, why: &Blocked) -> String {
         Blocked::Account => subject.account.and_then(|it| it.locked_by()).map(other).unwrap_or_default(),
         _ => String::new(),
     };
-    format!("{waits} to create a new key: {}{sooner}", blocked_message(why))
+    format!("{waits} to create a new key: {why}{sooner}")
 }
 
 fn other(name: &KeyName) -> String {
     format!(": rekeyd status {name}")
-}
-
-/// What holds a key back, in a sentence.
-pub(super) fn blocked_message(why: &Blocked) -> String {
-    match why {
-        Blocked::Clock => "the wall clock can't be believed; nothing is created or revoked until it is right".into(),
-        Blocked::Store(it) => format!("the state can't be written: {it}"),
-        Blocked::Target(target, it) => format!("{target} can't be delivered to: {it}"),
-        Blocked::Provider(it) => format!("the provider can't be reached: {it}"),
-        Blocked::Login => "the provider refuses our login; correct it where the config says it is".into(),
-        Blocked::Throttled(at) => format!("the provider asked us to wait until {at}"),
-        Blocked::Budget(at) => {
-            format!(
-                "the daily create budget is used up until {at}; creates_per_day of its provider says how large it is"
-            )
-        }
-        Blocked::Account => "another key's create at the same account has not ended".into(),
-        Blocked::Window(at) => match known(*at) {
-            Some(at) => format!("its next window opens at {at}"),
-            None => "none of its windows opens again".into(),
-        },
-        Blocked::Freeze(name, at) => match known(*at) {
-            Some(at) => format!("freeze {name} lasts; it goes on at {at}"),
-            None => format!("freeze {name} lasts, and no window opens after it"),
-        },
-        Blocked::Unmanaged => "the config no longer names the key, or its provider".into(),
-        Blocked::Observing => {
-            "rekeyd only observes, for another may run on this state, elsewhere or here; where this is the one to run: \
-             rekeyd resume --all"
-                .into()
-        }
-        Blocked::Config => "the config on disk is broken; the last good one is in use and begins nothing".into(),
-    }
 }
 
 fn last_error(it: &LastError) -> ErrorStatus {
@@ -152,8 +127,14 @@ pub(super) fn halt_message(reason: Reason) -> &'static str {
             "the account holds keys that we don't know, so the new one can't be told from them; adopt the right one"
         }
         Reason::AnotherDaemon => "another rekeyd issues keys under this name; stop one of the two, then resume",
-        Reason::SomebodyElseRotates => "somebody else rotates this key again and again; find out who, then resume",
+        Reason::SomebodyElseRotates => {
+            "somebody else changes this key at the provider, or ends it, again and again; find out who, then resume"
+        }
         Reason::Drifted => "somebody else changed this key; adopt theirs, or resume to replace it",
+        Reason::KeyRefused => {
+            "the provider refuses this key before its time, and nobody here revoked it; find out why, then resume to \
+             replace it, or adopt another"
+        }
         Reason::NewKeyRefused => "the provider refuses every key that it issues to us; ask it why, then resume",
         Reason::OldKeyDead => "the old key is dead and no new one could be had; adopt one from the portal, or resume",
         Reason::Restored => "the restored state does not match the provider and the targets; adopt the key in use",
@@ -173,8 +154,4 @@ fn last_rotation(it: &Rotation) -> LastRotation {
         result: it.result,
         cutover_gap_ms: it.cutover_gap_ms,
     }
-}
-
-fn known(at: Timestamp) -> Option<Timestamp> {
-    (at != Timestamp::NEVER).then_some(at)
 }

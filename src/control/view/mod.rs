@@ -82,6 +82,6 @@ fn provider(snapshot: &Snapshot, section: &ProviderSection) -> ProviderStatus {
         }),
         creates_left: creates_left(snapshot, section),
         held_since: trouble.map(|(_, since)| (*since).into()),
-        last_error: trouble.map(|(why, _)| key::blocked_message(why)),
+        last_error: trouble.map(|(why, _)| why.to_string()),
     }
 }

@@ -1,5 +1,5 @@
 //! What comes next for a key: one action, when, and why.
-use super::key::{until, waits};
+use super::key::waits;
 use crate::control::protocol::NextStep;
 use crate::core::by_hand::{is_awaited, next_reminder};
 use crate::core::due::due_at;
@@ -47,7 +47,7 @@ fn create(subject: &Subject<'_>, record: &Record, creating: &Creating) -> Option
     if creating.token.is_none()
         && let Some(why) = subject.blocked
     {
-        let at = until(why).unwrap_or_else(|| wake(subject)).max(subject.now);
+        let at = why.until().unwrap_or_else(|| wake(subject)).max(subject.now);
         return Some(step("rotate", at, "waiting", &waits(subject, why)));
     }
     if record.failures > 0 || creating.lost > 0 {

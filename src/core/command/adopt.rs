@@ -37,7 +37,7 @@ impl Pass<'_> {
             Phase::Unadopted | Phase::Steady | Phase::Halted { .. } => {}
             // What the world holds is not known yet; or the owners were told that the key is replaced from here.
             Phase::Reobserve { .. } | Phase::Announce { .. } => return Err(CommandRefused::Phase),
-            _ => return Err(CommandRefused::RotationUnderWay),
+            _ => return Err(self.under_way()),
         }
         match it.probe {
             Probe::Dead if !it.unverified => return Err(CommandRefused::Dead),
@@ -62,7 +62,7 @@ impl Pass<'_> {
     fn check_not_ending(&self, it: &Adopt) -> Result<(), CommandRefused> {
         let own = self.record.retired.iter().filter(|own| own.ended.is_none());
         let mut same = own.filter(|own| own.version.fingerprint == it.fingerprint);
-        if same.any(|own| own.ending) { Err(CommandRefused::OldKeyEnding) } else { Ok(()) }
+        if same.any(|own| own.ending) { Err(CommandRefused::BeingRevoked) } else { Ok(()) }
     }
 
     /// The operator's key ends whatever was tried before.

@@ -11,7 +11,7 @@ pub use leave::{account_gone, leave_account, taken_up, unmanaged};
 pub use restore::{answer_without_books, damaged, restored};
 
 use super::account::Account;
-use super::names::{Fingerprint, Incarnation};
+use super::names::{Fingerprint, Incarnation, KeyName};
 use super::pass::Pass;
 use super::plan::{Change, Command, CommandRefused};
 use super::policy::Policy;
@@ -48,6 +48,32 @@ pub fn command(
         Command::Forget => pass.forget(),
     }?;
     Ok(pass.change(record))
+}
+
+/// The verbs that a halted key takes now: each ends its halt, the likeliest first.
+pub fn choices(record: &Record, account: &Account, policy: &Policy, now: Timestamp) -> Vec<&'static str> {
+    let would = |verb: &Command| command(record, account, verb, policy, now).is_ok();
+    let mut choices = vec!["resume"];
+    choices.extend(would(&Command::Abandon).then_some("abandon"));
+    choices.push("adopt");
+    choices.extend(would(&Command::Rollback).then_some("rollback"));
+    choices
+}
+
+/// As it is said to a key: with the option that it can't do without, so that it can be run as it stands.
+pub fn spelled(verb: &str, name: &KeyName, policy: &Policy) -> String {
+    match verb {
+        "adopt" => adopt_words(name, policy, false),
+        verb => format!("rekeyd {verb} {name}"),
+    }
+}
+
+/// How the key in use is handed over: as its targets hold it, or (asked for, or from a pipe) by whoever has it. Where the
+/// provider does not tell how old a key is, somebody must.
+pub fn adopt_words(name: &KeyName, policy: &Policy, from_target: bool) -> String {
+    let from = if from_target { " --from-target" } else { "" };
+    let age = if policy.provider.reports_expiry { "" } else { " --age-unknown" };
+    format!("rekeyd adopt {name}{from}{age}")
 }
 
 /// `retire`, where other keys of the config may use a version of this one: a key that got another name, and was adopted

@@ -27,10 +27,10 @@ impl Pass<'_> {
 
     /// In flight: the answer is the rotation that is under way, but it may wait for less from here on.
     fn hurry(&mut self, wish: &Wish) -> Result<(), CommandRefused> {
-        let Some(rotation) = &mut self.record.rotation else { return Ok(()) };
-        if rotation.rollback {
-            return Err(CommandRefused::RotationUnderWay);
+        if self.is_rollback() {
+            return Err(self.under_way());
         }
+        let Some(rotation) = &mut self.record.rotation else { return Ok(()) };
         rotation.wish.compromised |= wish.compromised;
         if wish.now {
             rotation.wish.now = true;
@@ -67,8 +67,8 @@ impl Pass<'_> {
             && !paused
         {
             self.resolve("halted");
-            if reason == Reason::Drifted {
-                // Whoever takes the other's key adopts it; whoever goes on replaces it.
+            if matches!(reason, Reason::Drifted | Reason::KeyRefused) {
+                // Whoever takes another key adopts it; whoever goes on replaces what is there.
                 self.wish_after_drift();
             }
             self.enter(match *resume {

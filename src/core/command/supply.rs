@@ -16,12 +16,12 @@ impl Pass<'_> {
             Phase::Halted { .. } => return Err(CommandRefused::Halted),
             // What the key in use is must be known first.
             Phase::Reobserve { .. } => return Err(CommandRefused::Phase),
-            Phase::Cutover { .. } => return Err(CommandRefused::RotationUnderWay),
+            Phase::Cutover { .. } => return Err(self.under_way()),
             _ if self.record.is_paused(self.now) => return Err(CommandRefused::Paused),
             _ => {}
         }
-        if self.record.rotation.as_ref().is_some_and(|it| it.rollback) {
-            return Err(CommandRefused::RotationUnderWay);
+        if self.is_rollback() {
+            return Err(self.under_way());
         }
         if self.record.pending().is_some_and(|own| own.fingerprint == it.fingerprint) {
             return Ok(());

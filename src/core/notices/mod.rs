@@ -3,6 +3,7 @@
 mod announce;
 mod operator;
 
+use crate::core::command;
 use crate::core::due;
 use crate::core::facts::Facts;
 use crate::core::gate;
@@ -174,18 +175,15 @@ impl Pass<'_> {
     pub(in crate::core) fn tell_halted(&mut self, reason: Reason, message: &str) {
         let name = self.record.name.clone();
         let severity = self.severity_of_delay();
+        let choices = command::choices(&self.record, &self.account, self.policy, self.now);
+        let choices = choices.into_iter().map(|it| command::spelled(it, &name, self.policy));
         self.tell(Tell {
             kind: NoticeKind::RotationHalted,
             severity,
             incident: Some("halted".into()),
             cause: reason.code(),
             summary: format!("{name} needs a human: {message}"),
-            actions: vec![
-                format!("rekeyd status {name}"),
-                format!("rekeyd adopt {name}"),
-                format!("rekeyd resume {name}"),
-                format!("rekeyd abandon {name}"),
-            ],
+            actions: std::iter::once(format!("rekeyd status {name}")).chain(choices).collect(),
             about: None,
         });
     }
@@ -280,16 +278,20 @@ impl Pass<'_> {
     pub(in crate::core) fn tell_revoke_needed(&mut self, version: &Version, why: &str) {
         let name = self.record.name.clone();
         let id = version.id.as_ref().map(|it| format!("id {it}, ")).unwrap_or_default();
+        // Out of the config, and not out of service yet: `retire` revokes where that is possible.
+        let left = self.record.unmanaged_since.is_some() && self.record.decommissioned.is_none();
+        let done = if left { format!("rekeyd retire {name}") } else { format!("rekeyd ack --revoked {name}") };
+        let how = if left { "by hand, or take the key out of service" } else { "by hand" };
         self.tell(Tell {
             kind: NoticeKind::RevokeNeeded,
             severity: Severity::Warning,
             incident: None,
             cause: "revoke",
             summary: format!(
-                "{name}: revoke version {} by hand ({id}fingerprint {}): {why}",
+                "{name}: revoke version {} {how} ({id}fingerprint {}): {why}",
                 version.number, version.fingerprint
             ),
-            actions: Vec::new(),
+            actions: vec![done],
             about: Some(version),
         });
     }

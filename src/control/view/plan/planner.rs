@@ -1,5 +1,6 @@
 //! What will happen to one key. Later rotations follow from the first, as if each succeeded at once.
 use crate::control::protocol::{PlanEntry, PlanWarning, WindowStatus};
+use crate::control::view::concerns::adopt_in_use;
 use crate::core::by_hand::{is_awaited, next_reminder};
 use crate::core::policy::{Initial, OutsideWindow, Policy};
 use crate::core::record::{Phase, Record, Version};
@@ -34,33 +35,42 @@ impl Planner<'_> {
     pub(super) fn plan(mut self) {
         let current = self.subject.record.and_then(|it| it.current.as_ref());
         let Some(config) = self.subject.config else {
-            let message =
-                "the config no longer names it: it is not replaced; when it is no longer used, revoke it by hand";
-            self.warn("unmanaged", message);
+            self.unmanaged();
             return self.notices(current, &[]);
         };
         let policy = &config.policy;
-        match (self.subject.record, current) {
-            (Some(record), Some(current)) => match &record.phase {
-                Phase::Halted { reason, .. } => {
-                    let name = self.subject.name;
-                    self.warn(
-                        "halted",
-                        &format!("halted ({}): nothing is planned before: rekeyd resume {name}", reason.code()),
-                    );
-                    self.notices(Some(current), &policy.notify_before);
-                    self.retirements(record, policy);
-                }
-                _ if record.is_paused(self.subject.now) && self.is_held(record) => {
-                    self.warn(
-                        "paused",
-                        &format!("paused: nothing is planned before: rekeyd resume {}", self.subject.name),
-                    );
-                    self.notices(Some(current), &policy.notify_before);
-                }
-                _ => self.managed(record, current, policy),
-            },
-            _ => self.unadopted(policy),
+        let name = self.subject.name;
+        let Some(record) = self.subject.record else { return self.unadopted(policy) };
+        match (&record.phase, current) {
+            (Phase::Halted { reason, .. }, _) => {
+                let what = "nothing happens before somebody decides";
+                self.warn("halted", &format!("halted ({}): {what}: rekeyd status {name}", reason.code()));
+                self.notices(current, &policy.notify_before);
+                self.retirements(record, policy);
+            }
+            _ if record.is_paused(self.subject.now) && self.is_held(record) => {
+                self.warn("paused", &format!("paused: nothing is planned before: rekeyd resume {name}"));
+                self.notices(current, &policy.notify_before);
+            }
+            (_, Some(current)) => self.managed(record, current, policy),
+            (Phase::Unadopted, None) => self.unadopted(policy),
+            (_, None) => {
+                self.push(self.subject.now, "rotate", None, "in_progress", "its first key is under way", None);
+            }
+        }
+    }
+
+    fn unmanaged(&mut self) {
+        let name = self.subject.name;
+        match self.subject.record.and_then(|it| it.decommissioned) {
+            Some(_) => {
+                self.warn("retired", "it is out of service: what is left of it is revoked, or its owners are told to")
+            }
+            None => {
+                let what =
+                    "the config no longer names it: nothing replaces it; put it back, or, when nobody uses it any more";
+                self.warn("unmanaged", &format!("{what}: rekeyd retire {name}"));
+            }
         }
     }
 
@@ -69,20 +79,24 @@ impl Planner<'_> {
         if policy.initial == Initial::Create {
             // Where many are new, the budget of their account holds some of them up.
             let slot = self.subject.snapshot.slots.get(name).filter(|it| it.version == 0);
-            let at = slot.map_or(self.subject.now, |it| it.at.max(self.subject.now));
+            let at = slot.map_or(self.subject.now, |it| it.at.max(self.subject.now)).max(self.resumes_at());
             let message = "the first key is created as soon as every target is seen to be empty";
             self.push(at, "rotate", None, "initial_create", message, None);
         } else {
-            self.warn(
-                "unadopted",
-                &format!("not adopted: nothing is planned before: rekeyd adopt {name} --from-target"),
-            );
+            let adopt = adopt_in_use(self.subject);
+            self.warn("unadopted", &format!("not adopted: nothing is planned before: {adopt}"));
         }
+    }
+
+    /// When a pause ends that ends by itself.
+    fn resumes_at(&self) -> Timestamp {
+        let paused = self.subject.record.filter(|it| it.is_paused(self.subject.now));
+        paused.and_then(|it| it.paused.as_ref()?.until).unwrap_or(self.subject.now)
     }
 
     /// Whether only `resume` lets it go on; what has begun goes on to its end.
     fn is_held(&self, record: &Record) -> bool {
-        let rests = matches!(record.phase, Phase::Steady | Phase::Announce { .. });
+        let rests = matches!(record.phase, Phase::Steady | Phase::Announce { .. } | Phase::Unadopted);
         rests && record.paused.as_ref().is_some_and(|it| it.until.is_none())
     }
 
