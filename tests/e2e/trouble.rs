@@ -184,6 +184,8 @@ async fn a_key_is_looked_at_on_another_machine_even_where_its_rotation_has_lost_
     rig.run().await;
     rig.until("billing-sms", "held", |it| it.blocked.as_ref().is_some_and(|it| it.reason == "observing")).await;
     assert_eq!(rig.key("billing-sms").await.phase, PhaseName::Reobserve);
+    // What became of the create is told by the one that runs on.
+    rig.ok(&["resume", "--all"]).await;
     rig.until_notice("billing-sms", "revoke.needed").await;
 }
 
