@@ -8,7 +8,7 @@ use mask::mask;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde::Deserialize;
 use std::path::Path;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -17,10 +17,10 @@ use tokio::time::{sleep, timeout};
 
 /// What of our own environment a command gets to see.
 const INHERITED: [&str; 3] = ["PATH", "LANG", "HOME"];
-/// How much of the end of stderr is kept, in bytes.
-const STDERR_BYTES: usize = 4096;
+/// How much of the end of what a command says is kept, in bytes.
+const SAID_BYTES: usize = 4096;
 /// How many of its last lines are told.
-const STDERR_LINES: usize = 10;
+const SAID_LINES: usize = 10;
 /// How long a command that took too long has to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 /// How often we look whether it has.
@@ -138,7 +138,14 @@ pub struct Run<'a> {
     /// What it gets on stdin; none for an empty one.
     pub stdin: Option<&'a Secret>,
     /// What is masked in what it says.
-    pub hidden: Option<&'a Secret>,
+    pub hidden: Vec<&'a Secret>,
+}
+
+/// What of a command is listened to.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Ear {
+    Stdout,
+    Stderr,
 }
 
 impl Run<'_> {
@@ -148,14 +155,30 @@ impl Run<'_> {
     /// # Errors
     /// Where it did not end with exit code 0 in time.
     pub async fn run(self) -> Result<(), CommandError> {
+        self.hear(Ear::Stderr).await.map(drop)
+    }
+
+    /// Runs it for what it writes to stdout: its last lines, masked.
+    ///
+    /// # Errors
+    /// As for [`Run::run`].
+    pub async fn read(self) -> Result<Vec<String>, CommandError> {
+        Ok(self.hear(Ear::Stdout).await?.lines(&self.hidden))
+    }
+
+    async fn hear(&self, ear: Ear) -> Result<Tail, CommandError> {
         let program = || self.argv.program().to_owned();
         fail_point!(CommandBegins);
-        let mut group = self.spawn().map_err(|source| CommandError::Start { program: program(), source })?;
+        let mut group = self.spawn(ear).map_err(|source| CommandError::Start { program: program(), source })?;
         fail_point!(CommandStarted);
-        let (stdin, stderr) = (group.0.stdin.take(), group.0.stderr.take());
+        let stdin = group.0.stdin.take();
+        let heard: Option<Pin<Box<dyn AsyncRead + Send>>> = match ear {
+            Ear::Stdout => group.0.stdout.take().map(|it| Box::pin(it) as _),
+            Ear::Stderr => group.0.stderr.take().map(|it| Box::pin(it) as _),
+        };
         let mut said = Tail::default();
         let ended = {
-            let mut talk = pin!(async { tokio::join!(feed(stdin, self.stdin), said.listen(stderr)) });
+            let mut talk = pin!(async { tokio::join!(feed(stdin, self.stdin), said.listen(heard)) });
             let ended = timeout(self.limit, async {
                 tokio::select! {
                     status = group.0.wait() => (status, false),
@@ -171,23 +194,24 @@ impl Run<'_> {
         };
         fail_point!(CommandEnds);
         match ended {
-            Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(CommandError::Failed { program: program(), status, stderr: said.tell(self.hidden) }),
+            Ok(Ok(status)) if status.success() => Ok(said),
+            Ok(Ok(status)) => Err(CommandError::Failed { program: program(), status, stderr: said.tell(&self.hidden) }),
             Ok(Err(source)) => Err(CommandError::Lost { program: program(), source }),
             Err(_) => {
                 group.end().await;
-                Err(CommandError::TimedOut { program: program(), after: self.limit, stderr: said.tell(self.hidden) })
+                Err(CommandError::TimedOut { program: program(), after: self.limit, stderr: said.tell(&self.hidden) })
             }
         }
     }
 
-    fn spawn(&self) -> std::io::Result<Group> {
+    fn spawn(&self, ear: Ear) -> std::io::Result<Group> {
         let mut command = Command::new(self.argv.program());
         command.args(&self.argv.0[1..]).current_dir("/").env_clear();
         command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let listened = |it| if it == ear { Stdio::piped() } else { Stdio::null() };
+        command.stdout(listened(Ear::Stdout)).stderr(listened(Ear::Stderr));
         command.process_group(0).kill_on_drop(true);
         command.spawn().map(Group)
     }
@@ -250,7 +274,7 @@ struct Tail {
 
 impl Tail {
     /// A little more than is told is kept, so that a secret is recognised even where the cut goes through it.
-    const KEPT: usize = STDERR_BYTES + mask::RUN;
+    const KEPT: usize = SAID_BYTES + mask::RUN;
 
     async fn listen(&mut self, from: Option<impl AsyncRead + Unpin>) {
         let Some(mut from) = from else { return };
@@ -261,10 +285,15 @@ impl Tail {
         }
     }
 
-    fn tell(&self, hidden: Option<&Secret>) -> String {
-        let told = mask(&self.bytes, self.bytes.len().saturating_sub(STDERR_BYTES), hidden);
-        let lines: Vec<_> = told.lines().map(str::trim_end).filter(|it| !it.is_empty()).collect();
-        let last = &lines[lines.len().saturating_sub(STDERR_LINES)..];
+    fn tell(&self, hidden: &[&Secret]) -> String {
+        let last = self.lines(hidden);
         if last.is_empty() { ", with nothing on stderr".into() } else { format!(": {}", last.join(" | ")) }
+    }
+
+    /// The last lines that are not blank.
+    fn lines(&self, hidden: &[&Secret]) -> Vec<String> {
+        let told = mask(&self.bytes, self.bytes.len().saturating_sub(SAID_BYTES), hidden);
+        let lines: Vec<_> = told.lines().map(str::trim_end).filter(|it| !it.is_empty()).collect();
+        lines[lines.len().saturating_sub(SAID_LINES)..].iter().map(|it| (*it).to_owned()).collect()
     }
 }

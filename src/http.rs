@@ -5,6 +5,7 @@ mod address;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod moments;
+mod private;
 pub mod webhooks;
 
 pub use address::{AddressFault, BaseUrl, check_base_url, is_this_machine};

@@ -9,11 +9,12 @@
 //! 5. [`targets`]: the places that keys are delivered to, files and commands.
 //! 6. [`notifiers`]: how owners are told, by email and by webhooks.
 //! 7. [`http`]: the one HTTP client, which says of each call whether its bytes certainly never left, and signed webhooks.
-//!    [`command`]: programs of the owner's, run without harm to us.
+//!    [`command`]: programs of the owner's, run without harm to us. [`socket`]: Unix sockets of ours.
 //! 8. [`secret`]: secret bytes, which are wiped and can't be printed, and the places that they are read from.
 //! 9. [`clock`]: the one place that reads the time. [`humane`]: durations as people write them.
 //! 10. [`config`]: from the files to settings in which nothing can be wrong any more.
-//! 11. [`control`]: the control socket, HTTP over a Unix socket, for the commands and for scripts.
+//! 11. [`control`]: the control socket, HTTP over a Unix socket, for the commands and for scripts. [`credentials`]: the socket
+//!     at which units fetch their keys.
 //! 12. [`standing`]: how each key stands, and what is wrong with it. [`web`]: metrics and health over TCP.
 //! 13. [`service`]: what the daemon is to its system: signals, systemd, the log.
 //! 14. [`cli`]: the command line, one file a subcommand.
@@ -33,6 +34,7 @@ pub mod secret;
 
 pub mod command;
 pub mod http;
+pub mod socket;
 
 pub mod notifiers;
 pub mod providers;
@@ -46,6 +48,7 @@ pub mod engine;
 pub mod standing;
 
 pub mod control;
+pub mod credentials;
 pub mod service;
 pub mod simulator;
 pub mod web;

@@ -13,12 +13,12 @@ use std::fs;
 const LAYERS: [&[&str]; 10] = [
     &["core"],
     &["secret", "clock", "humane", "failpoint"],
-    &["http", "command"],
+    &["http", "command", "socket"],
     &["providers", "targets", "notifiers", "store"],
     &["config"],
     &["engine"],
     &["standing"],
-    &["control", "web", "service", "simulator"],
+    &["control", "credentials", "web", "service", "simulator"],
     &["cli"],
     &["fuzzing"],
 ];
@@ -27,13 +27,15 @@ const LAYERS: [&[&str]; 10] = [
 const CLOCK: &str = "src/clock.rs";
 
 /// Who may see the bytes of a secret, and what for.
-const EXPOSERS: [(&str, &str); 19] = [
+const EXPOSERS: [(&str, &str); 22] = [
     ("src/cli/stdin.rs", "asks whether it is text, before it goes to the socket"),
     ("src/cli/reveal.rs", "reveals it, on stdout"),
     ("src/control/requests.rs", "carries it over the socket, for adopt and reveal"),
     ("src/control/verbs.rs", "asks whether it is text, as JSON has to carry it"),
+    ("src/credentials/answer.rs", "delivers it, to a unit that fetches it"),
     ("src/http.rs", "sends it, in a header or a body"),
     ("src/http/webhooks.rs", "signs with it, and sends to a URL that is one"),
+    ("src/notifiers/dkim.rs", "signs mails with it"),
     ("src/notifiers/smtp.rs", "logs in with it"),
     ("src/providers/fuzzing.rs", "looks whether what was read out of an answer can be a key"),
     ("src/providers/infobip/wire.rs", "tells JSON from XML, to read a key out of an answer"),
@@ -44,6 +46,7 @@ const EXPOSERS: [(&str, &str); 19] = [
     ("src/store/escrow.rs", "seals it"),
     ("src/store/seal.rs", "seals it, and seals with it"),
     ("src/command.rs", "delivers it, on the stdin of an exec target"),
+    ("src/targets/age.rs", "encrypts it, to whom the config names"),
     ("src/targets/file.rs", "compares what is delivered, and keeps the other lines of a file"),
     ("src/targets/format.rs", "renders what is delivered, and reads it back"),
     ("src/targets/place.rs", "delivers it, into a file"),

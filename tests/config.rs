@@ -1,5 +1,7 @@
 //! The config: what is written, what it means, and what is said of its faults.
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
+#[path = "config/credentials.rs"]
+mod credentials;
 #[path = "config/effective.rs"]
 mod effective;
 #[path = "config/faults.rs"]
@@ -168,7 +170,6 @@ fn the_listener_has_an_address_with_a_port_and_should_be_on_loopback() {
 
 #[test]
 fn what_is_not_acted_on_yet_is_refused() {
-    check(&[SMS], &key("ack_timeout = 'x'"), "6:1: field `ack_timeout` is not supported yet\n  hint: remove it");
     for kind in ["http", "exec"] {
         let hint = "known here: infobip, infobip-2fa, manual, mobivate, single-invoice";
         let want = format!("2:8: kind `{kind}` is not supported yet\n  hint: {hint}");
@@ -179,13 +180,6 @@ fn what_is_not_acted_on_yet_is_refused() {
         |(line, field): (usize, &str)| format!("{line}:1: field `{field}` is not supported yet\n  hint: remove it");
     let want = [(2, "digest"), (3, "group_within"), (4, "escalate_to")].map(refused).join("\n");
     check(&[], owner, &want);
-    let deliver = "[[keys.k.deliver]]\nkind = 'credential'";
-    let want = "7:8: kind `credential` is not supported yet\n  hint: known here: exec, file, webhook";
-    check(&[SMS], &format!("{}{deliver}", key("").replace("deliver = []\n", "\n")), want);
-    let daemon = "[daemon]\nmaster_key = { env = 'X' }\ncredential_socket = ''";
-    let faults = render(parse(daemon).unwrap_err().faults, 0);
-    let want = [(3, "credential_socket")].map(refused).join("\n");
-    assert_eq!(faults, want);
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn every_default_that_is_documented_is_what_an_effective_config_says() {
         for (field, default) in documented_defaults(heading).into_iter().filter(|it| it.0 != "attempts_in_window") {
             // A number that begins with a zero is a mode.
             let number = default.parse::<u32>().is_ok() && !default.starts_with('0');
-            let plain = number || default.starts_with('[') || default == "false";
+            let plain = number || default.starts_with('[') || default == "false" || default == "true";
             let quoted = if plain { default } else { format!("\"{default}\"") };
             let line = said.lines().find(|it| it.starts_with(&format!("{prefix}{field} = {quoted} ")));
             assert!(line.is_some_and(|it| it.ends_with("# default")), "{heading}: {field} is {quoted}, not\n{said}");

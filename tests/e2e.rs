@@ -21,6 +21,8 @@ mod copies;
 mod crashes;
 #[path = "e2e/creation.rs"]
 mod creation;
+#[path = "e2e/credentials.rs"]
+mod credentials;
 #[path = "support/damage.rs"]
 mod damage;
 #[path = "e2e/decommission.rs"]

@@ -41,7 +41,7 @@ fn exec(script: &str, more: &str) -> Arc<dyn Target> {
 fn parcel(version: u32, secret: &str) -> Parcel {
     let secret = Secret::from(secret.to_owned());
     let (name, obtained_at) = ("billing-sms".parse().unwrap(), Timestamp(1_790_000_000_000));
-    Parcel { name, provider: "sms".into(), version, secret, valid_to: None, obtained_at }
+    Parcel { name, provider: "sms".into(), version, secret, former: Vec::new(), valid_to: None, obtained_at }
 }
 
 fn fingerprint(secret: &str) -> Fingerprint {
@@ -407,7 +407,7 @@ mod hooks {
         let needs = file(Path::new("/etc/billing/sms.key"), more).needs();
         assert_eq!(needs.folders, [PathBuf::from("/etc/billing")]);
         assert_eq!((needs.groups, needs.chown), (vec!["billing".to_owned()], true));
-        assert_eq!(needs.units, ["a.service", "b@1.service"]);
+        assert_eq!(needs.verbs, ["a.service", "b@1.service"].map(|it| ("restart", it.to_owned())));
     }
 }
 

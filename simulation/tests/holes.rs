@@ -23,6 +23,8 @@ mod bench;
 mod by_hand;
 #[path = "holes/calendar.rs"]
 mod calendar;
+#[path = "holes/credentials.rs"]
+mod credentials;
 #[path = "holes/cutover.rs"]
 mod cutover;
 #[path = "holes/drift.rs"]

@@ -1,4 +1,6 @@
 //! `rekeyd check`: every fault of the config at once, each with its place and what to do about it.
+mod unit;
+
 use super::{Exit, calendar};
 use crate::clock;
 use crate::config::{self, Fault, Faults, Loaded};
@@ -7,6 +9,7 @@ use crate::control::view;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use unit::Unit;
 
 /// Find every fault in the config, without touching the daemon or a provider
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -14,8 +17,11 @@ pub struct Args {
     /// Print the config after defaults and profiles, with the place that each value is from
     #[arg(long)]
     pub effective: bool,
+    /// Print what the config needs beyond the unit that is shipped: a drop-in for systemd, with the rule for polkit in it
+    #[arg(long, conflicts_with = "effective")]
+    pub unit: bool,
     /// Verify a backup instead: that it is whole, and that the configured master key opens all of it
-    #[arg(long, value_name = "FILE", conflicts_with = "effective")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["effective", "unit"])]
     pub state: Option<PathBuf>,
     /// Say each window and freeze in words, in lines of this many columns: `-v`.
     #[arg(skip)]
@@ -30,6 +36,8 @@ struct Report<'a> {
     warnings: &'a [Fault],
     #[serde(skip_serializing_if = "Option::is_none")]
     effective: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<Unit>,
     #[serde(skip_serializing_if = "Option::is_none")]
     windows: Option<Vec<PlanWindow>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,11 +56,14 @@ pub fn run(args: &Args, config: &Path, json: bool, out: &mut dyn Write) -> io::R
     };
     let ok = result.is_ok();
     let effective = result.as_ref().ok().filter(|_| args.effective).map(Loaded::effective);
+    let unit = result.as_ref().ok().filter(|_| args.unit).map(|it| Unit::of(it, config));
     let times = result.as_ref().ok().filter(|_| args.explain.is_some()).map(times);
     if json {
         let (windows, freezes) = times.unzip();
-        let report = Report { ok, faults, warnings, effective, windows, freezes };
+        let report = Report { ok, faults, warnings, effective, unit, windows, freezes };
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    } else if let Some(unit) = unit {
+        write!(out, "{}", unit.text())?;
     } else if let Some(effective) = effective {
         // All of it can be read as a config again.
         warnings.iter().try_for_each(|it| writeln!(out, "# {}", as_warning(it).replace('\n', "\n# ")))?;

@@ -5,12 +5,14 @@ use crate::clock;
 use crate::config::{self, Loaded};
 use crate::control::problem::{Fault, Problem};
 use crate::control::server::{BindError, Load, Server, reload};
+use crate::credentials;
 use crate::engine::handle::{Handle, Request};
 use crate::engine::{self, Begin, EngineTask, StartError};
 use crate::service::{self, Asked, STOP_WITHIN, Signals};
 use crate::store::{self, Opened, Site, Store, StoreError};
 use crate::web::{self, Listener};
 use std::io::ErrorKind;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +27,11 @@ pub(super) fn run(cli: &Cli) -> Result<Exit, Failure> {
     service::log(cli.verbose, directives.as_deref()).map_err(|it| Failure::new(Exit::Usage, it.to_string()))?;
     let path = cli.config.clone();
     let load: Load = Arc::new(move || load(&path));
+    let passed = credentials::passed().map_err(|it| Failure::new(Exit::CannotCreate, format!("LISTEN_FDS: {it}")))?;
     let begin = begin(&cli.config, &load)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|it| Failure::new(Exit::Internal, format!("no runtime: {it}")))?;
-    let ended = runtime.block_on(serve(begin, load));
+    let ended = runtime.block_on(serve(begin, load, passed));
     // What still runs after a second TERM is not waited for: everything that counts is durable.
     runtime.shutdown_background();
     ended
@@ -56,12 +59,13 @@ fn begin(path: &Path, load: &Load) -> Result<Begin, Failure> {
     }
 }
 
-async fn serve(begin: Begin, load: Load) -> Result<Exit, Failure> {
+async fn serve(begin: Begin, load: Load, passed: Option<UnixListener>) -> Result<Exit, Failure> {
     let mut signals = Signals::new()?;
     let socket = begin.loaded.settings.daemon.control_socket.clone();
     let keys = begin.loaded.settings.keys.len();
     let stop = CancellationToken::new();
     let server = Server::bind(&socket).await?;
+    let credentials = open_credentials(&begin, passed).await?;
     let listener = match begin.loaded.settings.daemon.listen {
         Some(address) => Some(Listener::bind(address).await?),
         None => None,
@@ -69,6 +73,7 @@ async fn serve(begin: Begin, load: Load) -> Result<Exit, Failure> {
     let Some(opened) = open_when_it_can(&begin, &mut signals).await? else { return Ok(Exit::Ok) };
     let (engine, mut worker) = engine::start(begin, opened, stop.clone()).await?;
     let desk = tokio::spawn(server.serve(engine.clone(), load.clone(), stop.clone()));
+    let counter = tokio::spawn(serve_credentials(credentials, engine.clone(), stop.clone()));
     if let Some(listener) = listener {
         tracing::info!(address = %listener.address(), "metrics and health are served");
         tokio::spawn(listener.serve(engine.clone(), stop.clone()));
@@ -80,7 +85,7 @@ async fn serve(begin: Begin, load: Load) -> Result<Exit, Failure> {
     stop.cancel();
     ended?;
     let stopped = tokio::select! {
-        stopped = tokio::time::timeout(STOP_WITHIN, async { (worker.await, desk.await).0 }) => stopped,
+        stopped = tokio::time::timeout(STOP_WITHIN, async { (worker.await, desk.await, counter.await).0 }) => stopped,
         () = asked_to_stop(&mut signals) => {
             tracing::warn!("stopped at once");
             return Ok(Exit::Ok);
@@ -92,6 +97,25 @@ async fn serve(begin: Begin, load: Load) -> Result<Exit, Failure> {
         Err(_) => tracing::warn!("not everything ended in time; the next start goes on from what is durable"),
     }
     Ok(Exit::Ok)
+}
+
+/// The socket at which units fetch their keys. From here on they wait there until they can be answered.
+async fn open_credentials(begin: &Begin, passed: Option<UnixListener>) -> Result<Option<credentials::Server>, Failure> {
+    let settings = &begin.loaded.settings;
+    let server = credentials::Server::open(passed, settings.daemon.credential_socket.as_deref()).await?;
+    let read = settings.keys.values().any(|it| it.policy.targets.iter().any(|it| !it.readers.is_empty()));
+    if read && server.is_none() {
+        tracing::error!(
+            "units can't fetch their keys: systemctl enable --now rekeyd-credential.socket, or write credential_socket"
+        );
+    }
+    Ok(server)
+}
+
+async fn serve_credentials(server: Option<credentials::Server>, engine: Handle, stop: CancellationToken) {
+    if let Some(server) = server {
+        server.serve(engine, stop).await;
+    }
 }
 
 /// Does what the signals ask for, until they ask to stop. An engine that ends by itself is an error.

@@ -12,14 +12,14 @@ const SEARCHED_BYTES: usize = 16 * 1024;
 /// An encoded form that is shorter than this would hide half of any text.
 const FORM_BYTES: usize = 4;
 
-/// The text from `start` on, with every piece of the secret (raw, base64, hex) replaced where there is one, and without control characters
+/// The text from `start` on, with every piece of the secrets (raw, base64, hex) replaced where there is one, and without control characters
 /// other than line ends, so that it can be logged and shown. What stands before `start` only helps to recognise pieces.
-pub(super) fn mask(text: &[u8], start: usize, secret: Option<&Secret>) -> String {
-    if secret.is_some_and(|it| it.expose().len() > SEARCHED_BYTES) {
+pub(super) fn mask(text: &[u8], start: usize, secrets: &[&Secret]) -> String {
+    if secrets.iter().any(|it| it.expose().len() > SEARCHED_BYTES) {
         return if text.is_empty() { String::new() } else { "(not shown: the secret is too long to be masked)".into() };
     }
     let mut hidden = vec![false; text.len()];
-    for form in secret.into_iter().flat_map(forms) {
+    for form in secrets.iter().flat_map(|it| forms(it)) {
         hide(text, &form, &mut hidden);
     }
     let mut shown = Vec::new();
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     fn masked(text: &str, secret: &str) -> String {
-        mask(text.as_bytes(), 0, Some(&Secret::from(secret.to_owned())))
+        mask(text.as_bytes(), 0, &[&Secret::from(secret.to_owned())])
     }
 
     #[test]
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(masked("corre wrapped: correct-horse\n-battery", secret), "corre wrapped: [secret]\n[secret]");
         let text = b"........correct-horse-battery failed";
         for start in 8..29 {
-            assert_eq!(mask(text, start, Some(&Secret::from(secret.to_owned()))), "[secret] failed");
+            assert_eq!(mask(text, start, &[&Secret::from(secret.to_owned())]), "[secret] failed");
         }
     }
 

@@ -38,6 +38,7 @@ pub(super) fn daemon(document: &Document<'_>, findings: &mut Findings) -> Option
     let control_socket = path(section, written.control_socket, findings, || {
         systemd("RUNTIME_DIRECTORY", defaults::RUNTIME_DIR).join("control.sock")
     });
+    let credential_socket = written.credential_socket.map(|it| credential_socket(section, it, findings));
     let sweep = match written.sweep {
         None => CronParser::builder().seconds(Seconds::Required).build().parse(defaults::SWEEP).ok()?,
         Some(sweep) => cron(section, sweep, findings),
@@ -45,6 +46,7 @@ pub(super) fn daemon(document: &Document<'_>, findings: &mut Findings) -> Option
     Some(Daemon {
         state_dir,
         control_socket,
+        credential_socket,
         listen: written.listen.map(|it| listen(section, it, findings)),
         master_key: written.master_key,
         owners: names(written.owners),
@@ -58,6 +60,18 @@ pub(super) fn daemon(document: &Document<'_>, findings: &mut Findings) -> Option
             .max_concurrent_rotations
             .map_or(defaults::MAX_CONCURRENT_ROTATIONS, Into::into),
     })
+}
+
+/// A socket in the folder that systemd takes away with the service is not there for units that start meanwhile.
+fn credential_socket(section: &Section<'_>, written: Spanned<PathBuf>, findings: &mut Findings) -> PathBuf {
+    let at = section.place(&written.span());
+    let path = path(section, Some(written), findings, PathBuf::new);
+    let folder = systemd("RUNTIME_DIRECTORY", defaults::RUNTIME_DIR);
+    if path.starts_with(&folder) {
+        let message = format!("{} goes away whenever rekeyd stops, and units could not start then", folder.display());
+        findings.fault(at, message, "write credential_socket = \"/run/rekeyd-credential.sock\"");
+    }
+    path
 }
 
 /// The `state_dir` of the first `[daemon]` in these files, however broken they are otherwise.

@@ -11,6 +11,7 @@ pub(super) const DAEMON: Fields = &[
     ("operators", ""),
     ("state_dir", ""),
     ("control_socket", ""),
+    ("credential_socket", ""),
     ("listen", ""),
     ("timezone", r#""UTC""#),
     ("max_removals", r#""10%""#),
@@ -28,8 +29,11 @@ pub(super) const SMTP: Fields = &[
     ("username", ""),
     ("password", ""),
     ("ca_file", ""),
+    ("dkim", ""),
     ("allow_plaintext", "false"),
 ];
+
+const DKIM: Fields = &[("selector", ""), ("key", ""), ("domain", "")];
 
 pub(super) const BACKUP: Fields = &[("schedule", r#""0 0 3 * * *""#), ("keep", "14"), ("dir", "")];
 
@@ -40,7 +44,13 @@ pub(super) const OWNER: Fields = &[
     ("timezone", ""),
 ];
 
-const WEBHOOK: Fields = &[("url", ""), ("secret", ""), ("format", r#""standard""#), ("min_severity", r#""info""#)];
+const WEBHOOK: Fields = &[
+    ("url", ""),
+    ("secret", ""),
+    ("format", r#""standard""#),
+    ("min_severity", r#""info""#),
+    ("allow_private", "true"),
+];
 
 const EXEC_CHANNEL: Fields = &[("command", ""), ("timeout", r#""30s""#), ("min_severity", r#""info""#)];
 
@@ -102,6 +112,7 @@ pub(super) const KEY: Fields = &[
     ("together", ""),
     ("on_ambiguous", r#""halt""#),
     ("on_drift", r#""adopt""#),
+    ("ack_timeout", r#""7d""#),
     ("stuck_after", r#""1h""#),
     ("probe_every", r#""1d""#),
     ("create", ""),
@@ -122,7 +133,10 @@ const FILE: Fields = &[
 
 const EXEC: Fields = &[("kind", ""), ("command", ""), ("timeout", r#""30s""#), ("confirm", "")];
 
-const KEY_WEBHOOK: Fields = &[("kind", ""), ("url", ""), ("secret", ""), ("confirm", "")];
+const KEY_WEBHOOK: Fields =
+    &[("kind", ""), ("url", ""), ("secret", ""), ("encrypt_to", ""), ("allow_private", "true"), ("confirm", "")];
+
+const CREDENTIAL: Fields = &[("kind", ""), ("name", ""), ("units", ""), ("then", "")];
 
 const HOOK: Fields = &[("restart", ""), ("reload", ""), ("command", ""), ("timeout", r#""2m""#)];
 
@@ -146,6 +160,7 @@ pub(super) fn of_element(list: &str, kind: &str) -> Fields {
         ("deliver", "file") => FILE,
         ("deliver", "exec") => EXEC,
         ("deliver", "webhook") => KEY_WEBHOOK,
+        ("deliver", "credential") => CREDENTIAL,
         _ => &[],
     }
 }
@@ -154,6 +169,7 @@ pub(super) fn of_element(list: &str, kind: &str) -> Fields {
 pub(super) fn of_table(name: &str) -> Fields {
     match name {
         "then" | "confirm" => HOOK,
+        "dkim" => DKIM,
         _ => &[],
     }
 }

@@ -10,7 +10,7 @@ use super::section::{Section, deserializer};
 use super::settings::{Key, NamedFreeze, Owner};
 use super::written::{self, defaults};
 use crate::core::names::KeyName;
-use crate::core::policy::{Initial, OnCreate, Policy, RotateBefore, TargetPolicy};
+use crate::core::policy::{Initial, OnCreate, Policy, Reach, RotateBefore, TargetPolicy};
 use crate::core::window::Window;
 use crate::humane::HumanDuration;
 use crate::providers::CreateOptions;
@@ -111,6 +111,7 @@ impl Parts<'_, '_> {
         let clean = reading.clean && provider.is_some_and(|it| it.clean);
         if let (true, Some(provider), Some(policy)) = (clean, provider, &policy) {
             check_times(section, &written, policy, provider, findings);
+            check_readers(section, &written, policy, provider, findings);
         }
         Some(Read {
             clean,
@@ -197,6 +198,7 @@ impl Parts<'_, '_> {
             creates_per_day: provider.creates_per_day,
             notify_before,
             escalate_before: owners().map(|it| it.escalate_before).max().unwrap_or(defaults::ESCALATE_BEFORE),
+            ack_timeout: written.ack_timeout.map_or(defaults::ACK_TIMEOUT, |it| it.0),
             stuck_after: written.stuck_after.map_or(defaults::STUCK_AFTER, |it| it.0),
             probe_every: written.probe_every.map_or(defaults::PROBE_EVERY, |it| it.0),
         }
@@ -204,7 +206,8 @@ impl Parts<'_, '_> {
 }
 
 fn target_policy(target: &dyn Target) -> TargetPolicy {
-    TargetPolicy { id: target.id(), reach: target.reach(), confirms: target.confirms() }
+    let (id, reach, confirms, readers) = (target.id(), target.reach(), target.confirms(), target.readers());
+    TargetPolicy { id, reach, confirms, readers }
 }
 
 /// Reads `create`, which may be absent: then it is an empty table at the key itself.
@@ -293,5 +296,28 @@ fn check_times(
         let overlap = human(policy.overlap);
         let message = format!("overlap ({overlap}{default}) is not less than rotate_before ({})", human(lead));
         findings.fault(at_overlap, message, "the old key would expire before its overlap ends");
+    }
+}
+
+/// Whether the units that fetch a key are served by what is said of it.
+fn check_readers(
+    section: &Section<'_>,
+    written: &written::Key,
+    policy: &Policy,
+    provider: &Provider,
+    findings: &mut Findings,
+) {
+    let revokes = policy.provider.on_create == OnCreate::Revokes;
+    if revokes && policy.targets.iter().any(|it| it.reach == Reach::Read { nudges: false }) {
+        let kind = provider.section.kind;
+        let message = format!("{kind} ends the old key at once, and units go on with it until they are restarted");
+        let hint = "write then = { restart = […] } in the target that they read";
+        findings.warning(section.at_field("deliver"), message, hint);
+    }
+    let at = section.at_field("ack_timeout");
+    let unread = policy.targets.iter().all(|it| it.readers.is_empty());
+    if unread && written.ack_timeout.is_some() && !findings.is_shared(at) {
+        let message = "ack_timeout does nothing: no unit reads this key";
+        findings.warning(at, message, "it belongs to keys with a target of kind = \"credential\"");
     }
 }

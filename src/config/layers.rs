@@ -3,6 +3,7 @@ use super::document::{Document, Sections, a, unknown_name};
 use super::fault::{At, Findings, Hint, NOWHERE, Subject};
 use super::section::Section;
 use super::template::Words;
+use crate::core::reader;
 use std::collections::BTreeSet;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
@@ -100,10 +101,25 @@ fn take_over<'i>(key: &mut Section<'i>, layer: &Section<'i>) {
 /// Puts the names into the texts that may hold them.
 fn fill(section: &mut Section<'_>, key: &str, findings: &mut Findings) {
     let provider = section.table.get("provider").and_then(|it| it.get_ref().as_str()).unwrap_or("provider").to_owned();
+    name_credentials(section);
     let words = Words { key, provider: &provider };
     for field in TEMPLATED {
         if let Some(value) = section.table.get_mut(field) {
             words.fill(value, findings);
+        }
+    }
+}
+
+/// A credential has the name of its key, unless it has one of its own.
+fn name_credentials(section: &mut Section<'_>) {
+    let Some(DeValue::Array(targets)) = section.table.get_mut("deliver").map(Spanned::get_mut) else { return };
+    for target in targets.iter_mut() {
+        let span = target.span();
+        let DeValue::Table(table) = target.get_mut() else { continue };
+        let read = table.get("kind").and_then(|it| it.get_ref().as_str()) == Some(reader::KIND);
+        if read && !table.contains_key("name") {
+            let name = Spanned::new(span.clone(), DeValue::String("{{key}}".into()));
+            table.insert(Spanned::new(span, "name".into()), name);
         }
     }
 }

@@ -35,6 +35,7 @@ use document::Document;
 use fault::Findings;
 use keys::Parts;
 use settings::Settings;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A config without faults.
@@ -57,6 +58,11 @@ impl Loaded {
     /// The config after defaults and profiles, as one file that means the same; each line says where its value is from.
     pub fn effective(&self) -> String {
         effective::text(self)
+    }
+
+    /// The systemd credentials that it names as secrets.
+    pub fn credentials(&self) -> BTreeSet<String> {
+        secrets::credentials(&self.effective())
     }
 }
 

@@ -6,7 +6,7 @@ use super::section::Section;
 use super::settings::{Channel, Owner};
 use super::wording;
 use super::written::{self, defaults};
-use crate::http::webhooks;
+use crate::http::webhooks::Clients;
 use crate::notifiers::smtp::{Smtp, SmtpClient};
 use crate::notifiers::{Fault, KINDS, Kind, Shared, Wanted};
 use chrono_tz::Tz;
@@ -18,7 +18,7 @@ pub(super) fn owners(document: &Document<'_>, timezone: Tz, findings: &mut Findi
     let smtp = document.smtp.as_ref().and_then(|it| smtp(it, findings));
     let mut owners = BTreeMap::new();
     let Some((_, first)) = document.owners.first_key_value() else { return owners };
-    let http = match webhooks::client() {
+    let http = match Clients::new() {
         Ok(http) => http,
         Err(error) => {
             findings.fault(first.at(), error.to_string(), Hint::default());

@@ -5,6 +5,7 @@ use super::keys::{Parts, Read};
 use super::secrets;
 use crate::core::names::{AccountId, KeyName, TargetId};
 use crate::core::policy::{Initial, OnCreate, Reach, TargetPolicy};
+use crate::targets::Target;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use toml::de::DeValue;
@@ -19,7 +20,7 @@ pub(super) fn relate(parts: &Parts<'_, '_>, keys: &mut BTreeMap<KeyName, Read>, 
     for (provider, name) in logins {
         let Some(key) = keys.get_mut(&name) else { continue };
         let id = TargetId::new("login", &provider);
-        let login = TargetPolicy { id, reach: Reach::Pull, confirms: false };
+        let login = TargetPolicy { id, reach: Reach::Pull, confirms: false, readers: Vec::new() };
         key.policy.iter_mut().for_each(|it| it.targets.push(login.clone()));
     }
     goes_somewhere(parts, keys, findings);
@@ -42,9 +43,9 @@ fn one_place_one_key(parts: &Parts<'_, '_>, keys: &BTreeMap<KeyName, Read>, find
     let mut folders = Folders::default();
     for (name, key) in keys {
         for (n, target) in key.targets.iter().enumerate() {
-            let id = target.id();
-            let place = target.path().map_or_else(|| id.clone(), |it| TargetId::new("file", &folders.real(it)));
-            let Some((first, other)) = taken.insert(place, (name, id.clone())) else { continue };
+            let met = places(name, target.as_ref(), &mut folders).into_iter();
+            let met = met.filter_map(|(place, id)| Some((taken.insert(place, (name, id.clone()))?, id)));
+            let Some(((first, other), id)) = met.last() else { continue };
             let Some(section) = parts.document.keys.get(name.as_str()) else { continue };
             let at = section.table.get("deliver").map_or(section.at(), |it| match it.get_ref() {
                 // Where a target could not be read, the places don't count alike; then the list itself is named.
@@ -61,6 +62,18 @@ fn one_place_one_key(parts: &Parts<'_, '_>, keys: &BTreeMap<KeyName, Read>, find
             findings.fault_of(name.as_str(), at, message, hint);
         }
     }
+}
+
+/// Where a target is, and what it is called there. One that is read is at each of its units, under a name that its key has
+/// but once.
+fn places(key: &KeyName, target: &dyn Target, folders: &mut Folders) -> Vec<(TargetId, TargetId)> {
+    let (id, readers) = (target.id(), target.readers());
+    if readers.is_empty() {
+        let place = target.path().map_or_else(|| id.clone(), |it| TargetId::new("file", &folders.real(it)));
+        return vec![(place, id)];
+    }
+    let own = TargetId::new(key.as_str(), id.as_str());
+    [(own, id)].into_iter().chain(readers.iter().map(|it| (it.id(), it.id()))).collect()
 }
 
 /// Folders by their names as they are written, and where they really are: a symlink makes one place of two paths.

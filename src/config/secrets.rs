@@ -4,6 +4,7 @@ use super::section::Section;
 use super::wording;
 use crate::core::names::KeyName;
 use crate::secret::{SecretError, SecretRef};
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use toml::Spanned;
@@ -74,6 +75,24 @@ fn search(section: &Section<'_>, value: &Spanned<DeValue<'_>>, found: &mut Vec<(
         DeValue::Array(array) => array.iter().for_each(|inner| search(section, inner, found)),
         _ => {}
     }
+}
+
+/// The names of the systemd credentials that a config refers to.
+pub(super) fn credentials(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let (table, _) = DeTable::parse_recoverable(text);
+    let mut open: Vec<DeValue<'_>> = table.into_inner().into_iter().map(|it| it.1.into_inner()).collect();
+    while let Some(value) = open.pop() {
+        match value {
+            DeValue::Table(table) => match reference(&table) {
+                Some(SecretRef::Credential(name)) => drop(found.insert(name)),
+                _ => open.extend(table.into_iter().map(|it| it.1.into_inner())),
+            },
+            DeValue::Array(array) => open.extend(array.into_iter().map(Spanned::into_inner)),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// The secret that a table refers to, if it is such a reference.

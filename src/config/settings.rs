@@ -52,6 +52,8 @@ pub struct Daemon {
     pub state_dir: PathBuf,
     /// Where operators reach the daemon.
     pub control_socket: PathBuf,
+    /// Where units fetch keys, if there; a socket that systemd passed goes first.
+    pub credential_socket: Option<PathBuf>,
     /// Where metrics and health are served, if anywhere.
     pub listen: Option<SocketAddr>,
     /// What seals every secret at rest.
@@ -201,6 +203,7 @@ impl Daemon {
         [
             ("state_dir", self.state_dir != new.state_dir),
             ("control_socket", self.control_socket != new.control_socket),
+            ("credential_socket", self.credential_socket != new.credential_socket),
             ("listen", self.listen != new.listen),
             ("master_key", self.master_key != new.master_key),
             ("reserve", self.reserve != new.reserve),

@@ -15,6 +15,7 @@ use toml::Spanned;
 pub(super) struct Daemon {
     pub(super) state_dir: Option<Spanned<PathBuf>>,
     pub(super) control_socket: Option<Spanned<PathBuf>>,
+    pub(super) credential_socket: Option<Spanned<PathBuf>>,
     pub(super) listen: Option<Spanned<Address>>,
     pub(super) master_key: SecretRef,
     #[serde(default)]
@@ -121,6 +122,7 @@ pub(super) struct Key {
     pub(super) on_ambiguous: OnAmbiguous,
     #[serde(default = "defaults::on_drift", with = "OnDriftWord")]
     pub(super) on_drift: OnDrift,
+    pub(super) ack_timeout: Option<Span>,
     pub(super) stuck_after: Option<Span>,
     pub(super) probe_every: Option<Span>,
 }
@@ -183,6 +185,7 @@ pub(super) mod defaults {
     pub(in super::super) const OVERLAP: Duration = days(3);
     pub(in super::super) const ANNOUNCE: Duration = days(2);
     pub(in super::super) const ATTEMPTS_IN_WINDOW: u32 = 2;
+    pub(in super::super) const ACK_TIMEOUT: Duration = days(7);
     pub(in super::super) const STUCK_AFTER: Duration = Duration::from_secs(3600);
     pub(in super::super) const PROBE_EVERY: Duration = days(1);
 

@@ -9,6 +9,7 @@ use crate::config::Loaded;
 use crate::core::record::Actor;
 use crate::engine::handle::{self, Handle};
 use crate::secret::SECRET_BYTES;
+use crate::socket::Socket;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Request, State};
@@ -17,12 +18,9 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use std::fmt;
-use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,8 +35,6 @@ pub const BODY_WITHIN: Duration = Duration::from_secs(10);
 pub const REQUEST_WITHIN: Duration = Duration::from_secs(75);
 /// The largest body of a request of somebody who owns nothing, and so has no key to bring.
 pub const OPERATOR_BODY_BYTES: usize = 256 << 10;
-/// After a connection that could not be taken, such as for want of file handles.
-const AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// Who may connect: the service's user and the socket's group.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -48,46 +44,14 @@ static RELOADING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// Reads the config from disk: the whole of it, or all of its faults.
 pub type Load = Arc<dyn Fn() -> Result<Loaded, Vec<Fault>> + Send + Sync>;
 
-/// Why the socket could not be had.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// Another daemon answers there.
-    #[error("{0}: another rekeyd answers on this socket; stop it, or give this one another control_socket")]
-    InUse(PathBuf),
-    /// Something is there that is no socket.
-    #[error("{0} exists and is no socket; move it away, or set another control_socket")]
-    NoSocket(PathBuf),
-    /// The file system refuses.
-    #[error("{path}: {source}; check control_socket and the rights of its folder")]
-    Io {
-        /// Which path.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
-
 pub use super::connections::{
     CONNECTION_WITHIN, CONNECTIONS, HEADER_BYTES, HEADER_WITHIN, REQUESTS_AT_ONCE, UNREAD_BYTES,
 };
+pub use crate::socket::BindError;
 
 /// The control socket, open and not yet served.
 #[derive(Debug)]
-pub struct Server {
-    listener: UnixListener,
-    file: SocketFile,
-}
-
-/// The file of the socket, removed with it.
-#[derive(Debug)]
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // A file that is left is replaced at the next start.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
+pub struct Server(Socket);
 
 /// What every request needs.
 #[derive(Clone)]
@@ -137,15 +101,7 @@ impl Server {
     /// # Errors
     /// See [`BindError`].
     pub async fn bind(path: &Path) -> Result<Self, BindError> {
-        let failed = |source| BindError::Io { path: path.to_owned(), source };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(failed)?;
-        }
-        remove_stale(path).await?;
-        let listener = UnixListener::bind(path).map_err(failed)?;
-        let file = SocketFile(path.to_owned());
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
-        Ok(Self { listener, file })
+        Socket::bind(path, SOCKET_MODE).await.map(Self)
     }
 
     /// Answers until `stop`; requests that are being answered then end first. The socket file is removed.
@@ -154,31 +110,24 @@ impl Server {
         let app = router(desk.clone());
         let served = TaskTracker::new();
         loop {
-            let accepted = tokio::select! {
+            let stream = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
+                accepted = self.0.accept() => accepted,
             };
-            match accepted {
-                Ok((stream, _)) => match desk.places(Peer::of(&stream)).connection() {
-                    Some(place) => {
-                        let answering = connections::serve(stream, app.clone(), stop.clone());
-                        served.spawn(async {
-                            let _place = place;
-                            answering.await;
-                        });
-                    }
-                    None => connections::turn_away(&stream),
-                },
-                Err(error) => {
-                    tracing::warn!(%error, "a connection to the control socket could not be taken");
-                    tokio::time::sleep(AFTER_FAILURE).await;
+            match desk.places(Peer::of(&stream)).connection() {
+                Some(place) => {
+                    let answering = connections::serve(stream, app.clone(), stop.clone());
+                    served.spawn(async {
+                        let _place = place;
+                        answering.await;
+                    });
                 }
+                None => connections::turn_away(&stream),
             }
         }
-        drop(self.listener);
+        let _file = self.0.close();
         served.close();
         served.wait().await;
-        drop(self.file);
     }
 }
 
@@ -323,28 +272,13 @@ async fn whole(mut request: Request, most: usize) -> Result<Request, Problem> {
     Ok(Request::from_parts(head, Body::from(verbs::body_within(read, most)?)))
 }
 
-async fn remove_stale(path: &Path) -> Result<(), BindError> {
-    let failed = |source| BindError::Io { path: path.to_owned(), source };
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
-        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NoSocket(path.to_owned())),
-        Ok(_) => {}
-    }
-    match UnixStream::connect(path).await {
-        Ok(_) => Err(BindError::InUse(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path).map_err(failed),
-        Err(error) => Err(failed(error)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
     async fn a_body_of_somebody_without_rights_is_not_awaited() {
-        let endless = Body::from_stream(futures_util::stream::pending::<io::Result<Bytes>>());
+        let endless = Body::from_stream(futures_util::stream::pending::<std::io::Result<Bytes>>());
         let request = whole(Request::new(endless), 0).await.unwrap();
         assert!(request.body().is_end_stream());
     }

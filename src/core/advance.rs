@@ -287,10 +287,6 @@ impl Pass<'_> {
         self.record.held.get(target).is_some_and(|it| it.is_settled_at(version))
     }
 
-    pub(super) fn push_targets(&self) -> impl Iterator<Item = &TargetId> {
-        self.policy.targets.iter().filter(|it| matches!(it.reach, Reach::Push { .. })).map(|it| &it.id)
-    }
-
     /// How much of the current version's life is left.
     pub(super) fn left(&self) -> Option<Duration> {
         self.record.current.as_ref().and_then(|it| due::left(it, self.now))

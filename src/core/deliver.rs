@@ -4,6 +4,8 @@ use super::backoff;
 use super::facts::{Action, Blocked, Content, Facts};
 use super::names::{Fingerprint, TargetId};
 use super::pass::Pass;
+use super::policy::Reach;
+use super::reader;
 use super::record::{Held, Phase, Version, VersionNo};
 use super::rules::Rule;
 
@@ -24,9 +26,14 @@ impl Pass<'_> {
             return;
         }
         self.let_go_of_removed_targets();
+        self.forget_old_readers();
         let Some(wanted) = self.wanted_at_targets() else { return };
         let targets: Vec<TargetId> = self.push_targets().cloned().collect();
         for target in targets {
+            if self.policy.target(&target).is_some_and(|it| matches!(it.reach, Reach::Read { .. })) {
+                self.nudge(&wanted, &target);
+                continue;
+            }
             let mut held = self.record.held.get(&target).cloned().unwrap_or_default();
             match self.need(&wanted, &held, facts.targets.get(&target)) {
                 Need::Nothing => self.confirm(&wanted, &target, &held),
@@ -129,7 +136,8 @@ impl Pass<'_> {
 
     /// A target that left the config keeps what it holds; the owners are told that this will go stale.
     fn let_go_of_removed_targets(&mut self) {
-        let gone = self.record.held.keys().filter(|it| self.policy.target(it).is_none());
+        let named = |it: &TargetId| self.policy.target(it).is_some() || reader::is_reader(self.policy, it);
+        let gone = self.record.held.keys().filter(|it| !named(it));
         let gone: Vec<TargetId> = gone.cloned().collect();
         for target in gone {
             self.tell_detached(&target);

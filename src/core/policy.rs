@@ -2,6 +2,7 @@
 use super::calendar::Calendar;
 use super::freeze::Freeze;
 use super::names::{AccountId, TargetId};
+use super::reader::Reader;
 use super::record::Record;
 use super::rules::{self, Rule};
 use super::schedule::Slot;
@@ -117,8 +118,13 @@ pub enum Reach {
         /// Whether `observe` can tell what the target holds.
         readable: bool,
     },
-    /// It fetches the key itself (a credential; a provider whose calls this key authorises).
+    /// It fetches the key itself: a provider whose calls this key authorises.
     Pull,
+    /// Its units fetch the key themselves, each when it starts.
+    Read {
+        /// Whether there is a `then` that makes them start anew.
+        nudges: bool,
+    },
 }
 
 /// One place that the key must reach.
@@ -130,6 +136,8 @@ pub struct TargetPolicy {
     pub reach: Reach,
     /// Whether it has a `confirm` that shows that the consumer works with the key.
     pub confirms: bool,
+    /// The units that read it, where it is read.
+    pub readers: Vec<Reader>,
 }
 
 /// Everything that the config says of one managed key, complete and checked.
@@ -189,6 +197,8 @@ pub struct Policy {
     pub notify_before: Vec<Duration>,
     /// With less than this left, a key is near its end.
     pub escalate_before: Duration,
+    /// How long the end of an old key waits for units to read the new one before the owners are told.
+    pub ack_timeout: Duration,
     /// A rotation that takes longer is told as stuck.
     pub stuck_after: Duration,
     /// How often a steady key is probed.
@@ -232,6 +242,7 @@ impl Policy {
             creates_per_day: 0,
             notify_before: Vec::new(),
             escalate_before: Duration::ZERO,
+            ack_timeout: Duration::ZERO,
             stuck_after: Duration::ZERO,
             probe_every: Duration::MAX,
         }

@@ -1,6 +1,7 @@
 //! Retiring old keys, beside whatever is being issued: a consumer that never reloads, or a revoke that is refused, never
 //! stops the next rotation.
 use super::backoff;
+use super::credential::unread_incident;
 use super::facts::{Action, Blocked, Facts, Probe, Revoke, Revokee};
 use super::notices::TELL_AFTER;
 use super::pass::Pass;
@@ -42,7 +43,10 @@ impl Pass<'_> {
             match self.fate(&it, facts) {
                 Fate::Wait => {}
                 Fate::Revoke(_) | Fate::Report(_) if self.may_not_revoke() => {}
-                Fate::End(ended) => self.record.retired[n].ended = Some(ended),
+                Fate::End(ended) => {
+                    self.record.retired[n].ended = Some(ended);
+                    self.resolve(&unread_incident(it.version.number));
+                }
                 Fate::Report(why) => {
                     self.record.retired[n].ended = Some(Ended::Reported);
                     self.tell_revoke_needed(&it.version, why);
@@ -77,6 +81,9 @@ impl Pass<'_> {
             return Fate::End(Ended::Expired);
         }
         let number = it.version.number;
+        if it.version.delivered && self.record.decommissioned.is_none() && self.waits_for_readers(it) {
+            return Fate::Wait;
+        }
         if self.record.held.values().any(|held| held.may_hold(number)) && self.holds(Rule::HeldNowhere) {
             return Fate::Wait;
         }

@@ -34,6 +34,8 @@ rules! {
     HeldIntent,
     /// Nothing that a target holds or may hold is revoked.
     HeldNowhere,
+    /// Nothing is revoked before every unit that is to read the new key has read it.
+    ReadByAll,
     /// A key is revoked only while the current one is accepted.
     CurrentAlive,
     /// The overlap is waited for.

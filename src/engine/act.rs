@@ -6,6 +6,7 @@ use super::permits::Lane;
 use crate::clock::{self, Boot};
 use crate::core::facts::Action;
 use crate::core::names::{AccountId, KeyName};
+use crate::core::record::Record;
 use crate::core::stuck;
 use crate::core::time::Timestamp;
 use std::collections::BTreeMap;
@@ -41,6 +42,8 @@ impl Engine {
             _ => (None, None),
         };
         let service = self.books.service(name, &account);
+        let live = self.books.records.get(name).into_iter().flat_map(Record::live_versions).map(|it| it.number);
+        let others = live.filter(|it| Some(*it) != version).collect();
         let heir = match &action {
             Action::Empty { target } => self.books.delivered_to(target),
             _ => None,
@@ -51,6 +54,7 @@ impl Engine {
             service,
             target: target.and_then(|it| self.books.target(name, it)),
             version: version.and_then(|it| self.books.version(name, it)),
+            others,
             heir,
             last_version: self.books.records.get(name).map_or(0, |it| it.last_version),
             provider: self.books.key(name).map(|it| it.provider).unwrap_or_default(),

@@ -291,6 +291,7 @@ impl Examination {
     /// Our versions and the offered key, so that a target whose form can't be read back is recognised to hold it.
     fn parcels_with(&self, secret: &Secret) -> Vec<Parcel> {
         let offered = Parcel {
+            former: Vec::new(),
             name: self.name.clone(),
             provider: self.provider.clone(),
             version: self.record.last_version.saturating_add(1),

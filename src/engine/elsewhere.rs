@@ -35,6 +35,7 @@ impl Books {
     /// The key that is delivered to a target.
     pub(super) fn delivered_to(&self, target: &TargetId) -> Option<KeyName> {
         let mut keys = self.settings.keys.values();
-        keys.find(|it| it.targets.iter().any(|it| it.id() == *target)).map(|it| it.name.clone())
+        keys.find(|it| it.targets.iter().any(|it| it.readers().is_empty() && it.id() == *target))
+            .map(|it| it.name.clone())
     }
 }

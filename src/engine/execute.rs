@@ -34,6 +34,8 @@ pub struct Task {
     pub target: Option<Arc<dyn Target>>,
     /// What to deliver; its secret is read when the action begins, which is after the commit that may have brought it.
     pub version: Option<Version>,
+    /// The other versions that may live. A consumer may say them, so that they are masked in what it says.
+    pub others: Vec<VersionNo>,
     /// The key that is delivered to a target now that is to be emptied, if there is one.
     pub heir: Option<KeyName>,
     /// The number of the key's last version.
@@ -212,15 +214,19 @@ fn late() -> DeliveryError {
 async fn parcel(task: &Task) -> Option<Parcel> {
     let version = task.version.as_ref()?;
     let (store, name, number) = (Arc::clone(&task.store), task.name.clone(), version.number);
-    let read = tokio::task::spawn_blocking(move || store.secret(&name, number)).await.ok()?;
-    let secret = match read {
-        Ok(it) => it?,
+    let others: Vec<VersionNo> = task.others.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let former = others.into_iter().filter_map(|it| store.secret(&name, it).ok().flatten()).collect();
+        store.secret(&name, number).map(|it| (it, former))
+    });
+    let (secret, former) = match read.await.ok()? {
+        Ok((secret, former)) => (secret?, former),
         Err(error) => {
             tracing::error!(key = %task.name, version = number, %error, "a secret of the state can't be read");
             return None;
         }
     };
-    Some(Parcel::of(&task.name, &task.provider, version, secret))
+    Some(Parcel { former, ..Parcel::of(&task.name, &task.provider, version, secret) })
 }
 
 fn gone(target: &TargetId) -> Outcome {

@@ -7,6 +7,7 @@ use crate::core::account::Account;
 use crate::core::facts::Blocked;
 use crate::core::names::{AccountId, KeyName};
 use crate::core::plan::{Command, CommandRefused, Notice};
+use crate::core::reader::Reader;
 use crate::core::record::{Actor, Record, Rotation, VersionNo};
 use crate::core::schedule::{Slots, Spans, slots};
 use crate::core::time::Timestamp;
@@ -82,6 +83,17 @@ pub enum Request {
         /// The answer.
         reply: oneshot::Sender<Result<(VersionNo, Secret), Refused>>,
     },
+    /// A unit fetches its key.
+    Credential {
+        /// The unit.
+        unit: String,
+        /// What it calls the credential.
+        credential: String,
+        /// The answer.
+        reply: oneshot::Sender<Fetched>,
+    },
+    /// A unit has its key: the last byte has gone out.
+    CredentialRead(Receipt),
     /// What happened: of one key, or of all.
     History {
         /// Which key.
@@ -143,6 +155,30 @@ pub struct By {
     pub actor: Actor,
     /// The reason given.
     pub reason: Option<String>,
+}
+
+/// What a unit gets that fetches its key.
+#[derive(Clone, Debug)]
+pub enum Fetched {
+    /// The key. Once it has all of it, that is to be told.
+    Here(Receipt, Secret),
+    /// Nothing yet, and why.
+    Hold(String),
+    /// Nothing, and why.
+    Refused(String),
+}
+
+/// What a unit has read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Receipt {
+    /// Of which key.
+    pub name: KeyName,
+    /// Which version.
+    pub version: VersionNo,
+    /// As what the config lists the unit.
+    pub reader: Reader,
+    /// The unit.
+    pub unit: String,
 }
 
 /// Which keys a verb is for.

@@ -25,6 +25,7 @@ pub mod observe;
 mod outbox;
 mod permits;
 mod post;
+pub mod reads;
 mod reload;
 mod requests;
 mod resume;

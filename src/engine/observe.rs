@@ -189,7 +189,7 @@ async fn preflight(question: &Question, trouble: &Trouble) -> Preflight {
     if let Err(why) = reserve.unwrap_or_else(|it| Err(it.to_string())) {
         return Preflight::Blocked(Blocked::Store(why));
     }
-    for target in question.targets.iter().filter(|it| matches!(it.reach(), Reach::Push { .. })) {
+    for target in &question.targets {
         let ready = tokio::time::timeout(TARGET_WAIT, target.preflight()).await;
         match ready {
             Ok(Ok(())) => {}

@@ -44,6 +44,11 @@ impl Engine {
                 let revealed = self.reveal(&name, &actor);
                 self.reply(reply, revealed);
             }
+            Request::Credential { unit, credential, reply } => {
+                let fetched = self.fetch(&unit, &credential);
+                self.show(reply, fetched);
+            }
+            Request::CredentialRead(receipt) => self.note_read(&receipt),
             Request::History { name, since, until, reply } => {
                 let (store, settings) = (Arc::clone(&self.books.store), Arc::clone(&self.books.settings));
                 // A key that is gone may have a past; one without a past, a config or a record is a slip.

@@ -3,6 +3,8 @@
 //!
 //! Other than a provider's call a webhook may be sent twice: receivers tell repeats by `webhook-id`. So a lost answer is
 //! no more than a reason to try again.
+pub use super::private::Private;
+use super::private::{PublicOnly, look_up};
 use super::{RETRY_AFTER_MOST, init, is_this_machine, moments};
 use crate::clock;
 use crate::core::names::Fingerprint;
@@ -205,26 +207,51 @@ fn sign(key: &Secret, id: &str, timestamp: &str, body: &[u8]) -> String {
     format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
 }
 
-/// A client fit for webhooks: it follows no redirect, which would carry them to where nobody asked for, and uses no
-/// proxy.
-///
-/// # Errors
-/// Where the machine's certificates can't be read.
-pub fn client() -> Result<Client, Fault> {
-    client_with_limit(SEND_TIMEOUT)
+/// Clients fit for webhooks: they follow no redirect, which would carry them to where nobody asked for, and use no proxy.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    anywhere: Client,
+    public: Client,
 }
 
-/// As [`client`], with another limit than [`SEND_TIMEOUT`] for one try.
-///
-/// # Errors
-/// Likewise.
-pub fn client_with_limit(limit: Duration) -> Result<Client, Fault> {
-    builder(limit).build().map_err(no_client)
+impl Clients {
+    /// Prepares them.
+    ///
+    /// # Errors
+    /// Where the machine's certificates can't be read.
+    pub fn new() -> Result<Self, Fault> {
+        Self::with_limit(SEND_TIMEOUT)
+    }
+
+    /// As [`Clients::new`], with another limit than [`SEND_TIMEOUT`] for one try.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn with_limit(limit: Duration) -> Result<Self, Fault> {
+        Self::build(|private| builder(limit, private))
+    }
+
+    fn build(builder: impl Fn(Private) -> ClientBuilder) -> Result<Self, Fault> {
+        let client = |private| builder(private).build().map_err(no_client);
+        Ok(Self { anywhere: client(Private::Allowed)?, public: client(Private::Refused)? })
+    }
+
+    /// The one that goes no further than it may. It looks at what names resolve to; see [`Private::check`] for the rest.
+    pub fn of(&self, private: Private) -> &Client {
+        match private {
+            Private::Allowed => &self.anywhere,
+            Private::Refused => &self.public,
+        }
+    }
 }
 
-fn builder(limit: Duration) -> ClientBuilder {
+fn builder(limit: Duration, private: Private) -> ClientBuilder {
     init();
-    Client::builder()
+    let builder = match private {
+        Private::Allowed => Client::builder(),
+        Private::Refused => Client::builder().dns_resolver(PublicOnly(look_up)),
+    };
+    builder
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .referer(false)
@@ -269,20 +296,20 @@ pub async fn post(client: &Client, url: Url, signature: Option<Signature>, body:
 ///
 /// # Errors
 /// Where it can't be signed, or the machine's certificates can't be read.
-pub async fn bring(url: Url, signers: &Signers, id: &str, body: Secret) -> Result<Posted, Fault> {
-    static READY: OnceLock<Client> = OnceLock::new();
-    let client = match READY.get() {
-        Some(client) => client.clone(),
+pub async fn bring(url: Url, private: Private, signers: &Signers, id: &str, body: Secret) -> Result<Posted, Fault> {
+    static READY: OnceLock<Clients> = OnceLock::new();
+    let clients = match READY.get() {
+        Some(clients) => clients,
         None => {
-            let client = builder(SEND_TIMEOUT).pool_max_idle_per_host(0).build().map_err(no_client)?;
-            READY.get_or_init(|| client).clone()
+            let clients = Clients::build(|it| builder(SEND_TIMEOUT, it).pool_max_idle_per_host(0))?;
+            READY.get_or_init(|| clients)
         }
     };
     let (signers, id, signed) = (signers.clone(), id.to_owned(), body.clone());
     let now = clock::now();
     let sign = tokio::task::spawn_blocking(move || signers.sign(&id, now, signed.expose())).await;
     let signature = sign.map_err(|_| Fault::Wrong("its secrets can't be read".into()))??;
-    Ok(post(&client, url, Some(signature), &body, now).await)
+    Ok(post(clients.of(private), url, Some(signature), &body, now).await)
 }
 
 /// What a status says. A receiver's 4xx is most often a mistake that somebody will mend, so it is tried again; only 410 is

@@ -2,8 +2,9 @@
 //!
 //! A mail is text and HTML side by side. Its `Message-ID` comes from the notice, so that a mail that was sent twice,
 //! because the answer to the first was lost, is seen as one; and all mails on one cause refer to the same thread.
+use super::dkim::Dkim;
 use super::letter::Letter;
-use super::smtp::SmtpClient;
+use super::smtp::{Smtp, SmtpClient};
 use super::{Fault, Message, Notifier, Sent, Shared, Wanted, html, text};
 use crate::core::names::NoticeId;
 use crate::core::plan::Severity;
@@ -55,6 +56,18 @@ impl EmailNotifier {
         }
         builder.multipart(MultiPart::alternative_plain_html(text::render(&letter), html::render(&letter)))
     }
+
+    /// The mail with its signature, where it has one. The key may lie on a slow disk, so it is read beside the other tasks.
+    async fn signed(&self, mail: Vec<u8>, now: Timestamp) -> Result<Vec<u8>, String> {
+        let Smtp { dkim: Some(dkim), from, .. } = self.smtp.settings() else { return Ok(mail) };
+        let (dkim, sender) = (dkim.clone(), from.email.domain().to_owned());
+        let signed = tokio::task::spawn_blocking(move || dkim.sign(&sender, &mail, now)).await;
+        match signed {
+            Ok(Ok(signed)) => Ok(signed),
+            Ok(Err(fault)) => Err(format!("{}: {fault}", self.smtp)),
+            Err(_) => Err(format!("{}: dkim.key can't be read", self.smtp)),
+        }
+    }
 }
 
 #[async_trait]
@@ -68,13 +81,20 @@ impl Notifier for EmailNotifier {
     }
 
     fn check(&self) -> Result<(), Fault> {
-        self.smtp.settings().login.as_ref().map_or(Ok(()), |it| it.check())
+        let settings = self.smtp.settings();
+        settings.login.as_ref().map_or(Ok(()), |it| it.check())?;
+        settings.dkim.as_ref().map_or(Ok(()), Dkim::check)
     }
 
     async fn send(&self, message: &Message, now: Timestamp) -> Sent {
-        match self.compose(message, now) {
-            Ok(mail) => self.smtp.send(mail.envelope(), &mail.formatted()).await,
-            Err(error) => Sent::Refused(format!("the mail to {} can't be written: {error}", self.to.email)),
+        let mail = match self.compose(message, now) {
+            Ok(mail) => mail,
+            Err(error) => return Sent::Refused(format!("the mail to {} can't be written: {error}", self.to.email)),
+        };
+        match self.signed(mail.formatted(), now).await {
+            Ok(text) => self.smtp.send(mail.envelope(), &text).await,
+            // Without its signature the domain's own rules might have it thrown away where nobody sees.
+            Err(why) => Sent::Later { why, retry_after: None },
         }
     }
 }

@@ -53,7 +53,7 @@ impl Notifier for Exec {
             limit: self.timeout.0,
             env: vec![("REKEYD_NOTICE_ID", message.id.to_string())],
             stdin: Some(&notice),
-            hidden: None,
+            hidden: Vec::new(),
         };
         match run.run().await {
             Ok(()) => Sent::Taken,

@@ -6,6 +6,7 @@
 use crate::core::names::NoticeId;
 use crate::core::plan::{Notice, Severity};
 use crate::core::time::Timestamp;
+use crate::http::webhooks::Clients;
 pub use crate::http::webhooks::Fault;
 use async_trait::async_trait;
 use chrono_tz::Tz;
@@ -13,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use toml::de::ValueDeserializer;
 
+mod dkim;
 mod document;
 pub mod email;
 mod exec;
@@ -95,8 +97,8 @@ pub trait Notifier: fmt::Debug + Send + Sync {
 pub struct Shared {
     /// The connections of `[smtp]`, if there is such a section.
     pub smtp: Option<Arc<smtp::SmtpClient>>,
-    /// What posts webhooks: see [`webhooks::client`](crate::http::webhooks::client).
-    pub http: reqwest::Client,
+    /// What posts webhooks.
+    pub http: Clients,
     /// The owner's time zone.
     pub timezone: Option<Tz>,
 }

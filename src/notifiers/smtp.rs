@@ -3,6 +3,7 @@
 //! The connections are kept here and not in lettre's own pool. That pool takes a connection back when a send is given up
 //! half-way, and then reads the late answer to the old mail as the answer to the next one: a refused notice would count
 //! as taken. Here a connection comes back only after a whole exchange; in every other case it is closed.
+use super::dkim::Dkim;
 use super::measured::Measured;
 use super::{Fault, Sent};
 use crate::http::is_this_machine;
@@ -55,6 +56,8 @@ pub struct Smtp {
     pub login: Option<Login>,
     /// More roots to trust, as PEM: for a server with a private certificate authority.
     pub ca_file: Option<PathBuf>,
+    /// How mails are signed, if at all.
+    pub dkim: Option<Dkim>,
 }
 
 /// How a connection is kept from others' eyes.
@@ -96,6 +99,9 @@ pub enum SmtpFault {
     /// There is no host.
     #[error("host is empty; name the mail server")]
     NoHost,
+    /// Nobody would believe the signature.
+    #[error("{0}")]
+    Dkim(String),
 }
 
 /// `[smtp]` as the config writes it.
@@ -111,6 +117,7 @@ struct Written {
     username: Option<String>,
     password: Option<Reference>,
     ca_file: Option<PathBuf>,
+    dkim: Option<Dkim>,
     #[serde(default)]
     allow_plaintext: bool,
 }
@@ -135,8 +142,12 @@ impl TryFrom<Written> for Smtp {
                 return Err(SmtpFault::PasswordInClear(it.host));
             }
         }
+        if let Some(dkim) = &it.dkim {
+            dkim.fits(it.from.email.domain()).map_err(SmtpFault::Dkim)?;
+        }
         let port = it.port.unwrap_or(SUBMISSION_PORT);
-        Ok(Self { host: it.host, port, security: it.security, from: it.from, login, ca_file: it.ca_file })
+        let Written { host, security, from, ca_file, dkim, .. } = it;
+        Ok(Self { host, port, security, from, login, ca_file, dkim })
     }
 }
 

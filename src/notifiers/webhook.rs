@@ -8,7 +8,7 @@ use super::letter::Letter;
 use super::{Fault, Message, Notifier, Sent, Shared, Wanted, document, slack, teams};
 use crate::core::plan::Severity;
 use crate::core::time::Timestamp;
-use crate::http::webhooks::{self, Address, Posted, Signature, Signers};
+use crate::http::webhooks::{self, Address, Clients, Posted, Private, Signature, Signers};
 use crate::secret::Secret;
 use async_trait::async_trait;
 use chrono_tz::Tz;
@@ -27,6 +27,8 @@ pub struct Webhook {
     format: Format,
     #[serde(default = "super::everything")]
     min_severity: Severity,
+    #[serde(default)]
+    allow_private: Private,
 }
 
 /// What to post.
@@ -64,14 +66,22 @@ pub struct WebhookNotifier {
 }
 
 impl WebhookNotifier {
-    /// Posts there with this client, which should be one of [`webhooks::client`]; people are told times in `timezone` too.
-    pub fn new(webhook: Webhook, client: Client, timezone: Option<Tz>) -> Self {
+    /// Posts there with one of these clients; people are told times in `timezone` too.
+    pub fn new(webhook: Webhook, clients: &Clients, timezone: Option<Tz>) -> Self {
+        let client = clients.of(webhook.allow_private).clone();
         Self { webhook, client, timezone }
+    }
+
+    /// Where to. A secret is read now.
+    fn url(&self) -> Result<Url, Fault> {
+        let url = self.webhook.url.url()?;
+        self.webhook.allow_private.check(&url)?;
+        Ok(url)
     }
 
     /// The request that tells this message: where to, and what. Secrets are read now.
     fn request(&self, message: &Message, now: Timestamp) -> Result<(Url, Option<Signature>, Secret), Fault> {
-        let url = self.webhook.url.url()?;
+        let url = self.url()?;
         let letter = || Letter::of(message, self.timezone);
         let body = match self.webhook.format {
             Format::Standard => document::render(message),
@@ -98,7 +108,7 @@ impl Notifier for WebhookNotifier {
     }
 
     fn check(&self) -> Result<(), Fault> {
-        self.webhook.url.url()?;
+        self.url()?;
         self.webhook.signers()?.map_or(Ok(()), Signers::check)
     }
 
@@ -125,7 +135,7 @@ impl Notifier for WebhookNotifier {
 pub(super) fn read(list: ValueDeserializer<'_>, shared: &Shared) -> Result<Vec<Wanted>, toml::de::Error> {
     let wanted = |webhook: Webhook| Wanted {
         min_severity: webhook.min_severity,
-        notifier: Arc::new(WebhookNotifier::new(webhook, shared.http.clone(), shared.timezone)),
+        notifier: Arc::new(WebhookNotifier::new(webhook, &shared.http, shared.timezone)),
     };
     Ok(Vec::<Webhook>::deserialize(list)?.into_iter().map(wanted).collect())
 }

@@ -3,6 +3,7 @@ use super::{PhaseName, Subject, bare_phase, forecast, phase_name};
 use crate::core::facts::Blocked;
 use crate::core::names::TargetId;
 use crate::core::policy::{Initial, OutsideWindow, Policy, Reach};
+use crate::core::reader;
 use crate::core::record::{Ended, Expiry, Held, Pause, Phase, Reason, Record, Retired, Version, VersionNo};
 use crate::core::stuck::under_way_since;
 use crate::core::time::Timestamp;
@@ -272,7 +273,8 @@ fn is_trouble(blocked: &Blocked) -> bool {
 
 fn undelivered<'a>(subject: &Subject<'a>, record: &'a Record) -> Vec<Concern<'a>> {
     let (Some(config), Some((wanted, patience_ends))) = (subject.config, wanted(record)) else { return Vec::new() };
-    let push = config.policy.targets.iter().filter(|it| matches!(it.reach, Reach::Push { .. }));
+    let acts = |it: Reach| matches!(it, Reach::Push { .. } | Reach::Read { nudges: true });
+    let push = config.policy.targets.iter().filter(|it| acts(it.reach));
     let tell = |target: &'a TargetId| {
         let held = record.held.get(target);
         let lacks = held.is_none_or(|it| !it.is_settled_at(wanted)) && patience_ends <= subject.now;
@@ -336,6 +338,8 @@ fn unrevoked<'a>(subject: &Subject<'_>, old: &'a Retired) -> Option<Concern<'a>>
     let at_once = old.after <= old.since;
     let since = if at_once { old.after.plus(policy.stuck_after) } else { first_opening_closes(policy, old.after)? };
     let since = if old.failures > 0 { old.after } else { since };
+    let unread = subject.record.is_some_and(|it| !reader::unread(it, policy).is_empty());
+    let since = if unread && !at_once { since.max(old.since.plus(policy.ack_timeout)) } else { since };
     (since <= subject.now).then_some(Concern::Unrevoked { since, old })
 }
 

@@ -74,7 +74,7 @@ impl Target for KeyFile {
             folders: self.path.parent().map(Path::to_owned).into_iter().collect(),
             groups: self.group.iter().filter_map(group).collect(),
             chown: self.owner.is_some(),
-            units: self.then.as_ref().map(Then::units).unwrap_or_default(),
+            verbs: self.then.as_ref().map(Then::verbs).unwrap_or_default(),
         }
     }
 

@@ -225,7 +225,8 @@ mod tests {
         let secret = Secret::from(secret.to_owned());
         let valid_to = Some(Timestamp(1_800_000_000_000));
         let obtained_at = Timestamp(0);
-        Parcel { name: "billing-sms".parse().unwrap(), provider: "sms".into(), version, secret, valid_to, obtained_at }
+        let name = "billing-sms".parse().unwrap();
+        Parcel { name, provider: "sms".into(), version, secret, former: Vec::new(), valid_to, obtained_at }
     }
 
     fn forms() -> [Form; 4] {

@@ -1,14 +1,17 @@
 //! What follows a delivery: `then`, which makes the consumer take up the new key, and `confirm`, which asks it whether the
 //! key works. Neither gets to see the secret.
+use super::journal::{last_words, program};
+use super::unit::Unit;
 use super::{DeliveryError, Parcel};
 use crate::command::Argv;
 use crate::humane::HumanDuration;
 use serde::Deserialize;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a hook may take, unless its `timeout` says otherwise. systemd itself gives a unit 90 s to start.
 const HOOK_LIMIT: Duration = Duration::from_secs(120);
+const RESTART: &str = "restart";
+const RELOAD: &str = "reload";
 
 /// `then = { restart = […] }`, `{ reload = […] }` or `{ command = […] }`, each with an optional `timeout`.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,10 +28,15 @@ enum What {
 }
 
 impl Then {
-    /// Runs it to its end.
+    /// Runs it to its end. Of a unit that does not start then, its last words are told too.
     pub(super) async fn run(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
         let argv = self.argv().map_err(|error| then_failed(&error))?;
-        parcel.tell_of(&argv, self.limit).run().await.map_err(|error| then_failed(&error.into()))
+        let Err(error) = parcel.tell_of(&argv, self.limit).run().await else { return Ok(()) };
+        let words = match &self.what {
+            What::Units { units, .. } => last_words(units, parcel).await,
+            What::Command(_) => String::new(),
+        };
+        Err(then_failed(&DeliveryError(format!("{error}{words}"))))
     }
 
     /// Says whether it could be run now.
@@ -36,12 +44,17 @@ impl Then {
         self.argv().and_then(|it| it.check().map_err(DeliveryError)).map_err(|error| then_failed(&error))
     }
 
-    /// The units that it restarts or reloads.
-    pub(super) fn units(&self) -> Vec<String> {
+    /// What it does to which units: `restart` or `reload`, and the unit.
+    pub(super) fn verbs(&self) -> Vec<(&'static str, String)> {
         match &self.what {
-            What::Units { units, .. } => units.iter().map(|it| it.0.clone()).collect(),
+            What::Units { verb, units } => units.iter().map(|it| (*verb, it.0.clone())).collect(),
             What::Command(_) => Vec::new(),
         }
+    }
+
+    /// Whether it leaves its units running.
+    pub(super) fn reloads(&self) -> bool {
+        matches!(self.what, What::Units { verb: RELOAD, .. })
     }
 
     fn argv(&self) -> Result<Argv, DeliveryError> {
@@ -56,14 +69,9 @@ impl Then {
     }
 }
 
-/// The first systemctl in our own PATH.
 fn systemctl() -> Result<String, DeliveryError> {
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
-    let found = std::env::split_paths(&path)
-        .map(|it: PathBuf| it.join("systemctl"))
-        .find(|it| it.is_absolute() && it.is_file());
-    let found = found.and_then(|it| it.into_os_string().into_string().ok());
-    found.ok_or_else(|| DeliveryError("systemctl is not in PATH; use then = { command = […] } without systemd".into()))
+    let missing = || DeliveryError("systemctl is not in PATH; use then = { command = […] } without systemd".into());
+    program("systemctl").ok_or_else(missing)
 }
 
 fn then_failed(error: &DeliveryError) -> DeliveryError {
@@ -80,34 +88,23 @@ struct ThenWritten {
 }
 
 impl TryFrom<ThenWritten> for Then {
-    type Error = &'static str;
-    fn try_from(written: ThenWritten) -> Result<Self, &'static str> {
+    type Error = String;
+    fn try_from(written: ThenWritten) -> Result<Self, String> {
         let what = match (written.restart, written.reload, written.command) {
-            (Some(units), None, None) => What::Units { verb: "restart", units },
-            (None, Some(units), None) => What::Units { verb: "reload", units },
+            (Some(units), None, None) => What::Units { verb: RESTART, units },
+            (None, Some(units), None) => What::Units { verb: RELOAD, units },
             (None, None, Some(argv)) => What::Command(argv),
-            _ => return Err("`then` has exactly one of restart, reload and command"),
+            _ => return Err("`then` has exactly one of restart, reload and command".to_owned()),
         };
-        if matches!(&what, What::Units { units, .. } if units.is_empty()) {
-            return Err("name at least one unit, such as [\"billing.service\"]");
+        if let What::Units { units, verb } = &what {
+            if units.is_empty() {
+                return Err("name at least one unit, such as [\"billing.service\"]".to_owned());
+            }
+            if let Some(Unit(template)) = units.iter().find(|it| it.is_template()) {
+                return Err(format!("systemctl can't {verb} {template}, which is a template; write its instances"));
+            }
         }
         Ok(Self { what, limit: written.timeout.map_or(HOOK_LIMIT, |it| it.0) })
-    }
-}
-
-/// The name of a systemd unit. It can't be taken for an option, nor for a pattern of several units.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct Unit(String);
-
-impl TryFrom<String> for Unit {
-    type Error = String;
-    fn try_from(name: String) -> Result<Self, String> {
-        let known = |it: char| it.is_ascii_alphanumeric() || ":-_.\\@".contains(it);
-        if name.is_empty() || name.len() > 255 || name.starts_with('-') || !name.chars().all(known) {
-            return Err(format!("{name:?} is not the name of a unit, such as billing.service"));
-        }
-        Ok(Self(name))
     }
 }
 

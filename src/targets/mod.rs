@@ -1,18 +1,25 @@
 //! The places that keys are delivered to. One file for each kind; to add one, write its file, then add its `mod` line and
 //! its row in [`KINDS`]. A target is mechanism: no retry, no clock, no notice, no decision.
+mod age;
+mod credential;
 mod env;
 mod exec;
 mod file;
 mod format;
 mod hook;
 mod identity;
+mod journal;
 mod place;
+mod unit;
 mod webhook;
+
+pub use credential::ADDRESS_BYTES;
 
 use crate::command::{Argv, CommandError, Run};
 use crate::core::facts::Content;
 use crate::core::names::{KeyName, TargetId};
 use crate::core::policy::Reach;
+use crate::core::reader::{self, Reader};
 use crate::core::record::{Version, VersionNo};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
@@ -29,6 +36,7 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "file", parse: parse::<file::KeyFile> },
     Kind { name: "exec", parse: parse::<exec::Exec> },
     Kind { name: "webhook", parse: parse::<webhook::Webhook> },
+    Kind { name: "credential", parse: parse::<credential::Credential> },
 ];
 
 /// A kind of target.
@@ -58,6 +66,8 @@ pub struct Parcel {
     pub version: VersionNo,
     /// The secret.
     pub secret: Secret,
+    /// Those of the key's other versions that may live: consumers may say them as well.
+    pub former: Vec<Secret>,
     /// Until when it is valid, if known.
     pub valid_to: Option<Timestamp>,
     /// When it came to us.
@@ -72,6 +82,7 @@ impl Parcel {
             provider: provider.to_owned(),
             version: version.number,
             secret,
+            former: Vec::new(),
             valid_to: version.valid_to,
             obtained_at: version.obtained_at,
         }
@@ -89,7 +100,8 @@ impl Parcel {
             ("REKEYD_VERSION", self.version.to_string()),
             ("REKEYD_VALID_TO", self.valid_to.map(|it| it.to_string()).unwrap_or_default()),
         ];
-        Run { argv, limit, env, stdin: None, hidden: Some(&self.secret) }
+        let hidden = [&self.secret].into_iter().chain(&self.former).collect();
+        Run { argv, limit, env, stdin: None, hidden }
     }
 }
 
@@ -114,8 +126,8 @@ pub struct Needs {
     pub groups: Vec<String>,
     /// Whether files are given to other users (`AmbientCapabilities=CAP_CHOWN`).
     pub chown: bool,
-    /// Units that are restarted or reloaded (a polkit rule).
-    pub units: Vec<String>,
+    /// What is done to which units (a polkit rule): `restart` or `reload`, and the unit.
+    pub verbs: Vec<(&'static str, String)>,
 }
 
 /// What came of emptying a place.
@@ -135,6 +147,7 @@ pub enum Emptied {
 pub async fn empty(place: &TargetId, ours: Vec<Secret>) -> Result<Emptied, DeliveryError> {
     match place.as_str().split_once(':') {
         Some(("file", path)) => file::empty(path, ours).await,
+        Some((reader::KIND, _)) => Ok(Emptied::No("a unit keeps what it was started with until it is stopped")),
         _ => Ok(Emptied::No("rekeyd can only bring a key there, not take it away")),
     }
 }
@@ -152,6 +165,11 @@ pub trait Target: fmt::Debug + Send + Sync {
 
     /// Who brings the key, and whether the content can be read back.
     fn reach(&self) -> Reach;
+
+    /// The units that fetch the key from it, where they do.
+    fn readers(&self) -> Vec<Reader> {
+        Vec::new()
+    }
 
     /// Whether it has a `confirm`.
     fn confirms(&self) -> bool {

@@ -4,13 +4,17 @@
 //! the same `webhook-id`: that is made of the key, the version and the target. The body is the same every time, too:
 //! `{"type":"key.issued","timestamp":"…","data":{"key":"billing-sms","provider":"sms","version":4,"fingerprint":"…",
 //! "valid_to":"…","secret":"…"}}`, with the moment at which the key came to us, and null where no end of validity is known.
+//!
+//! With `encrypt_to` the data are encrypted, `"data":{"age":"-----BEGIN AGE ENCRYPTED FILE-----…"}`, and differ each time: what
+//! is in them does not. They are still JSON around, since libraries that verify such a webhook read it as that.
+use super::age::Recipients;
 use super::format::{json, text};
 use super::hook::Confirm;
 use super::{DeliveryError, Parcel, Target};
 use crate::core::facts::Content;
 use crate::core::names::{Fingerprint, NoticeId, TargetId};
 use crate::core::policy::Reach;
-use crate::http::webhooks::{self, Address, Envelope, Fault, Posted, Signers};
+use crate::http::webhooks::{self, Address, Envelope, Fault, Posted, Private, Signers};
 use crate::secret::Secret;
 use async_trait::async_trait;
 use reqwest::Url;
@@ -18,11 +22,28 @@ use serde::{Deserialize, Serialize};
 
 /// An endpoint that takes the key.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "Written")]
+pub(super) struct Webhook(Written);
+
+/// As the config writes it.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Webhook {
+struct Written {
     url: Address,
     secret: Signers,
+    encrypt_to: Option<Recipients>,
+    #[serde(default)]
+    allow_private: Private,
     confirm: Option<Confirm>,
+}
+
+impl TryFrom<Written> for Webhook {
+    type Error = Fault;
+
+    fn try_from(it: Written) -> Result<Self, Fault> {
+        it.allow_private.check_written(&it.url)?;
+        Ok(Self(it))
+    }
 }
 
 #[derive(Serialize)]
@@ -35,26 +56,40 @@ struct Data<'a> {
     secret: &'a str,
 }
 
+/// The data, for who holds an identity.
+#[derive(Serialize)]
+struct Encrypted {
+    age: String,
+}
+
 impl Webhook {
-    fn body(parcel: &Parcel) -> Result<Secret, DeliveryError> {
-        json(&Envelope {
-            r#type: "key.issued",
-            timestamp: parcel.obtained_at.to_string(),
-            data: Data {
-                key: parcel.name.as_str(),
-                provider: &parcel.provider,
-                version: parcel.version,
-                fingerprint: parcel.secret.fingerprint(),
-                valid_to: parcel.valid_to.map(|it| it.to_string()),
-                secret: text(&parcel.secret)?,
-            },
-        })
+    fn body(&self, parcel: &Parcel) -> Result<Secret, DeliveryError> {
+        let data = Data {
+            key: parcel.name.as_str(),
+            provider: &parcel.provider,
+            version: parcel.version,
+            fingerprint: parcel.secret.fingerprint(),
+            valid_to: parcel.valid_to.map(|it| it.to_string()),
+            secret: text(&parcel.secret)?,
+        };
+        let (r#type, timestamp) = ("key.issued", parcel.obtained_at.to_string());
+        let Some(recipients) = &self.0.encrypt_to else { return json(&Envelope { r#type, timestamp, data }) };
+        let age = recipients.encrypt(&json(&data)?);
+        let age = age.map_err(|_| DeliveryError("the key can't be encrypted to encrypt_to; is it right?".into()))?;
+        json(&Envelope { r#type, timestamp, data: Encrypted { age } })
+    }
+
+    /// Where to. A secret is read now.
+    fn url(&self) -> Result<Url, Fault> {
+        let url = self.0.url.url()?;
+        self.0.allow_private.check(&url)?;
+        Ok(url)
     }
 
     /// Looks whether everything that a delivery needs is there.
     fn ready(&self) -> Result<(), Fault> {
-        self.secret.check()?;
-        self.url.url().map(drop)
+        self.0.secret.check()?;
+        self.url().map(drop)
     }
 
     /// Secrets may lie on a slow disk, so reading them blocks elsewhere.
@@ -72,7 +107,7 @@ impl Webhook {
 #[async_trait]
 impl Target for Webhook {
     fn id(&self) -> TargetId {
-        TargetId::new("webhook", &self.url.to_string())
+        TargetId::new("webhook", &self.0.url.to_string())
     }
 
     fn reach(&self) -> Reach {
@@ -80,7 +115,7 @@ impl Target for Webhook {
     }
 
     fn confirms(&self) -> bool {
-        self.confirm.is_some()
+        self.0.confirm.is_some()
     }
 
     async fn observe(&self, _known: &[Parcel]) -> Content {
@@ -89,15 +124,15 @@ impl Target for Webhook {
 
     async fn preflight(&self) -> Result<(), DeliveryError> {
         self.read(Self::ready).await?;
-        self.confirm.as_ref().map_or(Ok(()), Confirm::check)
+        self.0.confirm.as_ref().map_or(Ok(()), Confirm::check)
     }
 
     async fn deliver(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
-        let url: Url = self.read(|me| me.url.url()).await?;
-        let body = Self::body(parcel)?;
+        let url = self.read(Self::url).await?;
+        let body = self.body(parcel)?;
         let version = parcel.version.to_string();
         let id = NoticeId::of(&["key.issued", parcel.name.as_str(), &version, self.id().as_str()]);
-        match webhooks::bring(url, &self.secret, id.as_str(), body).await {
+        match webhooks::bring(url, self.0.allow_private, &self.0.secret, id.as_str(), body).await {
             Ok(Posted::Taken) => Ok(()),
             Ok(Posted::Later(why, _) | Posted::Gone(why)) => Err(DeliveryError(why)),
             Err(fault) => Err(DeliveryError(fault.to_string())),
@@ -105,7 +140,7 @@ impl Target for Webhook {
     }
 
     async fn confirm(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
-        match &self.confirm {
+        match &self.0.confirm {
             Some(confirm) => confirm.run(parcel).await,
             None => Ok(()),
         }

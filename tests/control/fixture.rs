@@ -164,13 +164,19 @@ pub(crate) fn policy() -> Policy {
         on_ambiguous: OnAmbiguous::Halt,
         on_drift: OnDrift::Adopt,
         initial: Initial::Adopt,
-        targets: vec![TargetPolicy { id: target(), reach: Reach::Push { readable: true }, confirms: false }],
+        targets: vec![TargetPolicy {
+            id: target(),
+            reach: Reach::Push { readable: true },
+            confirms: false,
+            readers: Vec::new(),
+        }],
         accept_within: Duration::from_secs(600),
         settle: Duration::from_secs(30),
         watch: 7 * DAY,
         creates_per_day: 20,
         notify_before: vec![14 * DAY, 7 * DAY, 3 * DAY, DAY],
         escalate_before: DAY,
+        ack_timeout: std::time::Duration::from_secs(7 * 86_400),
         stuck_after: HOUR,
         probe_every: DAY,
     }
@@ -299,6 +305,7 @@ fn daemon() -> Daemon {
     Daemon {
         state_dir: "/nowhere".into(),
         control_socket: "/nowhere/control.sock".into(),
+        credential_socket: None,
         listen: None,
         master_key: SecretRef::Env("NONE".to_owned()),
         owners: Vec::new(),

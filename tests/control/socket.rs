@@ -93,6 +93,8 @@ async fn answer(mut waiting: mpsc::Receiver<Request>, snapshot: Snapshot, desk: 
             Request::AckLetters { reply, .. } => drop(reply.send(Err(Refused::NoDeadLetters))),
             // Only the listener asks.
             Request::Pulse(_) => {}
+            // Only the socket for units does.
+            Request::Credential { .. } | Request::CredentialRead(_) => {}
             Request::Sweep => {}
         }
     }

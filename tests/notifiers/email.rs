@@ -8,6 +8,7 @@ use rekeyd::notifiers::smtp::{CONNECTIONS, Smtp, SmtpClient};
 use rekeyd::notifiers::{Fault, Message, Notifier, Sent};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn smtp(port: u16, more: &str) -> Smtp {
@@ -21,11 +22,22 @@ fn email(port: u16, more: &str) -> EmailNotifier {
 
 fn limited(port: u16, more: &str, limit: Duration) -> EmailNotifier {
     let client = SmtpClient::with_limit(smtp(port, more), limit).unwrap();
-    EmailNotifier::new(
-        client,
-        "Zahlungen Größe <payments@example.com>".parse().unwrap(),
-        Some(chrono_tz::Europe::London),
-    )
+    notifier(&client, "Zahlungen Größe <payments@example.com>")
+}
+
+fn notifier(client: &Arc<SmtpClient>, to: &str) -> EmailNotifier {
+    EmailNotifier::new(Arc::clone(client), to.parse().unwrap(), Some(chrono_tz::Europe::London))
+}
+
+/// Tells `payments@example.com` by a server with more settings than its address.
+pub fn with(port: u16, more: &str) -> EmailNotifier {
+    email(port, more)
+}
+
+/// As [`with`], any address.
+pub fn to(port: u16, more: &str) -> impl Fn(&str) -> EmailNotifier + use<> {
+    let client = SmtpClient::new(smtp(port, more)).unwrap();
+    move |address| notifier(&client, address)
 }
 
 const PLAIN: &str = "security = \"none\"";
@@ -186,6 +198,37 @@ async fn a_refused_recipient_is_final_and_a_busy_server_is_not() {
 }
 
 #[tokio::test]
+async fn one_refused_recipient_of_three_keeps_no_other_from_its_mail() {
+    let server = Server::start(Behaviour { refuses: Some("gone@"), ..Behaviour::default() }).await;
+    let client = to(server.port, PLAIN);
+    let mut answers = Vec::new();
+    for address in ["anna@example.com", "gone@example.com", "bert@example.com"] {
+        answers.push(client(address).send(&message(), AT).await);
+    }
+    let refused = Sent::Refused(format!("localhost:{}: 550 5.1.1 no such user", server.port));
+    assert_eq!(answers, [Sent::Taken, refused, Sent::Taken]);
+    assert_eq!(server.mails().len(), 2);
+}
+
+#[tokio::test]
+async fn greylisting_delays_once_and_the_same_mail_is_then_taken() {
+    let server = Server::start(Behaviour { greylists: true, ..Behaviour::default() }).await;
+    let notifier = email(server.port, PLAIN);
+    assert!(why_later(notifier.send(&message(), AT).await).contains("451"));
+    assert_eq!(notifier.send(&message(), AT.plus(Duration::from_secs(300))).await, Sent::Taken);
+    assert!(server.mails()[0].contains("Message-ID: <5f0c1d2e3a4b5c6d7e8f901234567890.payments@example.com>"));
+}
+
+#[tokio::test]
+async fn a_certificate_for_somebody_else_is_not_taken_for_this_server_s() {
+    let certificate = Certificate::of("DNS:mail.example.net");
+    let server = Server::start(Behaviour { starttls: Some(certificate.acceptor()), ..Behaviour::default() }).await;
+    let why = why_later(email(server.port, &format!("ca_file = {:?}", certificate.cert())).send(&message(), AT).await);
+    assert!(why.contains("certificate") && why.contains("not valid for name"), "{why}");
+    assert!(server.mails().is_empty());
+}
+
+#[tokio::test]
 async fn a_connection_that_breaks_within_a_mail_delays() {
     let server = Server::start(Behaviour { drops_in_data: true, ..Behaviour::default() }).await;
     why_later(email(server.port, PLAIN).send(&message(), AT).await);
@@ -216,6 +259,24 @@ async fn aiosmtpd_takes_our_mail_in_every_mode_and_reads_in_it_what_we_wrote() {
             }
             assert_eq!(email(server.port, &more).send(&message(), AT).await, Sent::Taken, "{mode} {with_login}");
             check_mail(&server.mail().await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn aiosmtpd_gets_our_login_by_each_mechanism_and_refuses_a_wrong_one() {
+    let (dir, certificate) = (tempfile::tempdir().unwrap(), Certificate::make());
+    for (mode, security) in [("plain", "none"), ("starttls", "starttls"), ("tls", "tls")] {
+        for mechanism in ["PLAIN", "LOGIN"] {
+            let mut server = Aiosmtpd::start(mode, &certificate, &["anna", "right", mechanism]).await;
+            let more = format!("security = \"{security}\"\nca_file = {:?}\n", certificate.cert());
+            let notifier = email(server.port, &(more + &login(dir.path(), "wrong-hunter2")));
+            let why = why_later(notifier.send(&message(), AT).await);
+            assert!(why.contains("535") && why.contains("anna") && !why.contains("hunter2"), "{why}");
+            login(dir.path(), "right");
+            assert_eq!(notifier.send(&message(), AT).await, Sent::Taken, "{mode} {mechanism}");
+            let mail = server.mail().await;
+            assert_eq!((&mail["auth"], &mail["upgraded"]), (&json!(mechanism), &json!(mode == "starttls")));
         }
     }
 }

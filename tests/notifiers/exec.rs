@@ -1,6 +1,6 @@
 //! Owners told by a command of their own.
 use crate::{AT, message, why_later};
-use rekeyd::http::webhooks;
+use rekeyd::http::webhooks::Clients;
 use rekeyd::notifiers::{Fault, KINDS, Notifier, Sent, Shared};
 use serde_json::Value;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use toml::de::ValueDeserializer;
 /// A channel that runs this script of `sh`.
 fn running(script: &str, rest: &str) -> Arc<dyn Notifier> {
     let value = format!("[{{ command = [\"/bin/sh\", \"-c\", {script:?}], {rest} }}]");
-    let shared = Shared { smtp: None, http: webhooks::client().unwrap(), timezone: None };
+    let shared = Shared { smtp: None, http: Clients::new().unwrap(), timezone: None };
     let kind = KINDS.iter().find(|it| it.name == "exec").unwrap();
     (kind.read)(ValueDeserializer::parse(&value).unwrap(), &shared).unwrap().remove(0).notifier
 }
@@ -35,7 +35,7 @@ async fn a_command_that_fails_is_asked_again_with_its_last_words_told() {
 
 #[test]
 fn a_program_that_is_not_there_is_a_fault() {
-    let shared = Shared { smtp: None, http: webhooks::client().unwrap(), timezone: None };
+    let shared = Shared { smtp: None, http: Clients::new().unwrap(), timezone: None };
     let kind = KINDS.iter().find(|it| it.name == "exec").unwrap();
     let value = ValueDeserializer::parse("[{ command = [\"/nowhere/page\"] }]").unwrap();
     let channel = (kind.read)(value, &shared).unwrap().remove(0).notifier;

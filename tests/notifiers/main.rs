@@ -10,10 +10,12 @@ use std::path::Path;
 use std::time::Duration;
 use toml::de::ValueDeserializer;
 
+mod dkim;
 mod email;
 mod exec;
 #[path = "../support/http.rs"]
 mod http;
+mod postfix;
 #[path = "../support/python.rs"]
 mod python;
 #[path = "../support/smtp.rs"]
@@ -72,7 +74,7 @@ fn secret_file(path: &Path, secret: &str) -> String {
 fn channels(kind: &str, value: &str, smtp: bool) -> Result<Vec<(String, Severity)>, String> {
     let settings = toml::from_str("host = \"localhost\"\nfrom = \"a@b.example\"").unwrap();
     let smtp = smtp.then(|| SmtpClient::new(settings).unwrap());
-    let shared = Shared { smtp, http: rekeyd::http::webhooks::client().unwrap(), timezone: None };
+    let shared = Shared { smtp, http: rekeyd::http::webhooks::Clients::new().unwrap(), timezone: None };
     let kind = KINDS.iter().find(|it| it.name == kind).unwrap();
     let read = (kind.read)(ValueDeserializer::parse(value).unwrap(), &shared).map_err(|it| it.message().to_owned())?;
     for it in &read {

@@ -4,9 +4,11 @@ use crate::python::verify;
 use crate::smtp::{Behaviour, Certificate, Server};
 use crate::{AT, message, secret_file, why_later};
 use rekeyd::core::time::Timestamp;
-use rekeyd::http::webhooks;
+use rekeyd::http::Url;
+use rekeyd::http::webhooks::{self, Clients, Posted, Private};
 use rekeyd::notifiers::webhook::{Webhook, WebhookNotifier};
 use rekeyd::notifiers::{Fault, Notifier, Sent};
+use rekeyd::secret::Secret;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,7 +24,7 @@ fn secrets(dir: &Path, secrets: &[&str]) -> String {
 
 fn hook(dir: &Path, url: &str, keys: &[&str]) -> WebhookNotifier {
     let webhook: Webhook = toml::from_str(&format!("url = \"{url}\"\nsecret = {}", secrets(dir, keys))).unwrap();
-    WebhookNotifier::new(webhook, webhooks::client_with_limit(Duration::from_secs(2)).unwrap(), None)
+    WebhookNotifier::new(webhook, &Clients::with_limit(Duration::from_secs(2)).unwrap(), None)
 }
 
 async fn send_to(receiver: &Receiver) -> Sent {
@@ -84,6 +86,39 @@ async fn a_redirect_is_not_followed() {
     let why = why_later(send_to(&receiver).await);
     assert!(why.contains("307") && why.contains("redirects are not followed"), "{why}");
     assert!(elsewhere.requests().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_goes_to_a_private_address_where_that_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(status("200 OK", "")).await;
+    let key = secrets(dir.path(), &SECRETS[..1]);
+    let refusing = |url: &str| {
+        let webhook: Webhook =
+            toml::from_str(&format!("url = {url:?}\nsecret = {key}\nallow_private = false")).unwrap();
+        WebhookNotifier::new(webhook, &Clients::new().unwrap(), None)
+    };
+    for literal in
+        [receiver.url("/"), "https://localhost/".into(), "https://192.168.0.1/".into(), "https://[fd00::1]/".into()]
+    {
+        let notifier = refusing(&literal);
+        assert!(matches!(notifier.check(), Err(Fault::Wrong(why)) if why.contains("allow_private")), "{literal}");
+        let sent = notifier.send(&message(), AT).await;
+        assert!(matches!(&sent, Sent::Refused(why) if why.contains("no public address")), "{literal}: {sent:?}");
+    }
+    assert!(receiver.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_name_is_looked_through_by_what_connects() {
+    let receiver = Receiver::start(status("200 OK", "")).await;
+    let url: Url = format!("http://localhost:{}/", receiver.port).parse().unwrap();
+    let (clients, body) = (Clients::new().unwrap(), Secret::new(b"{}".to_vec()));
+    let post = |private| webhooks::post(clients.of(private), url.clone(), None, &body, AT);
+    let refused = post(Private::Refused).await;
+    assert!(matches!(&refused, Posted::Later(why, None) if why.contains("no public address")), "{refused:?}");
+    assert!(receiver.requests().is_empty());
+    assert_eq!(post(Private::Allowed).await, Posted::Taken);
 }
 
 #[tokio::test]
@@ -174,7 +209,7 @@ async fn a_url_may_be_a_secret_and_is_then_named_by_its_place() {
     let key = secrets(dir.path(), &SECRETS[..1]);
     let url = secret_file(&dir.path().join("url"), &receiver.url("/hunter2"));
     let webhook: Webhook = toml::from_str(&format!("url = {url}\nsecret = {key}")).unwrap();
-    let notifier = WebhookNotifier::new(webhook, webhooks::client().unwrap(), None);
+    let notifier = WebhookNotifier::new(webhook, &Clients::new().unwrap(), None);
     notifier.check().unwrap();
     assert_eq!(notifier.send(&message(), AT).await, Sent::Taken);
     assert_eq!(notifier.id(), format!("webhook:file {}", dir.path().join("url").display()));
@@ -188,7 +223,7 @@ async fn said_in(format: &str) -> Value {
     let receiver = Receiver::start(status("202 Accepted", "")).await;
     let url = receiver.url("/services/hunter2");
     let webhook: Webhook = toml::from_str(&format!("url = \"{url}\"\nformat = \"{format}\"")).unwrap();
-    let notifier = WebhookNotifier::new(webhook, webhooks::client().unwrap(), Some(chrono_tz::Europe::London));
+    let notifier = WebhookNotifier::new(webhook, &Clients::new().unwrap(), Some(chrono_tz::Europe::London));
     assert_eq!(notifier.send(&message(), AT).await, Sent::Taken);
     let request = receiver.requests().remove(0);
     assert!(!request.headers.contains_key("webhook-signature"), "{:?}", request.headers);

@@ -1,6 +1,6 @@
 """aiosmtpd on loopback. Prints its port, then every mail as one line of JSON, read by Python's own mail parser.
 
-usage: aiosmtpd_server.py plain|starttls|tls CERT KEY [USER PASSWORD]
+usage: aiosmtpd_server.py plain|starttls|tls CERT KEY [USER PASSWORD [MECHANISM...]]
 """
 import asyncio
 import email
@@ -21,7 +21,8 @@ class Handler:
         print(json.dumps({
             "from": envelope.mail_from,
             "to": envelope.rcpt_tos,
-            "tls": session.ssl is not None,
+            "upgraded": session.ssl is not None,
+            "auth": session.auth_data,
             "headers": {name: str(value) for name, value in mail.items()},
             "defects": [str(it) for part in mail.walk() for it in part.defects],
             "types": [part.get_content_type() for part in mail.walk()],
@@ -31,15 +32,17 @@ class Handler:
         return "250 taken"
 
 
-async def main(mode, cert, key, login):
+async def main(mode, cert, key, login, mechanisms):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
 
     def authenticate(server, session, envelope, mechanism, data):
-        return AuthResult(success=[data.login.decode(), data.password.decode()] == login)
+        right = [data.login.decode(), data.password.decode()] == login
+        return AuthResult(success=right, handled=False, auth_data=mechanism)
 
     def connection():
         auth = dict(authenticator=authenticate, auth_required=True, auth_require_tls=mode == "starttls") if login else {}
+        auth |= dict(auth_exclude_mechanism=[it for it in ["PLAIN", "LOGIN"] if it not in mechanisms]) if mechanisms else {}
         upgrade = dict(tls_context=context, require_starttls=True) if mode == "starttls" else {}
         return SMTP(Handler(), hostname="localhost", **auth, **upgrade)
 
@@ -49,4 +52,4 @@ async def main(mode, cert, key, login):
     await server.serve_forever()
 
 
-asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:6]))
+asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:6], sys.argv[6:]))

@@ -1,4 +1,4 @@
-//! What other people wrote in Python, to judge what we send. CI installs it: `pip install aiosmtpd icalendar standardwebhooks`.
+//! What other people wrote in Python, to judge what we send. CI installs it: `pip install aiosmtpd dkimpy icalendar pynacl standardwebhooks`.
 use super::smtp::Certificate;
 use serde_json::{Value, json};
 use std::process::Stdio;
@@ -15,6 +15,7 @@ pub struct Aiosmtpd {
 }
 
 impl Aiosmtpd {
+    /// `login`: a user, a password, and the mechanisms that it takes them by.
     pub async fn start(mode: &str, certificate: &Certificate, login: &[&str]) -> Self {
         let mut child = python("aiosmtpd_server.py")
             .arg(mode)
@@ -44,6 +45,17 @@ pub async fn verify(secret: &str, headers: &impl serde::Serialize, body: &str) -
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!said.contains("pip install"), "{said}");
     if output.status.success() { Ok(()) } else { Err(said) }
+}
+
+/// What dkimpy says of a mail, where this record is all that the DNS holds.
+pub async fn verify_dkim(mail: &str, name: &str, record: &str) -> String {
+    let mut child = python("verify_dkim.py").spawn().expect("this test needs python3");
+    let given = json!({"mail": mail, "dns": {name: record}}).to_string();
+    child.stdin.take().unwrap().write_all(given.as_bytes()).await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!said.contains("pip install"), "{said}");
+    format!("{}{said}", String::from_utf8_lossy(&output.stdout).trim())
 }
 
 fn python(script: &str) -> Command {

@@ -21,6 +21,10 @@ pub struct Behaviour {
     pub never_greets: bool,
     /// What `RCPT` is answered with; `250` if nothing.
     pub to_rcpt: Option<&'static str>,
+    /// Refuses this recipient, and no other.
+    pub refuses: Option<&'static str>,
+    /// Puts off the first try for each recipient, as greylisting does.
+    pub greylists: bool,
     /// Closes the connection in the middle of a mail.
     pub drops_in_data: bool,
     /// Closes the connection after each mail that it took.
@@ -42,6 +46,7 @@ struct Seen {
     mails: Vec<String>,
     connections: usize,
     babbled: usize,
+    recipients: Vec<String>,
 }
 
 impl Server {
@@ -139,7 +144,7 @@ where
             // As careless servers do, the answer repeats what it was sent.
             "AUTH" if !may_enter(&line, behaviour.login) => &format!("535 no entry with {}", line.trim()),
             "AUTH" => "235 welcome",
-            "RCPT" => behaviour.to_rcpt.unwrap_or("250 ok"),
+            "RCPT" => rcpt(&line, behaviour, seen),
             "DATA" => {
                 stream.write_all(b"354 go on\r\n").await?;
                 let Some(mail) = mail(stream, behaviour.drops_in_data).await? else { return Ok(None) };
@@ -164,6 +169,17 @@ where
             _ => "250 ok",
         };
         stream.write_all(format!("{answer}\r\n").as_bytes()).await?;
+    }
+}
+
+fn rcpt(line: &str, behaviour: &Behaviour, seen: &Seens) -> &'static str {
+    let known = &mut seen.lock().unwrap().recipients;
+    let first = !known.iter().any(|it| it == line);
+    known.push(line.to_owned());
+    match behaviour.refuses {
+        Some(refused) if line.contains(refused) => "550 5.1.1 no such user",
+        _ if behaviour.greylists && first => "451 4.7.1 greylisted, try again",
+        _ => behaviour.to_rcpt.unwrap_or("250 ok"),
     }
 }
 
@@ -195,12 +211,17 @@ pub struct Certificate {
 
 impl Certificate {
     pub fn make() -> Self {
+        Self::of("DNS:localhost,IP:127.0.0.1")
+    }
+
+    /// One for others than `localhost`.
+    pub fn of(names: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let made = Command::new("openssl")
             .current_dir(dir.path())
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
             .args(["-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=rekeyd mail sink"])
-            .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+            .args(["-addext", &format!("subjectAltName={names}")])
             .args(["-addext", "basicConstraints=critical,CA:FALSE"])
             .output()
             .expect("this test needs the openssl command; install openssl");

@@ -171,7 +171,7 @@ impl Bench {
         Ok(())
     }
 
-    fn commit(&mut self, change: Change) {
+    pub fn commit(&mut self, change: Change) {
         self.record = change.record;
         self.account = change.account;
         self.notices.extend(change.notices);
@@ -362,7 +362,7 @@ pub fn version(number: VersionNo, fingerprint: &str) -> Version {
 }
 
 pub fn target(id: TargetId, reach: Reach) -> TargetPolicy {
-    TargetPolicy { id, reach, confirms: false }
+    TargetPolicy { id, reach, confirms: false, readers: Vec::new() }
 }
 
 fn policy(provider: Capabilities) -> Policy {
@@ -393,6 +393,7 @@ fn policy(provider: Capabilities) -> Policy {
         creates_per_day: 20,
         notify_before: vec![days(14), days(7), days(1)],
         escalate_before: days(7),
+        ack_timeout: std::time::Duration::from_secs(7 * 86_400),
         stuck_after: hours(1),
         probe_every: hours(1),
     }

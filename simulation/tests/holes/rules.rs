@@ -1,6 +1,7 @@
 //! Each rule of the core is held by a test: with the rule switched off, its scene fails.
 use crate::{
-    accounts, belief, by_hand, cutover, drift, freezes, healing, incidents, issuing, retiring, timing, tokens, verbs,
+    accounts, belief, by_hand, credentials, cutover, drift, freezes, healing, incidents, issuing, retiring, timing,
+    tokens, verbs,
 };
 use rekeyd_simulation::core::rules::{Rule, switch_off};
 use std::panic::catch_unwind;
@@ -18,6 +19,7 @@ fn scene(rule: Rule) -> fn() {
         Rule::HealKnown => healing::healing_leaves_content_that_is_none_of_ours_and_tells_it_once,
         Rule::HeldIntent => healing::what_a_target_may_hold_is_committed_with_the_intent_to_write_it,
         Rule::HeldNowhere => healing::a_version_that_a_target_may_hold_is_not_revoked,
+        Rule::ReadByAll => credentials::a_unit_that_never_read_a_key_is_waited_for_too,
         Rule::CurrentAlive => retiring::no_delivered_key_is_revoked_unless_the_current_one_is_alive_in_that_pass,
         Rule::Overlap => retiring::a_promoted_keys_predecessor_retires_for_its_overlap,
         Rule::DeadOldKey => issuing::a_dead_old_key_turns_the_overlap_order_into_a_cutover,

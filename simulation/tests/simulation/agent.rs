@@ -159,7 +159,7 @@ impl Sim {
     fn look_at_targets(&mut self, agent: usize, key: usize, policy: &Policy, facts: &mut Facts) {
         for target in &policy.targets {
             let content = match target.reach {
-                Reach::Push { readable: false } => continue,
+                Reach::Push { readable: false } | Reach::Read { .. } => continue,
                 Reach::Push { readable: true } if self.fails() => Content::Unreadable("input/output error".into()),
                 Reach::Push { readable: true } => self.world.content(agent, &target.id),
                 // The calls are authorised by the newest version that the provider accepts.

@@ -140,12 +140,13 @@ pub fn key_name(n: usize) -> KeyName {
 }
 
 pub fn target(key: usize, letter: char, reach: Reach, confirms: bool) -> TargetPolicy {
-    TargetPolicy { id: TargetId::new("file", &format!("/k{key}/{letter}")), reach, confirms }
+    TargetPolicy { id: TargetId::new("file", &format!("/k{key}/{letter}")), reach, confirms, readers: Vec::new() }
 }
 
 /// The target that stands for the calls which this key authorises.
 pub fn login_target(service: &Service) -> TargetPolicy {
-    TargetPolicy { id: TargetId::new("login", service.account.as_str()), reach: Reach::Pull, confirms: false }
+    let id = TargetId::new("login", service.account.as_str());
+    TargetPolicy { id, reach: Reach::Pull, confirms: false, readers: Vec::new() }
 }
 
 /// The nightly window of the `windows` world: from 02:00 to 06:00 UTC.
@@ -232,6 +233,7 @@ pub fn policy(row: &Row, service: &Service, key: usize, rng: &mut Rng) -> Policy
         creates_per_day: u32::try_from(6 + rng.below(20)).unwrap_or(6),
         notify_before: vec![span(2 * DAY), span(DAY)],
         escalate_before: span(DAY),
+        ack_timeout: std::time::Duration::from_secs(7 * 86_400),
         stuck_after: span(DAY),
         probe_every: span(DAY),
     }

@@ -7,6 +7,7 @@ use crate::core::facts::Blocked;
 use crate::core::gate::TAKEN;
 use crate::core::names::KeyName;
 use crate::core::policy::Initial;
+use crate::core::reader;
 use crate::core::record::{Held, Pause, Phase, Record, Retired, VersionNo};
 use crate::humane::HumanDuration;
 use crate::standing::{Concern, Subject};
@@ -149,6 +150,13 @@ fn error(held: Option<&Held>) -> String {
 
 fn unrevoked(subject: &Subject<'_>, old: &Retired) -> String {
     let number = old.version.number;
+    let unread = subject.config.zip(subject.record).map(|(key, it)| reader::unread(it, &key.policy));
+    if let Some(unit) = unread.iter().flatten().find_map(reader::unit_of) {
+        let current = subject.record.and_then(|it| it.current.as_ref()).map_or(0, |it| it.number);
+        return format!(
+            "the old version {number} should be revoked by now, and is not: {unit} did not read version {current} yet"
+        );
+    }
     let held = subject.record.map(|it| &it.held).into_iter().flatten();
     let holder = held.filter(|(_, it)| it.may_hold(number)).map(|it| it.0).next();
     let why = match holder {

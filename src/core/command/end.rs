@@ -2,6 +2,7 @@
 use crate::core::names::{Fingerprint, Token};
 use crate::core::pass::Pass;
 use crate::core::plan::CommandRefused;
+use crate::core::reader;
 use crate::core::record::{Ended, Expiry, Phase, RotationResult, Version};
 use crate::core::rules::Rule;
 use std::collections::BTreeSet;
@@ -25,8 +26,13 @@ impl Pass<'_> {
     /// when that is over.
     fn note_revoked_by_hand(&mut self) -> Result<(), CommandRefused> {
         let now = self.now;
-        let held: BTreeSet<u32> =
-            self.record.held.values().flat_map(|it| it.settled.iter().chain(&it.maybe)).copied().collect();
+        let holders = self.record.held.iter().filter(|(target, _)| !reader::is_reader(self.policy, target));
+        let mut held: BTreeSet<u32> = holders.flat_map(|(_, it)| it.settled.iter().chain(&it.maybe)).copied().collect();
+        if !reader::unread(&self.record, self.policy).is_empty() {
+            // That its readers don't come is what a human was told of.
+            let old = self.record.retired.iter().map(|it| &it.version).filter(|it| it.delivered);
+            held.extend(old.map(|it| it.number).filter(|it| !self.is_told_unread(*it)));
+        }
         let waits = self.record.retired.iter_mut().filter(|it| match it.ended {
             Some(ended) => ended == Ended::Reported,
             None => !held.contains(&it.version.number) && (it.after <= now || !it.version.delivered),

@@ -92,6 +92,6 @@ pub fn retire(
 }
 
 /// No verb issues a token, so that it does not matter who would.
-pub(super) fn nobody() -> Incarnation {
+pub(in crate::core) fn nobody() -> Incarnation {
     Incarnation { install: String::new(), epoch: String::new() }
 }

@@ -5,6 +5,7 @@ use crate::core::names::Token;
 use crate::core::pass::Pass;
 use crate::core::plan::Change;
 use crate::core::policy::{Policy, Reach};
+use crate::core::reader;
 use crate::core::record::{Held, Phase, Reason, Record, Retired};
 use crate::core::time::Timestamp;
 use std::collections::BTreeSet;
@@ -40,6 +41,9 @@ pub fn restored(record: &Record, policy: &Policy, now: Timestamp) -> Record {
     }
     for target in policy.targets.iter().filter(|it| matches!(it.reach, Reach::Push { .. })) {
         record.held.insert(target.id.clone(), Held { maybe: live.clone(), ..Held::default() });
+    }
+    for (_, held) in record.held.iter_mut().filter(|(target, _)| reader::is_reader(policy, target)) {
+        *held = Held { maybe: live.clone(), ..Held::default() };
     }
     record.revision += 1;
     record.changed_at = now;

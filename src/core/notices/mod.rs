@@ -2,6 +2,7 @@
 //! cause: none is told twice.
 mod announce;
 mod operator;
+mod unread;
 
 use crate::core::command;
 use crate::core::due;
@@ -102,6 +103,7 @@ impl Pass<'_> {
             Some("halted") => NoticeKind::RotationHalted,
             Some("delivery") => NoticeKind::DeliveryFailed,
             Some("refused") => NoticeKind::KeyRefused,
+            Some("unread") => NoticeKind::RevokeNeeded,
             _ => NoticeKind::KeyExpiring,
         };
         let name = self.record.name.as_str().to_owned();
@@ -461,6 +463,7 @@ pub(in crate::core) fn thresholds(policy: &Policy, life: Duration) -> Vec<Durati
 
 fn words_of(incident: &str) -> String {
     match incident.split_once(':') {
+        Some(("unread", version)) => format!("no unit uses version {version} any more"),
         Some((_, target)) => format!("{target} holds the key again"),
         None => match incident {
             "rotation" => "the key was replaced".to_owned(),
