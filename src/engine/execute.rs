@@ -284,6 +284,7 @@ mod tests {
             service: None,
             target: None,
             version: None,
+            others: Vec::new(),
             heir: None,
             last_version: 1,
             provider: "sms".to_owned(),

@@ -93,6 +93,11 @@ impl Engine {
         }));
     }
 
+    /// The same for a unit that fetches its key: where the disk takes nothing, it is answered all the same.
+    fn show<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
+        self.replies.push(Box::new(move |_| drop(reply.send(answer))));
+    }
+
     fn pulse(&self) -> Pulse {
         Pulse {
             now: clock::now(),

@@ -159,8 +159,8 @@ mod tests {
     fn whoever_asks_during_a_slow_look_shares_the_next_and_nobody_is_told_what_was_true_before_he_asked() {
         let (looks, made) = (Looks::default(), AtomicU64::new(0));
         let look = || looks.share(|| Err(made.fetch_add(1, Ordering::SeqCst).to_string()));
+        let (begun, end) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
         std::thread::scope(|scope| {
-            let (begun, end) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
             scope.spawn(|| {
                 looks.share(|| {
                     begun.wait();
