@@ -89,7 +89,7 @@ impl fmt::Display for HumanDuration {
     }
 }
 
-/// A span as people tell it: rounded, and in two units at most (`45d`, `3h 20m`). What is short is told to the millisecond.
+/// A span as people tell it: rounded, and in two units at most (`45d`, `3h 20m`). Less than a minute is told as it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Roughly(pub Duration);
 

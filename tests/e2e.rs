@@ -80,12 +80,16 @@ mod rotation;
 mod slow;
 #[path = "e2e/stuck.rs"]
 mod stuck;
+#[path = "e2e/telling.rs"]
+mod telling;
 #[path = "e2e/trouble.rs"]
 mod trouble;
 #[path = "e2e/two_daemons.rs"]
 mod two_daemons;
 #[path = "e2e/verbs.rs"]
 mod verbs;
+#[path = "e2e/verbs_between.rs"]
+mod verbs_between;
 #[path = "e2e/verbs_cutover.rs"]
 mod verbs_cutover;
 #[path = "e2e/walk.rs"]

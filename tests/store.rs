@@ -63,6 +63,9 @@ fn notice(id: &str, at: Timestamp) -> Notice {
         fingerprint: None,
         valid_to: None,
         next: None,
+        escalates: false,
+        at_worst: None,
+        digest: Vec::new(),
     }
 }
 
@@ -76,6 +79,8 @@ fn outbox(id: &str, retry_at: i64, state: OutboxState) -> OutboxRow {
         state,
         at: NOW,
         why: None,
+        message: None,
+        unsure: false,
     }
 }
 

@@ -29,6 +29,8 @@ mod credentials;
 mod cutover;
 #[path = "holes/drift.rs"]
 mod drift;
+#[path = "holes/escalation.rs"]
+mod escalation;
 #[path = "holes/freezes.rs"]
 mod freezes;
 #[path = "holes/healing.rs"]

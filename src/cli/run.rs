@@ -106,7 +106,7 @@ async fn open_credentials(begin: &Begin, passed: Option<UnixListener>) -> Result
     let read = settings.keys.values().any(|it| it.policy.targets.iter().any(|it| !it.readers.is_empty()));
     if read && server.is_none() {
         tracing::error!(
-            "units can't fetch their keys: systemctl enable --now rekeyd-credential.socket, or write credential_socket"
+            "units can't fetch their keys: stop rekeyd, start rekeyd-credential.socket and then rekeyd, or write credential_socket"
         );
     }
     Ok(server)

@@ -7,7 +7,7 @@ use crate::core::calendar::Calendar;
 use crate::core::names::{AccountId, KeyName};
 use crate::core::policy::{Policy, RotateBefore};
 use crate::core::time::Timestamp;
-use crate::humane::HumanDuration;
+use crate::humane::Roughly;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -129,8 +129,6 @@ fn reckoning(groups: Groups) -> String {
 }
 
 fn group(apart: Duration, keys: usize) -> String {
-    // To the minute is exact enough for people, where windows make it an average.
-    let apart = Duration::from_secs(apart.as_secs().next_multiple_of(60));
     let word = if keys == 1 { "key" } else { "keys" };
-    format!("{keys} {word} every {} ({} a day)", HumanDuration(apart), rounded(a_day(apart, keys)))
+    format!("{keys} {word} every {} ({} a day)", Roughly(apart), rounded(a_day(apart, keys)))
 }

@@ -40,6 +40,9 @@ pub(super) const BACKUP: Fields = &[("schedule", r#""0 0 3 * * *""#), ("keep", "
 pub(super) const OWNER: Fields = &[
     ("email", ""),
     ("notify_before", r#"["14d", "7d", "3d", "1d"]"#),
+    ("digest", ""),
+    ("group_within", r#""5m""#),
+    ("escalate_to", ""),
     ("escalate_before", r#""1d""#),
     ("timezone", ""),
 ];

@@ -1,4 +1,5 @@
 //! `[smtp]` and `[owners.NAME]`.
+use super::daemon;
 use super::document::Document;
 use super::fault::{Findings, Hint};
 use super::secrets::{self, Managed};
@@ -6,12 +7,18 @@ use super::section::Section;
 use super::settings::{Channel, Owner};
 use super::wording;
 use super::written::{self, defaults};
+use crate::core::digest::Schedule;
 use crate::http::webhooks::Clients;
+use crate::humane::HumanDuration;
 use crate::notifiers::smtp::{Smtp, SmtpClient};
 use crate::notifiers::{Fault, KINDS, Kind, Shared, Wanted};
 use chrono_tz::Tz;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// No notice may wait longer for others.
+const GROUP_WITHIN_MOST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Reads `[smtp]` and every `[owners.NAME]`. An owner that can't be read is missing here, though its name is known.
 pub(super) fn owners(document: &Document<'_>, timezone: Tz, findings: &mut Findings) -> BTreeMap<String, Owner> {
@@ -70,13 +77,28 @@ fn owner(
         );
     }
     let written = reading.value?;
+    daemon::owners(section, &written.escalate_to, document, findings);
+    for other in written.escalate_to.iter().filter(|it| it.get_ref() == name) {
+        let message = format!("`escalate_to` of owner `{name}` names itself");
+        findings.fault(section.place(&other.span()), message, "name who is told where it is not");
+    }
+    if let Some(within) = written.group_within.as_ref().filter(|it| it.get_ref().0 > GROUP_WITHIN_MOST) {
+        let most = HumanDuration(GROUP_WITHIN_MOST);
+        let message = format!("`group_within` is longer than {most}: notices would come too late");
+        findings.fault(section.place(&within.span()), message, "write such as group_within = \"5m\"");
+    }
     let notify_before = written.notify_before.map(|it| it.into_iter().map(|it| it.0).collect());
+    let timezone = timezone.unwrap_or(Tz::UTC);
+    let digest = written.digest.map(|it| daemon::cron(section, it, findings));
     Some(Owner {
         name: name.to_owned(),
+        digest: digest.map(|it| Schedule::new(it, timezone)),
         channels,
         notify_before: notify_before.unwrap_or_else(|| defaults::NOTIFY_BEFORE.to_vec()),
+        group_within: written.group_within.map_or(defaults::GROUP_WITHIN, |it| it.into_inner().0),
+        escalate_to: daemon::names(written.escalate_to),
         escalate_before: written.escalate_before.map_or(defaults::ESCALATE_BEFORE, |it| it.0),
-        timezone: timezone.unwrap_or(Tz::UTC),
+        timezone,
     })
 }
 

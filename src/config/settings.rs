@@ -1,4 +1,5 @@
 //! The config, parsed and complete: nothing in it can be wrong any more.
+use crate::core::digest::Schedule;
 use crate::core::freeze::Freeze;
 use crate::core::names::{AccountId, KeyName};
 use crate::core::plan::Severity;
@@ -140,6 +141,12 @@ pub struct Owner {
     pub channels: Vec<Channel>,
     /// When it is told of an expiry: this long before.
     pub notify_before: Vec<Duration>,
+    /// When it gets a summary, if it wants one.
+    pub digest: Option<Schedule>,
+    /// Notices that fall due within this are one message, where a channel takes several.
+    pub group_within: Duration,
+    /// Owners who are told too: of a halt, of a key near its end, and of what no channel took.
+    pub escalate_to: Vec<String>,
     /// With less than this left, a key is near its end.
     pub escalate_before: Duration,
     /// In which zone times are written for it.

@@ -4,8 +4,7 @@ use super::suggest;
 use crate::secret::LITERAL_SECRET;
 
 /// What a config may say one day, but not yet: nothing is accepted that nobody acts on.
-const NOT_YET: [(&str, &[&str]); 2] =
-    [("kind", &["exec", "http"]), ("field", &["digest", "escalate_to", "group_within", "together"])];
+const NOT_YET: [(&str, &[&str]); 2] = [("kind", &["exec", "http"]), ("field", &["together"])];
 
 /// The field that an error says is missing.
 pub(super) fn missing(message: &str) -> Option<&str> {

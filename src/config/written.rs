@@ -44,6 +44,10 @@ pub(super) struct Backup {
 #[serde(deny_unknown_fields)]
 pub(super) struct Owner {
     pub(super) notify_before: Option<Vec<Span>>,
+    pub(super) digest: Option<Spanned<Schedule>>,
+    pub(super) group_within: Option<Spanned<HumanDuration>>,
+    #[serde(default)]
+    pub(super) escalate_to: Vec<Spanned<String>>,
     pub(super) escalate_before: Option<Span>,
     pub(super) timezone: Option<Zone>,
 }
@@ -176,6 +180,7 @@ pub(super) mod defaults {
     pub(in super::super) const BACKUP_SCHEDULE: &str = "0 0 3 * * *";
     pub(in super::super) const BACKUPS_KEPT: usize = 14;
     pub(in super::super) const NOTIFY_BEFORE: [Duration; 4] = [days(14), days(7), days(3), days(1)];
+    pub(in super::super) const GROUP_WITHIN: Duration = Duration::from_secs(300);
     pub(in super::super) const ESCALATE_BEFORE: Duration = days(1);
     pub(in super::super) const CREATES_PER_DAY: u32 = 20;
     pub(in super::super) const ACCEPT_WITHIN: Duration = Duration::from_secs(600);

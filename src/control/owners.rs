@@ -25,13 +25,18 @@ pub(super) async fn test(
     };
     tracing::info!(owner = name, uid = actor.uid, user = actor.user, "a test notice goes through every channel");
     let heard = trial::try_channels(owner, &actor).await;
+    for it in heard.iter().filter(|it| it.answer == Sent::Taken) {
+        let works = Request::ChannelWorks { owner: name.clone(), channel: it.channel.clone() };
+        // Where the daemon stops, the channel's next notice says the same.
+        let _ = desk.engine.requests.send(works).await;
+    }
     Ok(Json(heard.into_iter().map(report).collect()))
 }
 
 fn report(heard: trial::Heard) -> ChannelReport {
     let (taken, message) = match heard.answer {
         Sent::Taken => (true, "taken".to_owned()),
-        Sent::Later { why, .. } | Sent::Refused(why) => (false, why),
+        Sent::Later { why, .. } | Sent::Unsure(why) | Sent::Refused(why) | Sent::Gone(why) => (false, why),
     };
     let ms = u64::try_from(heard.took.as_millis()).unwrap_or(u64::MAX);
     ChannelReport { channel: heard.channel, taken, message, ms }

@@ -21,6 +21,13 @@ struct Open {
     provider: Option<String>,
     since: Timestamp,
     owners: Vec<String>,
+    /// How bad it was called.
+    #[serde(default = "warning")]
+    severity: Severity,
+}
+
+fn warning() -> Severity {
+    Severity::Warning
 }
 
 /// What is wrong.
@@ -56,7 +63,7 @@ impl Incidents {
             return None;
         }
         let Incident { kind, provider, severity, summary, actions, owners } = it;
-        let open = Open { kind, provider, since: now, owners: owners.clone() };
+        let open = Open { kind, provider, since: now, owners: owners.clone(), severity };
         let notice = Notice { severity, summary, actions, ..open.notice(cause, NoticeStatus::Firing, now) };
         self.0.insert(cause.to_owned(), open);
         Some(Told { notice, owners })
@@ -67,14 +74,15 @@ impl Incidents {
         let open = self.0.remove(cause)?;
         let subject = open.provider.as_deref().unwrap_or("rekeyd");
         let summary = format!("{subject}: over, {how}");
-        let notice = Notice { summary, ..open.notice(cause, NoticeStatus::Resolved, now) };
+        let at_worst = Some(open.severity);
+        let notice = Notice { summary, at_worst, ..open.notice(cause, NoticeStatus::Resolved, now) };
         Some(Told { notice, owners: open.owners })
     }
 
     /// Something happened that does not last.
     pub fn once(cause: &str, it: Incident, now: Timestamp) -> Told {
         let Incident { kind, provider, severity, summary, actions, owners } = it;
-        let open = Open { kind, provider, since: now, owners: owners.clone() };
+        let open = Open { kind, provider, since: now, owners: owners.clone(), severity };
         Told { notice: Notice { severity, summary, actions, ..open.notice(cause, NoticeStatus::Firing, now) }, owners }
     }
 
@@ -112,6 +120,9 @@ impl Open {
             fingerprint: None,
             valid_to: None,
             next: None,
+            escalates: false,
+            at_worst: None,
+            digest: Vec::new(),
         }
     }
 }

@@ -72,6 +72,31 @@ pub struct Notice {
     pub valid_to: Option<Timestamp>,
     /// What comes next.
     pub next: Option<Next>,
+    /// Whether those are told too whom its owners name in `escalate_to`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub escalates: bool,
+    /// Of an incident that ended: how bad it was called at its worst. Whoever heard of that hears of the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_worst: Option<Severity>,
+    /// What a digest tells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digest: Vec<DigestLine>,
+}
+
+/// One line of a digest.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DigestLine {
+    /// Under which heading.
+    pub section: DigestSection,
+    /// Which key; none where the line stands for those that are left out.
+    pub key: Option<KeyName>,
+    /// When that was, or will be.
+    pub at: Option<Timestamp>,
+    /// A sentence.
+    pub message: String,
+    /// The command that answers it, if one does.
+    pub action: Option<String>,
 }
 
 impl Notice {
@@ -79,6 +104,11 @@ impl Notice {
     pub fn subject(&self) -> &str {
         let provider = self.provider.as_deref().unwrap_or("rekeyd");
         self.key.as_ref().map_or(provider, KeyName::as_str)
+    }
+
+    /// What a channel's `min_severity` is compared with: who was told of an incident is told of its end.
+    pub fn reach(&self) -> Severity {
+        self.at_worst.map_or(self.severity, |it| it.max(self.severity))
     }
 }
 
@@ -150,6 +180,20 @@ codes! {
         Digest = "digest",
         /// Somebody tries whether a channel works.
         Test = "test",
+    }
+}
+
+codes! {
+    /// The headings of a digest, in their order.
+    DigestSection {
+        /// Nothing goes on without a human.
+        Hand = "needs_a_hand",
+        /// What fails, and is tried again.
+        Failing = "failing",
+        /// What will be replaced before the next digest.
+        Ahead = "coming_up",
+        /// What was replaced since the last digest.
+        Rotated = "rotated",
     }
 }
 

@@ -329,10 +329,13 @@ pub struct Incident {
     pub since: Timestamp,
     /// What was told last.
     pub kind: NoticeKind,
-    /// How bad it was called last.
+    /// How bad it was called at its worst.
     pub severity: Severity,
     /// Whether a human said that it is in hand: it is not told again until it becomes something else, or worse.
     pub acked: bool,
+    /// Whether those were told too whom its owners name in `escalate_to`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub escalated: bool,
 }
 
 /// What went wrong last.

@@ -95,7 +95,7 @@ impl Window {
     }
 
     /// When it opens, at or after a moment.
-    fn next(&self, at: Timestamp) -> Option<Timestamp> {
+    pub(in crate::core) fn next(&self, at: Timestamp) -> Option<Timestamp> {
         // What the clocks skip is found from before the gap on.
         let shown = shown(self.timezone, at.minus(STEP))?.checked_add_signed(chrono::Duration::milliseconds(1))?;
         let mut from = whole_second(shown)?;
@@ -114,7 +114,7 @@ impl Window {
     }
 
     /// When it opened, at or before a moment.
-    fn last(&self, at: Timestamp) -> Option<Timestamp> {
+    pub(in crate::core) fn last(&self, at: Timestamp) -> Option<Timestamp> {
         let shown = shown(self.timezone, at)?;
         // Later times may have been shown already, before the clocks were put back.
         let mut from = whole_second(shown.checked_add_signed(fold(self.timezone, shown))?)?;

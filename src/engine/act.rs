@@ -4,7 +4,7 @@ use super::event::Event;
 use super::execute::{Task, execute};
 use super::permits::Lane;
 use crate::clock::{self, Boot};
-use crate::core::facts::Action;
+use crate::core::facts::{Action, Outcome};
 use crate::core::names::{AccountId, KeyName};
 use crate::core::record::Record;
 use crate::core::stuck;
@@ -73,5 +73,19 @@ impl Engine {
             });
         }));
         true
+    }
+}
+
+/// Whether an action failed.
+pub(super) fn is_failure(outcome: &Outcome) -> bool {
+    !message(outcome).is_empty()
+}
+
+/// What went wrong; empty where nothing did.
+pub(super) fn message(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::NotSent(why) | Outcome::Unreadable(why) | Outcome::Unknown(why) | Outcome::Failed(why) => why,
+        Outcome::Refused(it) => &it.message,
+        _ => "",
     }
 }

@@ -1,8 +1,11 @@
 //! The books: every record and account in memory, and the batch that becomes durable next. Nothing acts on what stands here
 //! before the batch that changed it is committed.
 use super::agenda::Agenda;
+use super::channels::Channels;
+use super::digests::Digests;
 use super::durable::Before;
 use super::event::FoundSecrets;
+use super::lines::Lines;
 use super::meters::{Calls, Meters};
 use super::post;
 use super::service::Service;
@@ -44,6 +47,12 @@ pub(super) struct Books {
     pub(super) generation: u64,
     /// What is wrong beside the keys, and was told.
     pub(super) incidents: Incidents,
+    /// What waits to be told.
+    pub(super) lines: Lines,
+    /// The channels that are switched off.
+    pub(super) channels: Channels,
+    /// The digests that were sent.
+    pub(super) digests: Digests,
     /// What is counted for the metrics, but for the calls to providers.
     pub(super) meters: Meters,
     /// Counts the calls to providers.
@@ -62,6 +71,7 @@ impl Books {
         let (ended, generation) = (Vec::new(), 0);
         let (meters, calls) = (Meters::default(), Calls::default());
         let incidents = post::incidents(&store)?;
+        let (lines, channels, digests) = (Lines::read(&store)?, Channels::read(&store)?, Digests::read(&store)?);
         Ok(Self {
             store,
             settings,
@@ -74,6 +84,9 @@ impl Books {
             ended,
             generation,
             incidents,
+            lines,
+            channels,
+            digests,
             meters,
             calls,
             dirty: false,

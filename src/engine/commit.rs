@@ -34,8 +34,7 @@ impl Engine {
             }
         }
         std::mem::take(&mut self.replies).into_iter().for_each(|it| it(None));
-        for id in std::mem::take(&mut self.sent) {
-            self.sending.remove(&id);
+        for _ in 0..std::mem::take(&mut self.noted) {
             fail_point!(NoticeNoted);
         }
         for token in std::mem::take(&mut self.books.ended) {

@@ -2,11 +2,10 @@
 use super::backup::News;
 use super::handle::Request;
 use super::observe::Observed;
+use super::outbox::Answered;
 use crate::core::facts::{Action, Blocked, Outcome};
 use crate::core::names::{AccountId, Fingerprint, KeyName};
-use crate::notifiers::Sent;
 use crate::secret::Secret;
-use crate::store::OutboxRow;
 use std::collections::BTreeMap;
 
 /// Secrets that were found or issued, until they are sealed or dropped.
@@ -32,7 +31,7 @@ pub enum Event {
     /// An effect has come back.
     Acted(Box<Acted>),
     /// A notifier has answered.
-    Sent(Box<OutboxRow>, Sent),
+    Sent(Box<Answered>),
     /// A task for the backups has come back.
     Backup(News),
 }

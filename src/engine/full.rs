@@ -3,13 +3,13 @@
 //!
 //! The one thing that goes out before it is stored is the notice of it: it could not be stored.
 use super::Engine;
+use super::channels::Known;
 use super::handle::{Refused, Request};
 use super::outbox::send;
 use crate::clock;
 use crate::core::plan::NoticeKind;
 use crate::core::time::Timestamp;
-use crate::store::{Batch, OutboxId, OutboxRow, OutboxState};
-use std::collections::BTreeMap;
+use crate::store::{Batch, OutboxRow};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +73,7 @@ impl Engine {
             | Request::Credential { .. }
             | Request::CredentialRead(_)
             | Request::History { .. }
+            | Request::ChannelWorks { .. }
             | Request::Sweep
             | Request::ConfigRejected { .. } => self.answer(request),
         }
@@ -80,20 +81,15 @@ impl Engine {
 
     /// Sends the notices of the daemon's own trouble from memory, and again where a channel did not take one.
     fn tell_at_once(&mut self, now: Timestamp) {
-        // The last row of a notice is what became of it.
-        let rows: BTreeMap<OutboxId, OutboxRow> =
-            self.books.batch.outbox_put.iter().map(|it| (it.id(), it.clone())).collect();
-        for id in std::mem::take(&mut self.sent) {
-            match rows.get(&id) {
-                Some(row) if row.state == OutboxState::Pending => drop(self.sending.remove(&id)),
-                _ => self.sent.push(id),
-            }
-        }
-        let own = |it: &OutboxRow| it.notice.kind == NoticeKind::DaemonDegraded && it.state == OutboxState::Pending;
-        for (id, row) in rows.into_iter().filter(|(_, it)| own(it) && it.retry_at <= now) {
-            if !self.stopping && self.sending.insert(id) {
-                tokio::spawn(send(row, Arc::clone(&self.books.settings), now, self.events.clone()));
-            }
+        let own = |it: &&OutboxRow| it.notice.kind == NoticeKind::DaemonDegraded;
+        let due = |it: &&OutboxRow| it.attempts == 0 || it.retry_at <= now;
+        let rows: Vec<OutboxRow> = self.books.lines.idle().filter(own).filter(due).cloned().collect();
+        for row in rows.into_iter().filter(|_| !self.stopping) {
+            let (line, id) = (row.line(), row.notice.id.clone());
+            self.books.lines.begin(&line, [&id]);
+            self.sending.insert((line, id.clone()));
+            let settings = Arc::clone(&self.books.settings);
+            tokio::spawn(send(id, vec![row], settings, Known::nothing(), now, self.events.clone()));
         }
     }
 

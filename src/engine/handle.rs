@@ -132,6 +132,13 @@ pub enum Request {
         /// Who asked for a reload, and why; none where it was a signal.
         by: Option<By>,
     },
+    /// A channel has taken a test notice: where it was switched off, it is used again.
+    ChannelWorks {
+        /// Whose.
+        owner: String,
+        /// Which: its kind and address.
+        channel: String,
+    },
     /// A human knows of the notices that were given up.
     AckLetters {
         /// Who asks, and why.
@@ -349,7 +356,7 @@ pub struct NoticeRow {
     pub notice: Notice,
     /// To whom.
     pub owner: String,
-    /// Channel, `sent`, `pending` or `dead`, and when.
+    /// Channel, `sent`, `pending`, `dead`, `superseded` or `off`, and when.
     pub channels: Vec<(String, &'static str, Timestamp)>,
 }
 

@@ -88,14 +88,15 @@ impl Meters {
     }
 
     /// A channel, named by kind and address, has answered.
-    pub(super) fn sent(&mut self, channel: &str, answer: &Sent, is_dead: bool) {
+    pub(super) fn sent(&mut self, channel: &str, answer: &Sent, is_dead: bool, notices: usize) {
         let kind = channel.split(':').next().unwrap_or(channel);
         let result = match answer {
             Sent::Taken => "sent",
             _ if is_dead => "dead",
-            Sent::Later { .. } | Sent::Refused(_) => "later",
+            _ => "later",
         };
-        add(&mut self.notices, kind, [result]);
+        let notices = u64::try_from(notices).unwrap_or(u64::MAX);
+        *self.notices.entry((kind.to_owned(), [result])).or_default() += notices;
     }
 }
 
@@ -199,9 +200,9 @@ mod tests {
     #[test]
     fn a_channel_is_counted_by_its_kind_and_never_by_its_address() {
         let mut meters = Meters::default();
-        meters.sent("email:payments@example.com", &Sent::Taken, false);
-        meters.sent("email:ops@example.com", &Sent::Later { why: String::new(), retry_after: None }, true);
+        meters.sent("email:payments@example.com", &Sent::Taken, false, 3);
+        meters.sent("email:ops@example.com", &Sent::Later { why: String::new(), retry_after: None }, true, 1);
         let counted: Vec<_> = meters.notices.into_iter().collect();
-        assert_eq!(counted, [(("email".to_owned(), ["dead"]), 1), (("email".to_owned(), ["sent"]), 1)]);
+        assert_eq!(counted, [(("email".to_owned(), ["dead"]), 1), (("email".to_owned(), ["sent"]), 3)]);
     }
 }

@@ -9,9 +9,11 @@ mod answers;
 mod audit;
 mod backup;
 mod books;
+mod channels;
 mod clockwatch;
 mod commit;
 mod damage;
+mod digests;
 mod doors;
 mod durable;
 mod elsewhere;
@@ -20,9 +22,10 @@ pub mod execute;
 mod full;
 pub mod handle;
 mod letters;
+mod lines;
 pub mod meters;
 pub mod observe;
-mod outbox;
+pub mod outbox;
 mod permits;
 mod post;
 pub mod reads;
@@ -46,13 +49,14 @@ use crate::clock;
 use crate::core::apply::apply;
 use crate::core::command::leave_account;
 use crate::core::decide::{decide, look};
-use crate::core::facts::{Action, Blocked, Outcome};
-use crate::core::names::{AccountId, KeyName};
+use crate::core::facts::{Action, Blocked};
+use crate::core::names::{AccountId, KeyName, NoticeId};
 use crate::core::pass::phase_name;
 use crate::core::plan::Plan;
 use crate::core::record::Phase;
 use crate::core::time::Timestamp;
-use crate::store::{OutboxCounts, OutboxId, StoreError};
+use crate::store::{OutboxCounts, StoreError};
+use act::{is_failure, message};
 use backup::Backups;
 use books::Books;
 use clockwatch::ClockWatch;
@@ -60,6 +64,7 @@ use doors::{Asked, Doors};
 use event::{Acted, Event};
 use futures_util::FutureExt;
 use handle::{Observing, Request};
+use lines::LineId;
 use observe::{Observed, Question, observe};
 use permits::{Lane, Permits};
 use requests::Reply;
@@ -117,11 +122,10 @@ struct Engine {
     sights: Sights,
     doors: Doors,
     backups: Backups,
-    sending: BTreeSet<OutboxId>,
-    /// Rows that a copy does not send as long as it only observes.
-    held_back: BTreeSet<OutboxId>,
-    /// Rows whose fate becomes durable with the batch; until then the state still shows them as pending.
-    sent: Vec<OutboxId>,
+    /// The messages that are being sent: to whom, and under which id.
+    sending: BTreeSet<(LineId, NoticeId)>,
+    /// How many messages have an answer that becomes durable with the batch.
+    noted: usize,
     /// What is done once the batch is durable.
     after_commit: Vec<Box<dyn FnOnce() + Send>>,
     /// A commit is on its way to the disk; the state can't be read until it is there.
@@ -209,7 +213,8 @@ impl Engine {
         self.begin_due();
         self.look_at_itself(clock::now());
         self.begin_backup(clock::now());
-        self.begin_sending()?;
+        self.write_digests(clock::now());
+        self.begin_sending();
         self.commit().await
     }
 
@@ -226,7 +231,7 @@ impl Engine {
             Event::Observed(observed) => self.decide(*observed),
             Event::LookBroke(name) => self.look_broke(&name),
             Event::Acted(acted) => self.record(*acted),
-            Event::Sent(row, answer) => self.note_answer(*row, answer),
+            Event::Sent(answered) => self.note_answer(*answered),
             Event::Backup(news) => self.note_backup(news, clock::now()),
         }
     }
@@ -264,7 +269,13 @@ impl Engine {
     }
 
     fn until_due(&self) -> Duration {
-        let next = self.due.first().map_or(Timestamp::NEVER, |it| it.0).min(self.backups.due_at());
+        let next = self
+            .due
+            .first()
+            .map_or(Timestamp::NEVER, |it| it.0)
+            .min(self.backups.due_at())
+            .min(self.books.digests.due_at());
+        let next = if self.unwritable.is_none() { next.min(self.books.lines.next()) } else { next };
         let longest = if self.unwritable.is_some() { full::RETRY_DISK } else { LONGEST_SLEEP };
         next.since(clock::now()).min(longest)
     }
@@ -456,17 +467,5 @@ impl Engine {
     fn hold(&self) -> Option<Blocked> {
         let stale = self.config_stale.then_some(Blocked::Config);
         self.observing.map(|_| Blocked::Observing).or(stale)
-    }
-}
-
-fn is_failure(outcome: &Outcome) -> bool {
-    !message(outcome).is_empty()
-}
-
-fn message(outcome: &Outcome) -> &str {
-    match outcome {
-        Outcome::NotSent(why) | Outcome::Unreadable(why) | Outcome::Unknown(why) | Outcome::Failed(why) => why,
-        Outcome::Refused(it) => &it.message,
-        _ => "",
     }
 }

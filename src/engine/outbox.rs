@@ -1,13 +1,19 @@
 //! Sends what the outbox holds, until the channel took it or its time is up.
+//!
+//! What goes together is decided by `core::queue`. A message is begun after the commit that says which notices are in it, so
+//! that after a crash it is sent again as it was, under the same id.
 use super::Engine;
+use super::channels::{self, Known};
 use super::event::Event;
+use super::lines::LineId;
 use super::trouble::MACHINE;
 use crate::clock;
-use crate::config::settings::Settings;
-use crate::core::plan::NoticeStatus;
+use crate::config::settings::{Channel, Settings};
+use crate::core::names::{Fingerprint, NoticeId};
+use crate::core::queue::retry_at;
 use crate::core::time::Timestamp;
-use crate::notifiers::{Message, Notifier, Sent};
-use crate::store::{OutboxId, OutboxRow, OutboxState, StoreError};
+use crate::notifiers::{Also, Message, Sent};
+use crate::store::{OutboxRow, OutboxState};
 use futures_util::FutureExt;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -15,72 +21,96 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How many notices are under way at once by one channel; mail to all owners is one. A server that hangs holds up no other.
+/// How many messages are under way at once by one channel; mail to all owners is one. A server that hangs holds up no other.
 const SENDING_MOST: usize = 8;
-/// How many notices are begun in one go.
+/// How many messages are begun in one go.
 const BEGUN_MOST: usize = 64;
 /// A notice that no channel took for so long is given up; it stays visible as dead.
-const NOTICE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// The first wait after a failed try; each further one doubles.
-const FIRST_WAIT: Duration = Duration::from_secs(2);
-/// The longest wait between two tries.
-const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+pub(super) const NOTICE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Engine {
     /// Sends what is due, as long as its channel has room.
-    pub(super) fn begin_sending(&mut self) -> Result<(), StoreError> {
-        if self.stopping {
-            return Ok(());
+    pub(super) fn begin_sending(&mut self) {
+        if self.stopping || self.unwritable.is_some() {
+            return;
         }
         let now = clock::now();
+        let copy_since = self.observing.map(|_| self.books.incidents.since(MACHINE).unwrap_or(Timestamp::NEVER));
+        self.books.lines.only_itself(copy_since);
+        self.books.drop_superseded(now);
         let mut under_way: BTreeMap<String, usize> = BTreeMap::new();
-        for id in &self.sending {
-            *under_way.entry(server(&id.channel).to_owned()).or_default() += 1;
+        for (line, _) in &self.sending {
+            *under_way.entry(server(&line.channel).to_owned()).or_default() += 1;
         }
-        let has_room = |id: &OutboxId| {
-            let count = under_way.entry(server(&id.channel).to_owned()).or_default();
-            let room = *count < SENDING_MOST && !self.sending.contains(id) && !self.held_back.contains(id);
-            *count += usize::from(room);
-            room
-        };
-        let mut due = self.books.store.outbox_due(now, BEGUN_MOST, has_room)?;
-        self.hold_back(&mut due);
-        for row in due {
-            self.sending.insert(row.id());
-            let (settings, events) = (Arc::clone(&self.books.settings), self.events.clone());
-            tokio::spawn(send(row, settings, now, events));
-        }
-        Ok(())
-    }
-
-    /// A copy that only observes tells of itself alone: that it observes, and its own trouble. What it brought along is for the
-    /// original to tell, and what it sees of keys is the original's doing. It waits until somebody says which of the two goes on.
-    fn hold_back(&mut self, due: &mut Vec<OutboxRow>) {
-        if self.observing.is_none() {
-            return self.held_back.clear();
-        }
-        let since = self.books.incidents.since(MACHINE).unwrap_or(Timestamp::NEVER);
-        let its_own = |it: &OutboxRow| {
-            let about_itself = it.notice.key.is_none() && it.notice.provider.is_none();
-            about_itself && it.notice.status == NoticeStatus::Firing && it.notice.at >= since
-        };
-        let before = due.len();
-        self.held_back.extend(due.iter().filter(|it| !its_own(it)).map(OutboxRow::id));
-        due.retain(its_own);
-        if due.len() < before {
-            // Behind these there may be more.
-            let _ = self.events.try_send(Event::Due);
+        let mut begun = 0;
+        for line in self.books.lines.due(now) {
+            let busy = under_way.entry(server(&line.channel).to_owned()).or_default();
+            let together = self.books.goes_together(&line);
+            for notices in self.books.lines.round(&line, together, now) {
+                if begun >= BEGUN_MOST || *busy >= SENDING_MOST {
+                    // It goes on with the next answer.
+                    self.books.lines.look_again(&line);
+                    break;
+                }
+                (begun, *busy) = (begun + 1, *busy + 1);
+                self.begin_message(&line, &notices, together, now);
+            }
         }
     }
 
-    /// A notifier has answered: what becomes of the row is durable before the row is taken up again.
-    pub(super) fn note_answer(&mut self, row: OutboxRow, answer: Sent) {
-        self.sent.push(row.id());
-        let row = after(row, answer.clone(), clock::now(), self.clock.is_suspect());
-        self.books.meters.sent(&row.channel, &answer, row.state == OutboxState::Dead);
-        self.note_letter(&row, clock::now());
-        self.books.edit(|it| it.outbox_put.push(row));
+    fn begin_message(&mut self, line: &LineId, notices: &[NoticeId], together: bool, now: Timestamp) {
+        let (id, rows) = self.books.seal_message(line, notices, together);
+        self.sending.insert((line.clone(), id.clone()));
+        let (settings, known) = (Arc::clone(&self.books.settings), self.books.channels.known(line));
+        let events = self.events.clone();
+        self.after_commit.push(Box::new(move || drop(tokio::spawn(send(id, rows, settings, known, now, events)))));
     }
+
+    /// A notifier has answered: what becomes of the rows is durable before they are taken up again.
+    pub(super) fn note_answer(&mut self, answered: Answered) {
+        let Answered { id, rows, answer, stamp } = answered;
+        let answer = &answer;
+        let Some(line) = rows.first().map(OutboxRow::line) else { return };
+        let now = clock::now();
+        self.sending.remove(&(line.clone(), id));
+        self.noted += 1;
+        self.books.lines.end(&line, rows.iter().map(|it| &it.notice.id));
+        let was_off = self.books.channels.is_off(&line);
+        let mut rows: Vec<_> = rows.into_iter().map(|it| after(it, answer, now, self.clock.is_suspect())).collect();
+        if was_off && matches!(answer, Sent::Gone(_)) {
+            rows.iter_mut().for_each(|it| it.state = OutboxState::Off);
+        }
+        if rows.iter().any(|it| it.state != OutboxState::Pending) {
+            // Some of a message were given up: the others are no longer what was sent.
+            rows.iter_mut().for_each(|it| (it.message, it.unsure) = (None, false));
+        }
+        if let Some(row) = rows.first() {
+            self.books.meters.sent(&row.channel, answer, row.state == OutboxState::Dead, rows.len());
+        }
+        for row in &rows {
+            self.books.put_row(row.clone());
+        }
+        match answer {
+            Sent::Taken => self.books.lines.works(&line, now),
+            Sent::Later { retry_after: Some(until), .. } => self.books.lines.hold(&line, *until),
+            _ => {}
+        }
+        self.note_channel(&line, answer, stamp, now);
+        self.note_letters(&line, &rows, now);
+    }
+}
+
+/// A notifier has answered.
+#[derive(Debug)]
+pub struct Answered {
+    /// Which message.
+    id: NoticeId,
+    /// What was in it.
+    rows: Vec<OutboxRow>,
+    /// What it said.
+    answer: Sent,
+    /// Where it wants nothing more: what tells its address from the next one.
+    stamp: Option<Fingerprint>,
 }
 
 /// What may hang: all mail goes to one server, and every other channel has one of its own.
@@ -88,66 +118,119 @@ fn server(channel: &str) -> &str {
     if channel.starts_with("email:") { "email" } else { channel }
 }
 
-/// Tries once to send a row, and reports back.
-pub(super) async fn send(row: OutboxRow, settings: Arc<Settings>, now: Timestamp, events: mpsc::Sender<Event>) {
-    let message = Message {
-        id: row.notice.id.clone(),
-        owner: row.owner.clone(),
-        provider: provider_of(&settings, &row),
-        notice: row.notice.clone(),
-    };
-    let answer = match channel(&settings, &row) {
+/// Tries once to send a message, and reports back.
+pub(super) async fn send(
+    id: NoticeId,
+    rows: Vec<OutboxRow>,
+    settings: Arc<Settings>,
+    known: Known,
+    now: Timestamp,
+    events: mpsc::Sender<Event>,
+) {
+    let (Some(message), Some(row)) = (message(id.clone(), &rows, &settings), rows.first()) else { return };
+    let (mut stamp, channel) = (None, channel(&settings, &row.line()).map(|it| &it.notifier));
+    let answer = match channel {
         None => Sent::Refused("the config names this channel no more".into()),
-        Some(notifier) if !notifier.wants(&message) => Sent::Taken,
-        Some(notifier) => {
-            fail_point!(NoticeBegins);
-            let sent = AssertUnwindSafe(notifier.send(&message, now)).catch_unwind().await;
-            fail_point!(NoticeEnds);
-            let why = || "rekeyd itself broke down while sending; please report this".to_owned();
-            sent.unwrap_or_else(|_| Sent::Later { why: why(), retry_after: None })
-        }
+        Some(notifier) => match known.gone(notifier).await {
+            Some(why) => Sent::Gone(why),
+            None => {
+                fail_point!(NoticeBegins);
+                let sent = AssertUnwindSafe(notifier.send(&message, now)).catch_unwind().await;
+                fail_point!(NoticeEnds);
+                let why = "rekeyd itself broke down while sending; please report this";
+                sent.unwrap_or_else(|_| Sent::Unsure(why.to_owned()))
+            }
+        },
     };
-    // Where the engine has stopped, the row is still pending and is sent again at the next start.
-    let _ = events.send(Event::Sent(Box::new(row), answer)).await;
+    if let (Sent::Gone(_), Some(notifier)) = (&answer, channel) {
+        stamp = channels::stamp(notifier).await;
+    }
+    // Where the engine has stopped, the rows are still pending and are sent again at the next start.
+    let _ = events.send(Event::Sent(Box::new(Answered { id, rows, answer, stamp }))).await;
+}
+
+fn message(id: NoticeId, rows: &[OutboxRow], settings: &Settings) -> Option<Message> {
+    let (first, more) = rows.split_first()?;
+    let also = |it: &OutboxRow| Also { provider: provider_of(settings, it), notice: it.notice.clone() };
+    Some(Message {
+        id,
+        owner: first.owner.clone(),
+        provider: provider_of(settings, first),
+        notice: first.notice.clone(),
+        more: more.iter().map(also).collect(),
+    })
 }
 
 /// What becomes of a row after a try.
-fn after(mut row: OutboxRow, answer: Sent, now: Timestamp, clock_suspect: bool) -> OutboxRow {
+fn after(mut row: OutboxRow, answer: &Sent, now: Timestamp, clock_suspect: bool) -> OutboxRow {
     row.attempts = row.attempts.saturating_add(1);
     row.at = now;
     let too_old = row.notice.at.plus(NOTICE_LIFETIME) <= now && !clock_suspect;
     let (about, owner, channel) = (row.notice.subject(), &row.owner, &row.channel);
-    match &answer {
+    match answer {
         Sent::Taken => tracing::info!(about, kind = row.notice.kind.code(), owner, channel, "told"),
-        Sent::Refused(why) => tracing::error!(about, owner, channel, why, "a notice was refused"),
-        Sent::Later { why, .. } if too_old => tracing::error!(about, owner, channel, why, "a notice was given up"),
-        Sent::Later { why, .. } => tracing::warn!(about, owner, channel, why, "a notice waits"),
+        Sent::Refused(why) | Sent::Gone(why) => tracing::error!(about, owner, channel, why, "a notice was refused"),
+        Sent::Later { why, .. } | Sent::Unsure(why) if too_old => {
+            tracing::error!(about, owner, channel, why, "a notice was given up");
+        }
+        Sent::Later { why, .. } | Sent::Unsure(why) => tracing::warn!(about, owner, channel, why, "a notice waits"),
     }
     (row.state, row.why) = match answer {
         Sent::Taken => (OutboxState::Sent, None),
-        Sent::Refused(why) => (OutboxState::Dead, Some(why)),
-        Sent::Later { why, .. } if too_old => (OutboxState::Dead, Some(why)),
-        Sent::Later { why, retry_after } => {
-            row.retry_at = next_try(row.attempts, retry_after, now);
-            (OutboxState::Pending, Some(why))
-        }
+        Sent::Refused(why) | Sent::Gone(why) => (OutboxState::Dead, Some(why.clone())),
+        Sent::Later { why, .. } | Sent::Unsure(why) if too_old => (OutboxState::Dead, Some(why.clone())),
+        Sent::Later { why, .. } | Sent::Unsure(why) => (OutboxState::Pending, Some(why.clone())),
     };
+    if row.state == OutboxState::Pending {
+        let asked = if let Sent::Later { retry_after, .. } = answer { *retry_after } else { None };
+        row.retry_at = retry_at(row.attempts, asked, now);
+        // That this try was in vain says nothing of an earlier one that may have arrived.
+        row.unsure |= matches!(answer, Sent::Unsure(_));
+        if !row.unsure {
+            row.message = None;
+        }
+    }
     row
 }
 
-/// The wait doubles with each try; a channel may ask for more of it, but not for more than the longest.
-fn next_try(attempts: u32, asked: Option<Timestamp>, now: Timestamp) -> Timestamp {
-    let doubled = FIRST_WAIT.saturating_mul(1_u32.checked_shl(attempts - 1).unwrap_or(u32::MAX));
-    let wait = now.plus(doubled.min(LONGEST_WAIT));
-    asked.map_or(wait, |it| it.min(now.plus(LONGEST_WAIT)).max(wait))
-}
-
-fn channel(settings: &Settings, row: &OutboxRow) -> Option<Arc<dyn Notifier>> {
-    let channels = settings.owners.get(&row.owner).map(|it| &it.channels)?;
-    channels.iter().map(|it| &it.notifier).find(|it| it.id() == row.channel).cloned()
+pub(super) fn channel<'a>(settings: &'a Settings, line: &LineId) -> Option<&'a Channel> {
+    settings.owners.get(&line.owner)?.channels.iter().find(|it| it.notifier.id() == line.channel)
 }
 
 fn provider_of(settings: &Settings, row: &OutboxRow) -> Option<String> {
     let named = row.notice.provider.clone();
     named.or_else(|| row.notice.key.as_ref().and_then(|it| settings.keys.get(it)).map(|it| it.provider.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lines::tests::{NOW, at, row};
+    use super::*;
+
+    const WEEK: u64 = 7 * 86_400;
+
+    fn later() -> Sent {
+        Sent::Later { why: "busy".into(), retry_after: Some(at(7200)) }
+    }
+
+    #[test]
+    fn a_message_stays_as_it_is_only_while_nobody_knows_whether_it_arrived() {
+        let sealed = OutboxRow { message: Some("m".into()), ..row("a", 0, 0) };
+        let unsure = after(sealed.clone(), &Sent::Unsure("no answer".into()), NOW, false);
+        assert_eq!((unsure.message, unsure.retry_at), (Some("m".into()), at(2)));
+        let then_refused =
+            after(after(sealed.clone(), &Sent::Unsure(String::new()), NOW, false), &later(), at(2), false);
+        assert_eq!(then_refused.message, Some("m".into()), "a later refusal does not say what became of the first try");
+        let refused = after(sealed, &later(), NOW, false);
+        assert_eq!((refused.message, refused.retry_at), (None, at(7200)), "and the channel may ask for time");
+    }
+
+    #[test]
+    fn a_notice_is_given_up_when_its_lifetime_is_over_and_never_by_a_clock_that_is_not_believed() {
+        let state = |seconds, suspect| after(row("a", 99, 0), &later(), at(seconds), suspect).state;
+        assert_eq!(state(WEEK - 1, false), OutboxState::Pending);
+        assert_eq!(state(WEEK, false), OutboxState::Dead);
+        assert_eq!(state(WEEK, true), OutboxState::Pending);
+        assert_eq!(after(row("a", 0, 0), &Sent::Taken, at(WEEK), false).state, OutboxState::Sent);
+    }
 }

@@ -1,10 +1,15 @@
 //! What is told, and to whom: notices go into the outbox in the batch that holds their cause.
 use super::books::Books;
+use super::lines::LineId;
+use super::outbox::channel;
+use crate::config::settings::{Channel, Owner};
 use crate::core::incidents::{Incident, Incidents};
-use crate::core::names::KeyName;
+use crate::core::names::{KeyName, NoticeId};
 use crate::core::plan::Notice;
+use crate::core::queue;
 use crate::core::time::Timestamp;
 use crate::store::{HistoryRow, OutboxRow, OutboxState, Store, StoreError};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,10 +28,21 @@ pub(super) fn incidents(store: &Store) -> Result<Incidents, StoreError> {
 impl Books {
     /// An incident that belongs to no key begins; one that was told is not told again.
     pub(super) fn begin_incident(&mut self, cause: &str, incident: Incident, now: Timestamp) {
+        self.begin_incident_but_for(cause, incident, None, now);
+    }
+
+    /// The same, told by every channel but one: that which it is about.
+    pub(super) fn begin_incident_but_for(
+        &mut self,
+        cause: &str,
+        incident: Incident,
+        channel: Option<&LineId>,
+        now: Timestamp,
+    ) {
         if let Some(told) = self.incidents.begin(cause, incident, now) {
             tracing::warn!(about = told.notice.subject(), summary = told.notice.summary, "trouble");
             self.keep_incidents();
-            self.post(told.notice, &told.owners);
+            self.post_but_for(told.notice, &told.owners, channel);
         }
     }
 
@@ -58,24 +74,83 @@ impl Books {
 
     /// Puts a notice into the outbox: a row for each channel of each owner that wants it.
     pub(super) fn post(&mut self, notice: Notice, owners: &[String]) {
+        self.post_but_for(notice, owners, None);
+    }
+
+    fn post_but_for(&mut self, notice: Notice, owners: &[String], but_for: Option<&LineId>) {
         self.dirty = true;
         let settings = Arc::clone(&self.settings);
-        for owner in owners {
+        let escalated = owners.iter().filter(|_| notice.escalates).flat_map(|it| self.escalates_to(it));
+        let told: BTreeSet<String> = owners.iter().cloned().chain(escalated).collect();
+        for owner in &told {
             self.batch.history.push(HistoryRow::Notice { notice: notice.clone(), owner: owner.clone() });
-            let channels = settings.owners.get(owner).map(|it| &it.channels).into_iter().flatten();
-            for channel in channels.filter(|it| notice.severity >= it.min_severity) {
-                self.batch.outbox_put.push(OutboxRow {
+            let Some(section) = settings.owners.get(owner) else { continue };
+            for channel in section.channels.iter().filter(|it| notice.reach() >= it.min_severity) {
+                let row = OutboxRow {
                     notice: notice.clone(),
                     owner: owner.clone(),
                     channel: channel.notifier.id(),
                     attempts: 0,
-                    retry_at: notice.at,
+                    retry_at: due(&notice, channel, section),
                     state: OutboxState::Pending,
                     at: notice.at,
                     why: None,
-                });
+                    message: None,
+                    unsure: false,
+                };
+                if but_for != Some(&row.line()) {
+                    self.put_row(row);
+                }
             }
         }
+    }
+
+    /// A row of the outbox is new, or has changed.
+    pub(super) fn put_row(&mut self, row: OutboxRow) {
+        self.dirty = true;
+        self.lines.note(row.clone());
+        self.batch.outbox_put.push(row);
+    }
+
+    /// What a later notice says better is not sent any more.
+    pub(super) fn drop_superseded(&mut self, now: Timestamp) {
+        for mut row in self.lines.superseded() {
+            tracing::debug!(about = row.notice.subject(), owner = row.owner, channel = row.channel, "superseded");
+            (row.state, row.at) = (OutboxState::Superseded, now);
+            self.put_row(row);
+        }
+    }
+
+    /// Settles which notices go in one message, and under which id: durable before it is sent, where the channel takes
+    /// several.
+    pub(super) fn seal_message(
+        &mut self,
+        line: &LineId,
+        notices: &[NoticeId],
+        together: bool,
+    ) -> (NoticeId, Vec<OutboxRow>) {
+        let mut rows = self.lines.rows(line, notices);
+        let sealed = rows.first().and_then(|it| it.message.clone());
+        let id = sealed.clone().unwrap_or_else(|| message_id(line, notices));
+        if together && sealed.is_none() {
+            for row in &mut rows {
+                row.message = Some(id.clone());
+                self.put_row(row.clone());
+            }
+        }
+        self.lines.begin(line, notices);
+        (id, rows)
+    }
+
+    /// Whether a channel takes several notices in one message, and its owner wants that.
+    pub(super) fn goes_together(&self, line: &LineId) -> bool {
+        let wanted = self.settings.owners.get(&line.owner).is_some_and(|it| !it.group_within.is_zero());
+        wanted && channel(&self.settings, line).is_some_and(|it| it.notifier.groups())
+    }
+
+    /// Whom an owner wants to be told besides.
+    pub(super) fn escalates_to(&self, owner: &str) -> Vec<String> {
+        self.settings.owners.get(owner).map(|it| it.escalate_to.clone()).unwrap_or_default()
     }
 
     /// When the expiry of a key that the config does not name is told: as its owners want it.
@@ -83,5 +158,21 @@ impl Books {
         let owners = self.owners_of(name);
         let owners = owners.iter().filter_map(|it| self.settings.owners.get(it));
         owners.flat_map(|it| it.notify_before.iter().copied()).collect()
+    }
+}
+
+/// When a notice goes, where nothing is in the way.
+fn due(notice: &Notice, channel: &Channel, owner: &Owner) -> Timestamp {
+    if channel.notifier.groups() { queue::due(notice, owner.group_within) } else { notice.at }
+}
+
+/// One notice alone goes under its own id; several under one that comes from theirs.
+fn message_id(line: &LineId, notices: &[NoticeId]) -> NoticeId {
+    match notices {
+        [one] => one.clone(),
+        many => {
+            let ids = many.iter().map(NoticeId::as_str);
+            NoticeId::of(&["message", &line.owner, &line.channel].into_iter().chain(ids).collect::<Vec<_>>())
+        }
     }
 }

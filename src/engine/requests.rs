@@ -5,6 +5,7 @@ use super::event::FoundSecrets;
 use super::handle::{
     By, CommandRow, Done, History, NoticeRow, PerKey, Pulse, ReadRow, Refused, Request, Snapshot, Which,
 };
+use super::lines::LineId;
 use super::meters::Meters;
 use super::{answers, audit, selection};
 use crate::clock;
@@ -73,6 +74,9 @@ impl Engine {
                 self.reply(reply, taken);
             }
             Request::ConfigRejected { why, by } => self.reject_reload(why, false, by.as_ref(), clock::now()),
+            Request::ChannelWorks { owner, channel } => {
+                self.switch_on(&LineId { owner, channel }, "it took a test notice", clock::now());
+            }
             Request::AckLetters { by, reply } => {
                 let done = self.ack_letters(&by);
                 self.reply(reply, done);
@@ -255,5 +259,7 @@ fn state(state: OutboxState) -> &'static str {
         OutboxState::Pending => "pending",
         OutboxState::Sent => "sent",
         OutboxState::Dead | OutboxState::Acked => "dead",
+        OutboxState::Superseded => "superseded",
+        OutboxState::Off => "off",
     }
 }

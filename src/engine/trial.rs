@@ -57,6 +57,9 @@ fn message(channel: &str, owner: &Owner, by: &Actor, at: Timestamp) -> Message {
         fingerprint: None,
         valid_to: None,
         next: None,
+        escalates: false,
+        at_worst: None,
+        digest: Vec::new(),
     };
-    Message { id, owner: owner.name.clone(), provider: None, notice }
+    Message { id, owner: owner.name.clone(), provider: None, notice, more: Vec::new() }
 }

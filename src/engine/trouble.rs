@@ -3,6 +3,7 @@
 use super::Engine;
 use super::doors::{Asked, News};
 use super::event::{Event, Trouble};
+use super::letters::letters;
 use crate::config::settings::ProviderSection;
 use crate::core::account::Account;
 use crate::core::decide::Look;
@@ -14,7 +15,6 @@ use crate::core::plan::{NoticeKind, Severity};
 use crate::core::record::Record;
 use crate::core::retire;
 use crate::core::time::Timestamp;
-use crate::store::{OutboxRow, OutboxState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -225,12 +225,19 @@ impl Engine {
         self.books.end_incident(CONFIG, "the config on disk is in use", now);
         let settings = Arc::clone(&self.books.settings);
         let accounts = settings.providers.values().map(|it| family(&it.account));
-        let families: Vec<String> = accounts.chain(settings.owners.keys().map(|it| letters(it))).collect();
+        let channels = settings
+            .owners
+            .values()
+            .flat_map(|owner| owner.channels.iter().map(|it| format!("{}{}", letters(&owner.name), it.notifier.id())));
+        let families: Vec<String> = accounts.chain(channels).collect();
         for cause in [self.books.incidents.open("provider:"), self.books.incidents.open("channel:")].concat() {
             if !families.iter().any(|it| cause.starts_with(it)) {
                 self.books.end_incident(&cause, "the config no longer names it", now);
             }
         }
+        self.forget_channels(now);
+        self.reckon_digests();
+        self.look_at_channels();
     }
 
     /// Looks whether the daemon itself is well, and tells where it is not.
@@ -273,23 +280,6 @@ impl Engine {
         self.own(RESERVE, scarce.is_some(), &what, vec!["rekeyd status".to_owned()], "there is room again", now);
     }
 
-    /// A channel gave a notice up, or took one: who looks after the daemon hears of the first.
-    pub(super) fn note_letter(&mut self, row: &OutboxRow, now: Timestamp) {
-        let cause = format!("{}{}", letters(&row.owner), row.channel);
-        match row.state {
-            OutboxState::Pending | OutboxState::Acked => {}
-            OutboxState::Sent => self.books.end_incident(&cause, "a notice was taken again", now),
-            OutboxState::Dead => {
-                let why = row.why.as_deref().unwrap_or("the channel did not take it");
-                let kind = row.notice.kind.code();
-                let (owner, channel) = (&row.owner, &row.channel);
-                let summary = format!("{owner} was not told of {kind} by {channel}: {why}");
-                let actions = vec!["rekeyd history".to_owned(), "rekeyd ack --dead-letters".to_owned()];
-                self.begin_own(&cause, NoticeKind::DaemonDegraded, Severity::Warning, summary, actions, now);
-            }
-        }
-    }
-
     pub(super) fn own(
         &mut self,
         cause: &str,
@@ -329,11 +319,6 @@ fn resume() -> Vec<String> {
 /// All causes at one account begin so.
 fn family(account: &AccountId) -> String {
     format!("provider:{account}:")
-}
-
-/// All causes at the channels of one owner begin so.
-fn letters(owner: &str) -> String {
-    format!("channel:{owner}:")
 }
 
 fn revokes(account: &AccountId) -> String {

@@ -271,6 +271,8 @@ pub enum Posted {
     Taken,
     /// It was not, or nobody knows. Why, and not before when the receiver wants to hear again.
     Later(String, Option<Timestamp>),
+    /// It was on its way when the answer was lost.
+    Unsure(String),
     /// The receiver wants no more of it, ever.
     Gone(String),
 }
@@ -288,7 +290,8 @@ pub async fn post(client: &Client, url: Url, signature: Option<Signature>, body:
             drain(answer).await;
             posted
         }
-        Err(error) => Posted::Later(format!("{place}: {}", why(error)), None),
+        Err(error) if error.is_connect() => Posted::Later(format!("{place}: {}", why(error)), None),
+        Err(error) => Posted::Unsure(format!("{place}: {}", why(error))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! A notice as JSON: what machines are told, in the body of a webhook or on the stdin of a command.
 use super::Message;
+use crate::core::plan::DigestLine;
 use crate::core::time::Timestamp;
 use crate::http::webhooks::Envelope;
 use serde::Serialize;
@@ -26,6 +27,18 @@ struct Data<'a> {
     fingerprint: Option<&'a str>,
     valid_to: Option<String>,
     next: Option<NextData<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    digest: Vec<LineData<'a>>,
+}
+
+/// One line of a digest.
+#[derive(Serialize)]
+struct LineData<'a> {
+    section: &'static str,
+    key: Option<&'a str>,
+    at: Option<String>,
+    message: &'a str,
+    action: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -52,6 +65,19 @@ impl<'a> Data<'a> {
             fingerprint: notice.fingerprint.as_ref().map(|it| it.as_str()),
             valid_to: notice.valid_to.and_then(rfc3339),
             next: next.map(|it| NextData { action: &it.action, at: rfc3339(it.at), reason: &it.reason }),
+            digest: notice.digest.iter().map(LineData::of).collect(),
+        }
+    }
+}
+
+impl<'a> LineData<'a> {
+    fn of(line: &'a DigestLine) -> Self {
+        Self {
+            section: line.section.code(),
+            key: line.key.as_ref().map(|it| it.as_str()),
+            at: line.at.and_then(rfc3339),
+            message: &line.message,
+            action: line.action.as_deref(),
         }
     }
 }

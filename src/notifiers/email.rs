@@ -7,7 +7,7 @@ use super::letter::Letter;
 use super::smtp::{Smtp, SmtpClient};
 use super::{Fault, Message, Notifier, Sent, Shared, Wanted, html, text};
 use crate::core::names::NoticeId;
-use crate::core::plan::Severity;
+use crate::core::plan::{NoticeStatus, Severity};
 use crate::core::time::Timestamp;
 use async_trait::async_trait;
 use chrono_tz::Tz;
@@ -41,16 +41,16 @@ impl EmailNotifier {
         let from = &self.smtp.settings().from;
         let domain = ascii_domain(from);
         let owner = atom(&message.owner);
-        let thread = NoticeId::of(&["thread", &message.notice.incident]);
-        let thread = format!("<{thread}.{owner}@{domain}>");
+        let thread = thread(message).map(|it| format!("<{it}.{owner}@{domain}>"));
         let mut builder = lettre::Message::builder()
             .from(from.clone())
             .to(self.to.clone())
             .date(UNIX_EPOCH + Duration::from_millis(u64::try_from(now.0).unwrap_or(0)))
             .subject(letter.subject.as_str())
-            .message_id(Some(format!("<{}.{owner}@{domain}>", atom(message.id.as_str()))))
-            .in_reply_to(thread.clone())
-            .references(thread);
+            .message_id(Some(format!("<{}.{owner}@{domain}>", atom(message.id.as_str()))));
+        if let Some(thread) = thread {
+            builder = builder.in_reply_to(thread.clone()).references(thread);
+        }
         for (name, value) in headers(message, &owner, domain) {
             builder = builder.raw_header(HeaderValue::new(HeaderName::new_from_ascii_str(name), value));
         }
@@ -78,6 +78,10 @@ impl Notifier for EmailNotifier {
 
     fn kind(&self) -> &'static str {
         "email"
+    }
+
+    fn groups(&self) -> bool {
+        true
     }
 
     fn check(&self) -> Result<(), Fault> {
@@ -128,6 +132,13 @@ pub(super) fn mailbox<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mail
     })
 }
 
+/// The thread of a cause; several notices belong to one only if they have one cause.
+fn thread(message: &Message) -> Option<NoticeId> {
+    let incident = &message.notice.incident;
+    let alike = message.notices().all(|it| it.incident == *incident);
+    alike.then(|| NoticeId::of(&["thread", incident]))
+}
+
 /// Headers beside the usual ones: no machine shall answer (RFC 3834), list software and filters shall know what it is.
 fn headers(message: &Message, owner: &str, domain: &str) -> Vec<(&'static str, String)> {
     let notice = &message.notice;
@@ -140,8 +151,8 @@ fn headers(message: &Message, owner: &str, domain: &str) -> Vec<(&'static str, S
         ("X-Rekeyd-Severity", notice.severity.code().to_owned()),
         ("X-Rekeyd-Status", notice.status.code().to_owned()),
     ];
-    headers.extend(notice.key.as_ref().map(|it| ("X-Rekeyd-Key", it.to_string())));
-    if notice.severity == Severity::Critical {
+    headers.extend(notice.key.as_ref().filter(|_| message.more.is_empty()).map(|it| ("X-Rekeyd-Key", it.to_string())));
+    if notice.severity == Severity::Critical && notice.status == NoticeStatus::Firing {
         headers.push(("Importance", "high".to_owned()));
     }
     headers

@@ -1,6 +1,7 @@
 //! A letter as HTML. Mail programs drop style sheets and some turn colours round, so every style stands inline, and no
 //! colour is set that needs a light or a dark page behind it.
 use super::letter::{Letter, colour};
+use super::table::Part;
 use std::fmt::Write;
 
 const HEADING: &str = "margin:24px 0 4px;font-size:13px;font-weight:600;opacity:.7";
@@ -28,6 +29,7 @@ pub(super) fn render(letter: &Letter) -> String {
     );
     section(&mut out, "What happened", &letter.happened);
     section(&mut out, "What it means", &letter.means);
+    letter.table.iter().for_each(|it| part(&mut out, it));
     commands(&mut out, &letter.commands);
     if let Some(next) = &letter.next {
         section(&mut out, "What comes next", next);
@@ -39,6 +41,34 @@ pub(super) fn render(letter: &Letter) -> String {
 
 fn section(out: &mut String, title: &str, text: &str) {
     let _ = writeln!(out, "<h2 style=\"{HEADING}\">{}</h2>\n<p style=\"margin:0\">{}</p>", escape(title), escape(text));
+}
+
+/// Rows as a table. What does not fit beside its key on a phone is broken within its cell.
+fn part(out: &mut String, part: &Part) {
+    const CELL: &str = "padding:4px 12px 4px 0;vertical-align:top;border-top:1px solid rgba(127,127,127,.3)";
+    let _ = writeln!(
+        out,
+        "<h2 style=\"{HEADING}\"><span style=\"color:{}\">&#9632;</span> {}</h2>\n\
+         <table style=\"width:100%;font-size:13px;border-collapse:collapse\">",
+        colour(part.urgency),
+        escape(&part.title)
+    );
+    for row in &part.rows {
+        let command = row.command.as_ref().map(|it| {
+            format!("<br><code style=\"font:12px ui-monospace,Menlo,Consolas,monospace\">{}</code>", escape(it))
+        });
+        let _ = writeln!(
+            out,
+            "<tr><td style=\"{CELL};font-weight:600;overflow-wrap:anywhere\">{}</td>\
+             <td style=\"{CELL};opacity:.7;white-space:nowrap\">{}</td>\
+             <td style=\"{CELL};width:60%;overflow-wrap:anywhere\">{}{}</td></tr>",
+            escape(&row.subject),
+            escape(&row.at),
+            escape(&row.text),
+            command.unwrap_or_default()
+        );
+    }
+    out.push_str("</table>\n");
 }
 
 fn commands(out: &mut String, commands: &[String]) {
@@ -82,6 +112,7 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::Row;
     use super::*;
 
     #[test]
@@ -95,10 +126,15 @@ mod tests {
             means: evil.clone(),
             commands: vec![evil.clone()],
             next: Some(evil.clone()),
-            facts: vec![("Key", evil)],
+            facts: vec![("Key", evil.clone())],
+            table: vec![Part {
+                title: evil.clone(),
+                urgency: "info",
+                rows: vec![Row { subject: evil.clone(), at: evil.clone(), text: evil.clone(), command: Some(evil) }],
+            }],
         };
         let page = render(&letter);
         assert!(!page.contains("<script"), "{page}");
-        assert_eq!(page.matches("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;").count(), 7);
+        assert_eq!(page.matches("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;").count(), 12);
     }
 }

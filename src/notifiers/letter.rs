@@ -1,6 +1,7 @@
 //! What a notice says to a person: the same content for every channel that people read. No secret can be in it, since a
 //! notice has none.
 use super::Message;
+use super::table::{self, Part};
 use crate::core::plan::{Next, Notice, NoticeKind, NoticeStatus, Severity};
 use crate::core::time::Timestamp;
 use chrono_tz::Tz;
@@ -11,6 +12,8 @@ const LINE_CHARS: usize = 2_000;
 const SUBJECT_CHARS: usize = 160;
 /// The most commands that are shown.
 const COMMANDS: usize = 16;
+/// What the end of an incident means.
+const OVER: &str = "It is over. Nothing has to be done.";
 
 /// A notice in words. Every text is one line.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -31,16 +34,18 @@ pub struct Letter {
     pub next: Option<String>,
     /// What it is about: pairs of a name and a value.
     pub facts: Vec<(&'static str, String)>,
+    /// The notices that go in this one message, or the lines of a digest.
+    pub table: Vec<Part>,
 }
 
 impl Letter {
     /// Puts a notice into words. Times are in UTC, and in the owner's time zone beside it.
     pub fn of(message: &Message, timezone: Option<Tz>) -> Self {
+        if !message.more.is_empty() {
+            return Self::of_several(message, timezone);
+        }
         let notice = &message.notice;
-        let urgency = match notice.status {
-            NoticeStatus::Firing => notice.severity.code(),
-            NoticeStatus::Resolved => "resolved",
-        };
+        let urgency = urgency(notice);
         let title = format!("{}: {}", notice.subject(), notice.kind.code().replace('.', " "));
         Self {
             urgency,
@@ -51,7 +56,42 @@ impl Letter {
             commands: commands(notice),
             next: notice.next.as_ref().map(|it| next(it, timezone)),
             facts: facts(message, timezone),
+            table: table::of_digest(notice, timezone),
         }
+    }
+
+    /// Several notices as one letter: what they have in common, and a table.
+    fn of_several(message: &Message, timezone: Option<Tz>) -> Self {
+        let urgency = urgency(&message.notice);
+        let title = table::title(message);
+        let to_do = message.notices().any(|it| it.status == NoticeStatus::Firing && it.severity > Severity::Info);
+        let facts = [
+            ("Owner", message.owner.clone()),
+            ("Notices", message.notices().count().to_string()),
+            ("Message", message.id.to_string()),
+        ];
+        Self {
+            urgency,
+            subject: line(&format!("[{urgency}] {title}"), SUBJECT_CHARS),
+            title: line(&title, SUBJECT_CHARS),
+            happened: line(&table::counts(message), LINE_CHARS),
+            means: match message.notice.status {
+                NoticeStatus::Resolved => OVER.to_owned(),
+                NoticeStatus::Firing => consequence(message.notice.severity).to_owned(),
+            },
+            commands: if to_do { vec!["rekeyd status".to_owned()] } else { Vec::new() },
+            next: None,
+            facts: facts.map(|(name, value)| (name, line(&value, LINE_CHARS))).to_vec(),
+            table: table::of_notices(message, timezone),
+        }
+    }
+}
+
+/// What it is called in a subject: how much it matters, or that it is over.
+pub(super) fn urgency(notice: &Notice) -> &'static str {
+    match notice.status {
+        NoticeStatus::Firing => notice.severity.code(),
+        NoticeStatus::Resolved => "resolved",
     }
 }
 
@@ -67,14 +107,17 @@ pub(super) fn colour(urgency: &str) -> &'static str {
 
 fn means(notice: &Notice) -> String {
     if notice.status == NoticeStatus::Resolved {
-        return "It is over. Nothing has to be done.".to_owned();
+        return OVER.to_owned();
     }
-    let consequence = match notice.severity {
+    format!("{} {}", event(notice.kind), consequence(notice.severity))
+}
+
+fn consequence(severity: Severity) -> &'static str {
+    match severity {
         Severity::Critical => "Critical: a consumer is, or within a day will be, without a working key.",
         Severity::Warning => "Warning: somebody must act, but nothing is broken yet.",
         Severity::Info => "For information: nothing has to be done.",
-    };
-    format!("{} {consequence}", event(notice.kind))
+    }
 }
 
 fn event(kind: NoticeKind) -> &'static str {
@@ -153,7 +196,7 @@ fn moment(at: Timestamp, timezone: Option<Tz>) -> String {
     }
 }
 
-fn line(text: &str, chars: usize) -> String {
+pub(super) fn line(text: &str, chars: usize) -> String {
     let text = Message::one_line(text);
     if text.chars().count() <= chars {
         return text;
@@ -174,6 +217,7 @@ pub(super) fn hostile() -> Letter {
         commands: vec![text(LINE_CHARS); COMMANDS],
         next: Some(text(SUBJECT_CHARS + LINE_CHARS)),
         facts: vec![("Fingerprint", text(LINE_CHARS)); 9],
+        table: table::hostile(),
     }
 }
 
@@ -202,7 +246,11 @@ mod tests {
                 fingerprint: None,
                 valid_to: None,
                 next: None,
+                escalates: false,
+                at_worst: None,
+                digest: Vec::new(),
             },
+            more: Vec::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! `email` writes a `letter`, as `text` and as `html`, and sends it over `smtp`; `webhook` posts the notice as a JSON
 //! `document`, or the letter as `slack` or `teams` want it; `exec` gives the document to a command.
-use crate::core::names::NoticeId;
+use crate::core::names::{Fingerprint, NoticeId};
 use crate::core::plan::{Notice, Severity};
 use crate::core::time::Timestamp;
 use crate::http::webhooks::Clients;
@@ -23,6 +23,7 @@ pub mod letter;
 pub mod measured;
 mod slack;
 pub mod smtp;
+mod table;
 mod teams;
 mod text;
 pub mod webhook;
@@ -36,11 +37,27 @@ pub struct Message {
     pub owner: String,
     /// The provider section of the key, if it has one.
     pub provider: Option<String>,
+    /// What is said; of several notices, the most urgent.
+    pub notice: Notice,
+    /// The other notices that go in this message: none but where the channel [groups](Notifier::groups).
+    pub more: Vec<Also>,
+}
+
+/// A notice that goes with another in one message.
+#[derive(Clone, Debug)]
+pub struct Also {
+    /// The provider section of its key, if it has one.
+    pub provider: Option<String>,
     /// What is said.
     pub notice: Notice,
 }
 
 impl Message {
+    /// Every notice in it, the most urgent first.
+    pub fn notices(&self) -> impl Iterator<Item = &Notice> {
+        std::iter::once(&self.notice).chain(self.more.iter().map(|it| &it.notice))
+    }
+
     /// What is sent of a text that somebody else may have had a hand in: control characters and marks that turn the
     /// direction of writing become spaces, so that it stays one line and reads as it is.
     pub(crate) fn one_line(text: &str) -> String {
@@ -62,8 +79,12 @@ pub enum Sent {
         /// Not before, if the channel says so.
         retry_after: Option<Timestamp>,
     },
+    /// Perhaps: it was on its way when the answer was lost. Whoever sends it again must send the same.
+    Unsure(String),
     /// Never: the channel refuses it for good.
     Refused(String),
+    /// Never, and nothing else either: the receiver wants no more of this channel.
+    Gone(String),
 }
 
 /// One channel of one owner.
@@ -83,9 +104,15 @@ pub trait Notifier: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// Whether it wants this message.
-    fn wants(&self, _message: &Message) -> bool {
-        true
+    /// Whether several notices may go in one message. Where they may not, [`Message::more`] is empty.
+    fn groups(&self) -> bool {
+        false
+    }
+
+    /// Tells its address from others, where that is a secret and can change behind the same [`Notifier::id`]. It may have to
+    /// wait for the disk.
+    fn stamp(&self) -> Option<Fingerprint> {
+        None
     }
 
     /// Tries once to send. `now` is the moment of this try.

@@ -11,12 +11,15 @@ const TEXT_CHARS: usize = 3_000;
 const FIELD_CHARS: usize = 500;
 /// The most fields of a section.
 const FIELDS: usize = 10;
+/// The most parts of a table that are shown; Slack takes 50 blocks in all.
+const PARTS: usize = 8;
 
 /// Renders a letter. What somebody else may have had a hand in stands as plain text, so that it links and mentions nobody.
 pub(super) fn render(letter: &Letter) -> Vec<u8> {
     let mut blocks = vec![json!({"type": "header", "text": plain(&letter.title, HEADER_CHARS)})];
     blocks.push(section(&letter.happened));
     blocks.push(section(&letter.means));
+    blocks.extend(rows(letter));
     blocks.extend(letter.commands.iter().map(|it| command(it)));
     blocks.extend(letter.next.iter().map(|it| section(&format!("Next: {it}"))));
     let field = |(name, value): &(&str, String)| plain(&format!("{name}: {value}"), FIELD_CHARS);
@@ -25,6 +28,35 @@ pub(super) fn render(letter: &Letter) -> Vec<u8> {
     let attachment =
         json!({"color": colour(letter.urgency), "fallback": escaped(&letter.subject, TEXT_CHARS), "blocks": blocks});
     json!({"text": escaped(&letter.subject, TEXT_CHARS), "attachments": [attachment]}).to_string().into_bytes()
+}
+
+/// The table, as far as there is room: the most urgent stands first, and how much is left out is said.
+fn rows(letter: &Letter) -> Vec<Value> {
+    let mut blocks = Vec::new();
+    let mut left = letter.table.iter().map(|it| it.rows.len()).sum::<usize>();
+    for part in &letter.table {
+        let mut text = cut(&part.title, HEADER_CHARS);
+        let mut shown = 0;
+        for row in &part.rows {
+            let command = row.command.as_ref().map(|it| format!(" \u{2192} {it}")).unwrap_or_default();
+            let row = [&row.subject, &row.at, &cut(&row.text, FIELD_CHARS)].map(String::as_str).join("  ");
+            let row = cut(&format!("\n\u{2022} {}{command}", row.trim()), 2 * FIELD_CHARS);
+            if text.chars().count() + row.chars().count() > TEXT_CHARS {
+                break;
+            }
+            text.push_str(&row);
+            shown += 1;
+        }
+        if blocks.len() >= PARTS {
+            break;
+        }
+        left -= shown;
+        blocks.push(section(&text));
+    }
+    if left > 0 {
+        blocks.push(section(&format!("\u{2026} and {left} more: rekeyd history")));
+    }
+    blocks
 }
 
 fn section(text: &str) -> Value {
@@ -39,12 +71,11 @@ fn command(text: &str) -> Value {
 }
 
 fn plain(text: &str, most: usize) -> Value {
-    let text = if text.chars().count() > most {
-        text.chars().take(most - 1).chain(['…']).collect()
-    } else {
-        text.to_owned()
-    };
-    json!({"type": "plain_text", "emoji": false, "text": text})
+    json!({"type": "plain_text", "emoji": false, "text": cut(text, most)})
+}
+
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() > most { text.chars().take(most - 1).chain(['…']).collect() } else { text.to_owned() }
 }
 
 /// What Slack's own markup can't take for a link or a mention; cut so that no escape is cut through.

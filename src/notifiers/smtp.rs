@@ -19,6 +19,7 @@ use serde::Deserialize;
 use std::error::Error as _;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -193,16 +194,18 @@ impl SmtpClient {
     /// Sends one mail to one recipient. Only an answer about the mail or its recipient is final; trouble with the
     /// server, or with our login there, is not.
     pub async fn send(self: &Arc<Self>, envelope: &Envelope, mail: &[u8]) -> Sent {
-        match timeout(self.limit, self.exchange(envelope, mail)).await {
-            Ok(sent) => sent,
-            Err(_) => later(format!(
-                "{self}: no answer within {}; the mail may have arrived all the same",
-                humantime::format_duration(self.limit)
-            )),
+        let on_its_way = AtomicBool::new(false);
+        if let Ok(sent) = timeout(self.limit, self.exchange(envelope, mail, &on_its_way)).await {
+            return sent;
+        }
+        let why = format!("{self}: no answer within {}", humantime::format_duration(self.limit));
+        match on_its_way.into_inner() {
+            true => Sent::Unsure(format!("{why}; the mail may have arrived all the same")),
+            false => later(why),
         }
     }
 
-    async fn exchange(self: &Arc<Self>, envelope: &Envelope, mail: &[u8]) -> Sent {
+    async fn exchange(self: &Arc<Self>, envelope: &Envelope, mail: &[u8], on_its_way: &AtomicBool) -> Sent {
         // The slot is given back after the connection is parked, so that parked and busy ones stay within the limit.
         let _slot = self.slots.acquire().await;
         let mut connection = match self.working().await {
@@ -212,13 +215,16 @@ impl SmtpClient {
                 Err(why) => return later(why),
             },
         };
+        on_its_way.store(true, Ordering::Relaxed);
         match connection.send(envelope, mail).await {
             Ok(_) => {
                 self.park(connection);
                 Sent::Taken
             }
             Err(error) if error.is_permanent() && !is_about_login(&error) => Sent::Refused(self.why(&error)),
-            Err(error) => later(self.why(&error)),
+            // Only an answer says that it was not taken.
+            Err(error) if error.status().is_some() => later(self.why(&error)),
+            Err(error) => Sent::Unsure(self.why(&error)),
         }
     }
 

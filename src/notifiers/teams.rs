@@ -4,8 +4,9 @@ use super::letter::Letter;
 use serde_json::{Value, json};
 
 /// The largest message that Teams takes, in bytes.
-#[cfg(test)]
 const MESSAGE_BYTES: usize = 28 * 1024;
+/// What of it is kept for what stands around the texts.
+const FRAME_BYTES: usize = 1_500;
 /// The longest sentence, in bytes. All texts together may double in JSON, and still fit.
 const SENTENCE_BYTES: usize = 2_500;
 /// How much of the commands is shown, in bytes.
@@ -31,6 +32,10 @@ pub(super) fn render(letter: &Letter) -> Vec<u8> {
     }
     body.extend(letter.next.iter().map(|it| sentence(&format!("Next: {it}"))));
     body.extend(letter.facts.iter().map(fact));
+    let taken = body.iter().map(|it| it.to_string().len()).sum::<usize>() + FRAME_BYTES;
+    let room = MESSAGE_BYTES.saturating_sub(taken);
+    // Behind what happened, and what it means.
+    body.splice(3..3, rows(letter, room));
     let card = json!({
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
@@ -43,6 +48,44 @@ pub(super) fn render(letter: &Letter) -> Vec<u8> {
     json!({"type": "message", "summary": cut(&letter.subject, FACT_BYTES), "attachments": [attachment]})
         .to_string()
         .into_bytes()
+}
+
+/// The table, as far as there is room: the most urgent stands first, and how much is left out is said.
+fn rows(letter: &Letter, mut room: usize) -> Vec<Value> {
+    let mut blocks = Vec::new();
+    let mut left = letter.table.iter().map(|it| it.rows.len()).sum::<usize>();
+    let mut push = |blocks: &mut Vec<Value>, block: Value| {
+        let bytes = block.to_string().len() + 1;
+        let fits = bytes <= room;
+        if fits {
+            room -= bytes;
+            blocks.push(block);
+        }
+        fits
+    };
+    'parts: for part in &letter.table {
+        let title = json!({"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": cut(&part.title, FACT_BYTES), "weight": "Bolder", "color": colour(part.urgency)}]});
+        if !push(&mut blocks, title) {
+            break;
+        }
+        for row in &part.rows {
+            let command =
+                row.command.as_ref().map(|it| format!(" \u{2192} {}", cut(it, FACT_BYTES))).unwrap_or_default();
+            let block = json!({"type": "RichTextBlock", "spacing": "None", "inlines": [
+                {"type": "TextRun", "text": format!("{}  ", cut(&row.subject, FACT_BYTES)), "weight": "Bolder", "size": "Small"},
+                {"type": "TextRun", "text": format!("{}  ", row.at), "isSubtle": true, "size": "Small"},
+                {"type": "TextRun", "text": format!("{}{command}", cut(&row.text, FACT_BYTES)), "size": "Small"}
+            ]});
+            if !push(&mut blocks, block) {
+                break 'parts;
+            }
+            left -= 1;
+        }
+    }
+    if left > 0 {
+        blocks.push(sentence(&format!("\u{2026} and {left} more: rekeyd history")));
+    }
+    blocks
 }
 
 fn sentence(text: &str) -> Value {

@@ -1,5 +1,6 @@
 //! A letter as plain text.
 use super::letter::Letter;
+use super::table::{Part, Row};
 use std::fmt::Write;
 
 /// Sentences are broken at this many characters; commands never.
@@ -11,6 +12,7 @@ pub(super) fn render(letter: &Letter) -> String {
     paragraph(&mut out, "", &letter.subject);
     section(&mut out, "What happened", &letter.happened);
     section(&mut out, "What it means", &letter.means);
+    letter.table.iter().for_each(|it| part(&mut out, it));
     heading(&mut out, "What to do");
     if letter.commands.is_empty() {
         out.push_str("  Nothing.\n");
@@ -27,6 +29,35 @@ pub(super) fn render(letter: &Letter) -> String {
         let _ = writeln!(out, "{name:width$}  {value}");
     }
     out
+}
+
+/// Rows in columns; a sentence goes on under itself, and a command has a line of its own.
+fn part(out: &mut String, part: &Part) {
+    heading(out, &part.title);
+    let width = |of: fn(&Row) -> &str| part.rows.iter().map(|it| of(it).chars().count()).max().unwrap_or(0);
+    let (subject, at) = (width(|it| &it.subject), width(|it| &it.at));
+    let indent = " ".repeat(2 + subject + usize::from(subject > 0) * 2 + at + usize::from(at > 0) * 2);
+    // Names may be so long that there is no room beside them.
+    let beside = indent.len() + 24 <= WIDTH;
+    for row in &part.rows {
+        let mut first = format!("  {:subject$}", row.subject);
+        if at > 0 {
+            let _ = write!(first, "{}{:at$}", if subject > 0 { "  " } else { "" }, row.at);
+        }
+        let mut text = String::new();
+        paragraph(&mut text, if beside { &indent } else { "    " }, &row.text);
+        match text.strip_prefix(&indent) {
+            Some(text) if beside => {
+                let _ = write!(out, "{first}{}{text}", if first.len() > 2 { "  " } else { "" });
+            }
+            _ => {
+                let _ = write!(out, "{}\n{text}", first.trim_end());
+            }
+        }
+        if let Some(command) = &row.command {
+            let _ = writeln!(out, "      {command}");
+        }
+    }
 }
 
 fn section(out: &mut String, title: &str, text: &str) {
@@ -73,6 +104,7 @@ mod tests {
             commands: vec!["rekeyd resume billing-sms".into(), format!("rekeyd adopt {}", "x".repeat(90))],
             next: Some("notify: Sun 22 Nov 2026 22:00 UTC (Sun 22 Nov 22:00 in Europe/London)".into()),
             facts: vec![("Key", "billing-sms".into()), ("Fingerprint", "3fa9c1d2e4b5".into())],
+            table: vec![],
         }
     }
 
@@ -88,6 +120,29 @@ mod tests {
             "x".repeat(90)
         );
         assert_eq!(render(&letter()), wanted);
+    }
+
+    #[test]
+    fn a_table_has_columns_and_its_sentences_go_on_under_themselves() {
+        let row = |subject: &str, text: &str| Row {
+            subject: subject.into(),
+            at: "Sat 21 Nov 22:00".into(),
+            text: text.into(),
+            command: None,
+        };
+        let long = "could not be delivered to file:/etc/billing/sms.key: there is no room on the disk";
+        let failed = Row { command: Some("rekeyd resume billing-sms".into()), ..row("billing-sms", long) };
+        let rows = vec![failed, row("b", "was replaced")];
+        let letter =
+            Letter { table: vec![Part { title: "delivery failed".into(), urgency: "warning", rows }], ..letter() };
+        let wanted = "\ndelivery failed\n  \
+             billing-sms  Sat 21 Nov 22:00  could not be delivered to\n                                 \
+             file:/etc/billing/sms.key: there is no room\n                                 \
+             on the disk\n      \
+             rekeyd resume billing-sms\n  \
+             b            Sat 21 Nov 22:00  was replaced\n\nWhat to do\n";
+        let text = render(&letter);
+        assert!(text.contains(wanted), "{text}");
     }
 
     #[test]

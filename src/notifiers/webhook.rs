@@ -6,6 +6,7 @@
 //! its secret URL alone, so nothing is signed there.
 use super::letter::Letter;
 use super::{Fault, Message, Notifier, Sent, Shared, Wanted, document, slack, teams};
+use crate::core::names::Fingerprint;
 use crate::core::plan::Severity;
 use crate::core::time::Timestamp;
 use crate::http::webhooks::{self, Address, Clients, Posted, Private, Signature, Signers};
@@ -107,6 +108,14 @@ impl Notifier for WebhookNotifier {
         "webhook"
     }
 
+    fn groups(&self) -> bool {
+        matches!(self.webhook.format, Format::Slack | Format::Teams)
+    }
+
+    fn stamp(&self) -> Option<Fingerprint> {
+        self.webhook.url.url().ok().map(|it| Fingerprint::of(it.as_str().as_bytes()))
+    }
+
     fn check(&self) -> Result<(), Fault> {
         self.url()?;
         self.webhook.signers()?.map_or(Ok(()), Signers::check)
@@ -126,7 +135,8 @@ impl Notifier for WebhookNotifier {
         match webhooks::post(&self.client, url, signature, &body, now).await {
             Posted::Taken => Sent::Taken,
             Posted::Later(why, retry_after) => Sent::Later { why: Message::one_line(&why), retry_after },
-            Posted::Gone(why) => Sent::Refused(why),
+            Posted::Unsure(why) => Sent::Unsure(Message::one_line(&why)),
+            Posted::Gone(why) => Sent::Gone(why),
         }
     }
 }

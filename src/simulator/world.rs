@@ -148,7 +148,7 @@ fn render(dir: &Path, simulator: &Simulator, world: &World) -> String {
         out,
         "[daemon]\nstate_dir = {}\ncontrol_socket = {}\nmaster_key = {}\nowners = [\"payments\"]\nsweep = {}\n\n\
          [smtp]\nhost = \"127.0.0.1\"\nport = {}\nsecurity = \"none\"\nfrom = \"rekeyd <rekeyd@example.com>\"\n\n\
-         [owners.payments]\nemail = [\"payments@example.com\"]\n\
+         [owners.payments]\ngroup_within = \"0s\"\nemail = [\"payments@example.com\"]\n\
          webhook = [{{ url = {hook}, secret = {}, format = \"standard\" }}]\n",
         quote_path(&dir.join("state")),
         quote_path(&World::control_socket(dir)),

@@ -65,6 +65,12 @@ pub struct OutboxRow {
     pub at: Timestamp,
     /// What the last failure said; never a secret.
     pub why: Option<String>,
+    /// The message that it goes in, from before that is sent until the channel has said whether it took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<NoticeId>,
+    /// Whether it may have arrived: an answer was lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsure: bool,
 }
 
 /// Where a notice stands.
@@ -79,6 +85,10 @@ pub enum OutboxState {
     Dead,
     /// It was given up, and somebody knows what it would have said.
     Acked,
+    /// It was not sent: a later notice of the same incident says what holds now.
+    Superseded,
+    /// It was not sent: the receiver wants nothing more of this channel.
+    Off,
 }
 
 /// The identity of an outbox row.

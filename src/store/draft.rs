@@ -175,7 +175,7 @@ pub(super) fn index_row(row: &OutboxRow) -> Option<Vec<u8>> {
     match row.state {
         OutboxState::Pending => Some([rows::OUTBOX_DUE, &rows::time(row.retry_at), name.as_bytes()].concat()),
         OutboxState::Dead => Some([rows::OUTBOX_DEAD, name.as_bytes()].concat()),
-        OutboxState::Sent | OutboxState::Acked => None,
+        OutboxState::Sent | OutboxState::Acked | OutboxState::Superseded | OutboxState::Off => None,
     }
 }
 

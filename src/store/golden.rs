@@ -5,7 +5,7 @@ use super::batch::{HistoryRow, OutboxRow, OutboxState};
 use super::rows;
 use crate::core::account::{Account, Open};
 use crate::core::names::{AccountId, Fingerprint, KeyName, NoticeId, TargetId, Token};
-use crate::core::plan::{Next, Notice, NoticeKind, NoticeStatus, Severity};
+use crate::core::plan::{DigestLine, DigestSection, Next, Notice, NoticeKind, NoticeStatus, Severity};
 use crate::core::policy::OnCreate;
 use crate::core::record::{
     Actor, Creating, Delivery, Ended, Expiry, Held, Incident, LastError, Pause, Phase, Reason, Record, Retired,
@@ -163,7 +163,13 @@ fn full_record() -> Record {
         retry_at: Some(NOW),
         last_error: Some("connection refused".to_owned()),
     };
-    let incident = Incident { since: NOW, kind: NoticeKind::KeyExpiring, severity: Severity::Warning, acked: true };
+    let incident = Incident {
+        since: NOW,
+        kind: NoticeKind::KeyExpiring,
+        severity: Severity::Warning,
+        acked: true,
+        escalated: true,
+    };
     let actor = wish(Trigger::Operator).actor;
     let paused = Pause { since: NOW, until: Some(NOW), reason: Some("an incident".to_owned()), actor };
     Record {
@@ -229,7 +235,14 @@ fn accounts() -> Vec<Account> {
 
 /// One row for each kind of notice, with every severity, status and state among them.
 fn outbox() -> Vec<OutboxRow> {
-    let states = [OutboxState::Pending, OutboxState::Sent, OutboxState::Dead, OutboxState::Acked];
+    let states = [
+        OutboxState::Pending,
+        OutboxState::Sent,
+        OutboxState::Dead,
+        OutboxState::Acked,
+        OutboxState::Superseded,
+        OutboxState::Off,
+    ];
     let row = |(number, kind): (usize, &NoticeKind)| OutboxRow {
         notice: notice(*kind, number),
         owner: "payments".to_owned(),
@@ -239,6 +252,8 @@ fn outbox() -> Vec<OutboxRow> {
         state: states[number % states.len()],
         at: NOW,
         why: number.is_multiple_of(2).then(|| "timed out".to_owned()),
+        message: number.is_multiple_of(6).then(|| NoticeId::of(&["message"])),
+        unsure: number.is_multiple_of(6),
     };
     NoticeKind::ALL.iter().enumerate().map(row).collect()
 }
@@ -368,5 +383,22 @@ fn notice(kind: NoticeKind, number: usize) -> Notice {
         fingerprint: Some(fingerprint("f5")),
         valid_to: Some(NOW),
         next: number.is_multiple_of(2).then_some(next),
+        escalates: number.is_multiple_of(3),
+        at_worst: number.is_multiple_of(3).then_some(Severity::Critical),
+        digest: if kind == NoticeKind::Digest {
+            DigestSection::ALL.iter().map(|it| digest_line(*it)).collect()
+        } else {
+            Vec::new()
+        },
+    }
+}
+
+fn digest_line(section: DigestSection) -> DigestLine {
+    DigestLine {
+        section,
+        key: Some(name()),
+        at: Some(NOW),
+        message: "version 5".to_owned(),
+        action: Some("rekeyd status billing-sms".to_owned()),
     }
 }

@@ -95,7 +95,7 @@ async fn answer(mut waiting: mpsc::Receiver<Request>, snapshot: Snapshot, desk: 
             Request::Pulse(_) => {}
             // Only the socket for units does.
             Request::Credential { .. } | Request::CredentialRead(_) => {}
-            Request::Sweep => {}
+            Request::Sweep | Request::ChannelWorks { .. } => {}
         }
     }
 }

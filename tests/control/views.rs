@@ -75,6 +75,9 @@ fn history_is_as_the_committed_json_and_text() {
         fingerprint: Some(Fingerprint::of(b"3")),
         valid_to: None,
         next: None,
+        escalates: false,
+        at_worst: None,
+        digest: Vec::new(),
     };
     let sent = ("email".to_owned(), "sent", at("2026-06-15T21:00:02Z"));
     let read = ReadRow {

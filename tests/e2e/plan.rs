@@ -13,7 +13,7 @@ async fn plan(rig: &Rig, args: &[&str]) -> PlanReport {
 }
 
 fn keys(plan: &PlanReport) -> Vec<&str> {
-    let mut keys: Vec<_> = plan.entries.iter().map(|it| it.key.as_str()).collect();
+    let mut keys: Vec<_> = plan.entries.iter().map(|it| it.key_name()).collect();
     keys.sort_unstable();
     keys.dedup();
     keys
@@ -167,7 +167,7 @@ async fn a_calendar_is_read_by_a_calendar_program_and_its_events_stay_the_same()
     // The second one looks a little further.
     assert!(events.len() >= planned.len() - 2 && !events.is_empty(), "{events:?}");
     for (event, entry) in events.iter().zip(&planned) {
-        assert_eq!(event["summary"], format!("{} {}", entry.action, entry.key));
+        assert_eq!(event["summary"], format!("{} {}", entry.action, entry.key_name()));
         let message = entry.message.split(" 20").next().unwrap();
         assert!(event["description"].as_str().unwrap().starts_with(message), "{event}");
         // What begins now is a moment later by then.

@@ -52,13 +52,17 @@ fn message() -> Message {
                 reason: "halted".into(),
                 message: "Repeated while nobody acts.".into(),
             }),
+            escalates: false,
+            at_worst: None,
+            digest: Vec::new(),
         },
+        more: Vec::new(),
     }
 }
 
 fn why_later(sent: Sent) -> String {
     match sent {
-        Sent::Later { why, .. } => why,
+        Sent::Later { why, .. } | Sent::Unsure(why) => why,
         other => panic!("not put off: {other:?}"),
     }
 }

@@ -124,7 +124,7 @@ async fn a_name_is_looked_through_by_what_connects() {
 #[tokio::test]
 async fn only_gone_is_final() {
     let gone = send_to(&Receiver::start(status("410 Gone", "")).await).await;
-    assert!(matches!(&gone, Sent::Refused(why) if why.starts_with("gone: ")), "{gone:?}");
+    assert!(matches!(&gone, Sent::Gone(why) if why.starts_with("gone: ")), "{gone:?}");
     for passing in ["400 Bad Request", "401 Unauthorized", "404 Not Found", "500 Oops", "502 Bad Gateway"] {
         let why = why_later(send_to(&Receiver::start(status(passing, "")).await).await);
         assert!(why.contains(&passing[..3]), "{why}");

@@ -32,16 +32,22 @@ pub fn calendar(report: &PlanReport) -> String {
 type Seen<'a> = BTreeMap<(&'a str, &'a str, u32, &'a str), u32>;
 
 fn event<'a>(text: &mut String, it: &'a PlanEntry, report: &PlanReport, seen: &mut Seen<'a>) {
-    let what = (it.key.as_str(), it.action.as_str(), it.version.unwrap_or_default(), it.reason.as_str());
+    let what = (it.key_name(), it.action.as_str(), it.version.unwrap_or_default(), it.reason.as_str());
     // A reminder comes several times for one version; all else comes once, so that what moves it is no other event.
-    let nth = seen.entry(if it.action == "notify" { what } else { (what.0, what.1, what.2, "") }).or_default();
+    let nth = seen
+        .entry(if ["notify", "digest"].contains(&it.action.as_str()) { what } else { (what.0, what.1, what.2, "") })
+        .or_default();
     *nth += 1;
     let uid = uid(report.install.as_deref(), it, *nth);
     line(text, "BEGIN", "VEVENT");
     line(text, "UID", &uid);
     line(text, "DTSTAMP", &moment(report.now));
     line(text, "DTSTART", &moment(it.at));
-    line(text, "SUMMARY", &escaped(&format!("{} {}", it.action, it.key)));
+    line(
+        text,
+        "SUMMARY",
+        &escaped(&format!("{} {}", it.action, it.key.as_ref().map_or(it.owners.join(", "), ToString::to_string))),
+    );
     line(text, "DESCRIPTION", &escaped(&description(it)));
     let mut categories = vec!["rekeyd".to_owned(), it.action.clone()];
     categories.extend(it.provider.clone());
@@ -68,7 +74,8 @@ fn uid(install: Option<&str>, it: &PlanEntry, nth: u32) -> String {
     let mut hash = Sha256::new();
     let version = it.version.unwrap_or_default().to_string();
     let reason = if it.action == "notify" { it.reason.as_str() } else { "" };
-    for part in [install.unwrap_or_default(), it.key.as_str(), &it.action, &version, reason, &nth.to_string()] {
+    let about = it.key.as_ref().map_or_else(|| it.owners.join(","), ToString::to_string);
+    for part in [install.unwrap_or_default(), &about, &it.action, &version, reason, &nth.to_string()] {
         hash.update(part.as_bytes());
         hash.update([0]);
     }

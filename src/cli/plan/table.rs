@@ -61,7 +61,7 @@ fn days(report: &PlanReport, entries: &[&PlanEntry], view: View) -> String {
     let (entries_of, counts_of) = if whole { (days.len(), 0) } else { (DAYS_OF_ENTRIES, DAYS_OF_COUNTS) };
     let first = days.iter().take(entries_of).copied();
     let shown = first.clone().flat_map(|day| day.iter().take(if whole { usize::MAX } else { ENTRIES_A_DAY }));
-    let key = shown.map(|it| it.key.as_str().len()).max().unwrap_or_default();
+    let key = shown.map(|it| it.key_name().len()).max().unwrap_or_default();
     let mut text = format!("until {}, all times in UTC\n", absolute(report.until));
     for day in first {
         let heading = heading(day, report.now);
@@ -127,9 +127,9 @@ fn line(text: &mut String, it: &PlanEntry, key: usize, view: View) {
     let why = one_line(&it.message);
     let beside = 2 + 5 + 2 + 8 + 2 + key + 2;
     let _ = if view.width.saturating_sub(beside) >= ROOM {
-        writeln!(text, "  {time}  {action}  {:<key$}  {}", it.key.as_str(), folded(&why, beside, view.width))
+        writeln!(text, "  {time}  {action}  {:<key$}  {}", it.key_name(), folded(&why, beside, view.width))
     } else {
-        writeln!(text, "  {time}  {action}  {}\n{:BELOW$}{}", it.key, "", folded(&why, BELOW, view.width))
+        writeln!(text, "  {time}  {action}  {}\n{:BELOW$}{}", it.key_name(), "", folded(&why, BELOW, view.width))
     };
 }
 

@@ -101,7 +101,8 @@ pub struct NoticeRow {
 pub struct ChannelRow {
     /// Which.
     pub channel: String,
-    /// `sent`, `pending` or `dead`.
+    /// `sent`, `pending` or `dead`; `superseded` where a later notice of the same incident says it, `off` where the receiver
+    /// wants nothing more.
     pub state: String,
     /// Since when.
     pub at: Time,

@@ -31,9 +31,9 @@ pub struct PlanReport {
 pub struct PlanEntry {
     /// When.
     pub at: Time,
-    /// To which key.
-    pub key: KeyName,
-    /// `rotate`, `announce`, `notify`, `revoke` or `probe`.
+    /// To which key; null where it is an owner's digest.
+    pub key: Option<KeyName>,
+    /// `rotate`, `announce`, `notify`, `revoke`, `probe` or `digest`.
     pub action: String,
     /// In which window, if in one.
     pub window: Option<WindowStatus>,
@@ -49,6 +49,13 @@ pub struct PlanEntry {
     pub provider: Option<String>,
     /// Whose it is.
     pub owners: Vec<String>,
+}
+
+impl PlanEntry {
+    /// The key's name, where it is about one.
+    pub fn key_name(&self) -> &str {
+        self.key.as_ref().map_or("-", |it| it.as_str())
+    }
 }
 
 /// One opening of a window.

@@ -1,6 +1,7 @@
 //! What will happen to which key when, and why.
 mod calendar;
 mod compare;
+mod digests;
 mod peaks;
 mod planner;
 
@@ -37,7 +38,9 @@ pub struct PlanAsk {
 /// What happens within `ahead`, to every key.
 pub fn plan(snapshot: &Snapshot, ahead: Duration) -> PlanReport {
     let until = snapshot.now.plus(ahead.min(PLAN_FOR_MAX));
-    of(snapshot, until, |_| true)
+    let mut plan = of(snapshot, until, |_| true);
+    digests::add(&mut plan, snapshot, |_| true);
+    plan
 }
 
 /// What was asked for, for `GET /v1/plan`.
@@ -47,7 +50,11 @@ pub fn plan(snapshot: &Snapshot, ahead: Duration) -> PlanReport {
 pub fn plan_of(snapshot: &Snapshot, ask: &PlanAsk) -> Result<PlanReport, Refused> {
     let wanted = wanted(snapshot, ask)?;
     let until = snapshot.now.plus(ask.ahead.unwrap_or(PLAN_FOR).min(PLAN_FOR_MAX));
-    Ok(of(snapshot, until, |name| wanted.as_ref().is_none_or(|it| it.contains(name))))
+    let mut plan = of(snapshot, until, |name| wanted.as_ref().is_none_or(|it| it.contains(name)));
+    if ask.keys.is_empty() {
+        digests::add(&mut plan, snapshot, |owner| ask.owner.as_deref().is_none_or(|it| it == owner));
+    }
+    Ok(plan)
 }
 
 /// What another config can be compared by, for `GET /v1/plan/facts`.
@@ -74,7 +81,7 @@ fn of(snapshot: &Snapshot, until: Timestamp, wanted: impl Fn(&KeyName) -> bool) 
     entries.sort_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
     // A budget is shared by all keys of an account, whoever asks for some of them.
     let peaks = peaks::peaks(snapshot, &entries, &wanted);
-    entries.retain(|it| wanted(&it.key));
+    entries.retain(|it| it.key.as_ref().is_some_and(&wanted));
     warnings.retain(|it| wanted(&it.key));
     PlanReport {
         now: snapshot.now.into(),

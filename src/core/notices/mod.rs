@@ -42,6 +42,7 @@ impl Pass<'_> {
         let version = about.as_ref().map(|it| it.number);
         let number = version.unwrap_or_default().to_string();
         let name = self.record.name.as_str().to_owned();
+        let escalates = it.incident.is_some() && (it.kind == NoticeKind::RotationHalted || self.is_near_end());
         let begun = match &it.incident {
             Some(incident) => self.begun(incident, it.kind, it.severity).map(|at| at.0.to_string()),
             None => Some(String::new()),
@@ -51,14 +52,18 @@ impl Pass<'_> {
         if self.record.told.insert(id.clone(), self.now).is_some() {
             return;
         }
-        let incident = it.incident.unwrap_or_else(|| it.cause.to_owned());
+        if let Some(incident) = it.incident.as_ref().and_then(|it| self.record.incidents.get_mut(it)) {
+            incident.escalated |= escalates;
+        }
+        // What does not last is an incident of its own each time: no later one makes it superfluous.
+        let incident = it.incident.map_or_else(|| id.clone(), |it| NoticeId::of(&[&name, &it, &begun]));
         let notice = Notice {
             id,
             kind: it.kind,
             key: Some(self.record.name.clone()),
             provider: None,
             severity: it.severity,
-            incident: NoticeId::of(&[&name, &incident, &begun]).to_string(),
+            incident: incident.to_string(),
             status: NoticeStatus::Firing,
             at: self.now,
             summary: it.summary,
@@ -67,18 +72,22 @@ impl Pass<'_> {
             fingerprint: about.as_ref().map(|it| it.fingerprint.clone()),
             valid_to: about.as_ref().and_then(|it| it.valid_to),
             next: None,
+            escalates,
+            at_worst: None,
+            digest: Vec::new(),
         };
         self.notices.push(notice);
     }
 
     /// When an incident began; `None` where a human has it, and it is neither something else by now nor worse.
     fn begun(&mut self, incident: &str, kind: NoticeKind, severity: Severity) -> Option<Timestamp> {
-        let new = Incident { since: self.now, kind, severity, acked: false };
+        let new = Incident { since: self.now, kind, severity, acked: false, escalated: false };
         let known = self.record.incidents.entry(incident.to_owned()).or_insert(new);
         if known.acked && known.kind == kind && severity <= known.severity {
             return None;
         }
-        if known.kind != kind || known.severity != severity {
+        if known.kind != kind || severity > known.severity {
+            let severity = severity.max(known.severity);
             *known = Incident { kind, severity, acked: false, ..known.clone() };
         }
         Some(known.since)
@@ -97,7 +106,8 @@ impl Pass<'_> {
     }
 
     fn resolve_as(&mut self, incident: &str, how: &str) {
-        let Some(Incident { since: begun, .. }) = self.record.incidents.remove(incident) else { return };
+        let Some(ended) = self.record.incidents.remove(incident) else { return };
+        let (begun, escalated, at_worst) = (ended.since, ended.escalated, ended.severity);
         let kind = match incident.split(':').next() {
             Some("rotation") => NoticeKind::RotationFailed,
             Some("halted") => NoticeKind::RotationHalted,
@@ -126,6 +136,9 @@ impl Pass<'_> {
             fingerprint: current.as_ref().map(|it| it.fingerprint.clone()),
             valid_to: current.as_ref().and_then(|it| it.valid_to),
             next: None,
+            escalates: escalated,
+            at_worst: Some(at_worst),
+            digest: Vec::new(),
         });
     }
 
@@ -445,6 +458,11 @@ impl Pass<'_> {
         halted || paused || failing || held_up || too_late || waits_too_long
     }
 
+    /// Whether others than the owners are to know that the current key is not replaced yet.
+    fn is_near_end(&self) -> bool {
+        self.record.current.as_ref().is_some_and(|it| due::is_near_end(it, self.policy, self.now))
+    }
+
     /// Critical where a consumer is, or within a day will be, without a working key.
     pub(in crate::core) fn severity_of_delay(&self) -> Severity {
         let dead = self.record.current.as_ref().is_some_and(|it| it.dead_since.is_some());
@@ -453,11 +471,15 @@ impl Pass<'_> {
     }
 }
 
-/// The thresholds that apply to a key of this lifetime, the tightest first.
-pub(in crate::core) fn thresholds(policy: &Policy, life: Duration) -> Vec<Duration> {
-    let fits = policy.notify_before.iter().filter(|it| **it <= life / THRESHOLD_SHARE);
-    let mut thresholds: Vec<Duration> = fits.copied().collect();
+/// The thresholds that apply to a key of this lifetime, the tightest first: those of its owners, and the moment from which
+/// others are told too.
+pub fn thresholds(policy: &Policy, life: Duration) -> Vec<Duration> {
+    let third = life / THRESHOLD_SHARE;
+    let fits = policy.notify_before.iter().filter(|it| **it <= third).copied();
+    let mut thresholds: Vec<Duration> = fits.chain([policy.escalate_before.min(third)]).collect();
+    thresholds.retain(|it| !it.is_zero());
     thresholds.sort_unstable();
+    thresholds.dedup();
     thresholds
 }
 

@@ -43,7 +43,7 @@ type Rotations<'a> = BTreeMap<(&'a KeyName, VersionNo), &'a PlanEntry>;
 
 fn rotations(plan: &PlanReport) -> Rotations<'_> {
     let rotations = plan.entries.iter().filter(|it| it.action == "rotate");
-    rotations.map(|it| ((&it.key, it.version.unwrap_or_default()), it)).collect()
+    rotations.filter_map(|it| Some(((it.key.as_ref()?, it.version.unwrap_or_default()), it))).collect()
 }
 
 fn moves(before: &PlanReport, after: &PlanReport, both: impl Fn(&KeyName) -> bool) -> Vec<Move> {
@@ -87,9 +87,9 @@ fn lates(plan: &PlanReport) -> impl Iterator<Item = (&KeyName, Late)> {
         (&it.key, Late { key, at: None, reason, message })
     });
     let outside = plan.entries.iter().filter(|it| it.action == "rotate" && OUTSIDE.contains(&it.reason.as_str()));
-    let outside = outside.map(|it| {
-        let (key, reason, message) = (it.key.clone(), it.reason.clone(), it.message.clone());
-        (&it.key, Late { key, at: Some(it.at), reason, message })
+    let outside = outside.filter_map(|it| {
+        let (key, reason, message) = (it.key.clone()?, it.reason.clone(), it.message.clone());
+        Some((it.key.as_ref()?, Late { key, at: Some(it.at), reason, message }))
     });
     expire.chain(outside)
 }

@@ -14,13 +14,14 @@ pub(super) fn peaks(snapshot: &Snapshot, entries: &[PlanEntry], wanted: impl Fn(
     let mut creates: BTreeMap<&AccountId, Vec<Timestamp>> = BTreeMap::new();
     let mut asked: BTreeMap<&AccountId, u32> = BTreeMap::new();
     for entry in entries.iter().filter(|it| it.action == "rotate") {
-        let Some(key) = snapshot.settings.keys.get(&entry.key).filter(|it| it.policy.provider.creates) else {
+        let Some(name) = &entry.key else { continue };
+        let Some(key) = snapshot.settings.keys.get(name).filter(|it| it.policy.provider.creates) else {
             continue;
         };
         let account = &key.policy.account;
         // The create of a rotation that is under way is in the books, or comes now.
         creates.entry(account).or_default().push(entry.at.0);
-        if wanted(&entry.key) {
+        if wanted(name) {
             asked.insert(account, key.policy.creates_per_day);
         }
     }

@@ -2,6 +2,7 @@
 use crate::control::protocol::{PlanEntry, PlanWarning, WindowStatus};
 use crate::control::view::concerns::adopt_in_use;
 use crate::core::by_hand::{is_awaited, next_reminder};
+use crate::core::notices::thresholds;
 use crate::core::policy::{Initial, OutsideWindow, Policy};
 use crate::core::record::{Phase, Record, Version};
 use crate::core::time::Timestamp;
@@ -36,7 +37,7 @@ impl Planner<'_> {
         let current = self.subject.record.and_then(|it| it.current.as_ref());
         let Some(config) = self.subject.config else {
             self.unmanaged();
-            return self.notices(current, &[]);
+            return self.notices(current, None);
         };
         let policy = &config.policy;
         let name = self.subject.name;
@@ -45,12 +46,12 @@ impl Planner<'_> {
             (Phase::Halted { reason, .. }, _) => {
                 let what = "nothing happens before somebody decides";
                 self.warn("halted", &format!("halted ({}): {what}: rekeyd status {name}", reason.code()));
-                self.notices(current, &policy.notify_before);
+                self.notices(current, Some(policy));
                 self.retirements(record, policy);
             }
             _ if record.is_paused(self.subject.now) && self.is_held(record) => {
                 self.warn("paused", &format!("paused: nothing is planned before: rekeyd resume {name}"));
-                self.notices(current, &policy.notify_before);
+                self.notices(current, Some(policy));
             }
             (_, Some(current)) => self.managed(record, current, policy),
             (Phase::Unadopted, None) => self.unadopted(policy),
@@ -210,12 +211,13 @@ impl Planner<'_> {
     }
 
     /// The warnings of a key that nothing will replace. Thresholds longer than a third of its life don't apply.
-    fn notices(&mut self, current: Option<&Version>, before: &[Duration]) {
+    fn notices(&mut self, current: Option<&Version>, policy: Option<&Policy>) {
         let Some((version, end)) = current.and_then(|it| it.valid_to.map(|end| (it, end))) else { return };
-        let third = end.since(began(version)) / 3;
-        for lead in before.iter().filter(|it| **it <= third && end.minus(**it) >= self.subject.now) {
-            let message = format!("it expires in {}, and nothing replaces it", HumanDuration(*lead));
-            self.push(end.minus(*lead), "notify", None, "key_expiring", &message, Some(version));
+        let life = end.since(began(version));
+        let before = policy.map(|it| thresholds(it, life)).unwrap_or_default();
+        for lead in before.into_iter().rev().filter(|it| end.minus(*it) >= self.subject.now) {
+            let message = format!("it expires in {}, and nothing replaces it", HumanDuration(lead));
+            self.push(end.minus(lead), "notify", None, "key_expiring", &message, Some(version));
         }
         self.push(end, "notify", None, "key_expired", "it expires, and nothing replaces it", Some(version));
     }
@@ -236,7 +238,7 @@ impl Planner<'_> {
         let owners = subject.config.map(|it| &it.owners).or(subject.record.map(|it| &it.owners));
         self.found.entries.push(PlanEntry {
             at: at.into(),
-            key: self.subject.name.clone(),
+            key: Some(self.subject.name.clone()),
             action: action.to_owned(),
             window: window.map(|it| WindowStatus { name: it.name, opens: it.opens.into(), closes: it.closes.into() }),
             reason: reason.to_owned(),

@@ -1,0 +1,105 @@
+//! Digests: when the next one is due, and that none is sent twice. What is in one is decided by `core::digest`.
+use super::Engine;
+use super::books::Books;
+use crate::core::digest::{Schedule, Span, Subject, digest};
+use crate::core::names::KeyName;
+use crate::core::plan::Notice;
+use crate::core::time::Timestamp;
+use crate::store::{Store, StoreError};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The name of the small row that holds the moment of each owner's last digest.
+const DIGESTS: &str = "digests";
+
+/// The moment of the last digest of each owner who gets any: durable, so that a restart sends none twice and loses none.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Digests {
+    last: BTreeMap<String, Timestamp>,
+    /// When the next one is due; none where that is to be reckoned anew.
+    #[serde(skip)]
+    next: Option<Timestamp>,
+}
+
+impl Digests {
+    /// As they stood when the daemon ended.
+    pub(super) fn read(store: &Store) -> Result<Self, StoreError> {
+        let Some(json) = store.meta(DIGESTS)? else { return Ok(Self::default()) };
+        Ok(serde_json::from_slice(&json).unwrap_or_else(|error| {
+            tracing::error!(%error, "when digests were sent can't be read; the next ones come when they are due");
+            Self::default()
+        }))
+    }
+
+    /// When the next one is due.
+    pub(super) fn due_at(&self) -> Timestamp {
+        self.next.unwrap_or(Timestamp::NEVER)
+    }
+}
+
+impl Engine {
+    /// Puts the digests into the outbox that have fallen due.
+    pub(super) fn write_digests(&mut self, now: Timestamp) {
+        let waits = self.books.digests.next.is_some_and(|it| now < it);
+        if waits || self.clock.is_suspect() || self.stopping {
+            return;
+        }
+        let settings = Arc::clone(&self.books.settings);
+        let before = self.books.digests.last.clone();
+        self.books.digests.last.retain(|name, _| settings.owners.get(name).is_some_and(|it| it.digest.is_some()));
+        let mut next = Timestamp::NEVER;
+        for (name, owner) in &settings.owners {
+            let Some(schedule) = &owner.digest else { continue };
+            // The first one is about the time from here on.
+            let since = *self.books.digests.last.entry(name.clone()).or_insert(now);
+            if let Some(at) = schedule.last(now).filter(|it| *it > since) {
+                self.books.digests.last.insert(name.clone(), at);
+                if let Some(notice) = self.books.digest(name, schedule, since, at, now) {
+                    self.books.post(notice, std::slice::from_ref(name));
+                }
+            }
+            next = schedule.next(now).map_or(next, |it| it.min(next));
+        }
+        self.books.digests.next = Some(next);
+        if self.books.digests.last != before {
+            self.books.keep_digests();
+        }
+    }
+
+    /// A new config is in use.
+    pub(super) fn reckon_digests(&mut self) {
+        self.books.digests.next = None;
+    }
+}
+
+impl Books {
+    fn digest(
+        &mut self,
+        owner: &str,
+        schedule: &Schedule,
+        since: Timestamp,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Option<Notice> {
+        self.reckon(now);
+        let slots = self.slots();
+        let names: Vec<&KeyName> =
+            self.records.keys().filter(|it| self.owners_of(it).iter().any(|it| it == owner)).collect();
+        let keys = names.into_iter().filter_map(|name| {
+            let policy = self.settings.keys.get(name).map(|it| &it.policy);
+            let record = self.records.get(name).filter(|it| it.decommissioned.is_none())?;
+            Some(Subject { record, policy, replaced_at: slots.get(name).map(|it| it.at) })
+        });
+        let until = schedule.next(now).unwrap_or(Timestamp::NEVER);
+        digest(owner, keys, Span { since, at, until }, now)
+    }
+
+    fn keep_digests(&mut self) {
+        match serde_json::to_vec(&self.digests) {
+            Ok(json) => self.edit(|it| it.meta.push((DIGESTS.to_owned(), Some(json)))),
+            Err(error) => tracing::error!(%error, "when digests were sent can't be written"),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The outbox in memory: what waits, in a line for each channel of each owner. What stands here stands in the state too, or in the
+//! batch that becomes durable next.
+use crate::core::names::NoticeId;
+use crate::core::plan::{Notice, NoticeStatus};
+use crate::core::queue::{Round, Waiting, round, superseded};
+use crate::core::time::Timestamp;
+use crate::store::{OutboxRow, OutboxState, Store, StoreError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// No wait is longer. What is due later than that was put off by a clock that was ahead, and is due now.
+const LONGEST: Duration = Duration::from_secs(25 * 60 * 60);
+
+/// A channel of an owner.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct LineId {
+    pub(super) owner: String,
+    pub(super) channel: String,
+}
+
+/// All lines.
+#[derive(Default)]
+pub(super) struct Lines {
+    lines: BTreeMap<LineId, Line>,
+    /// Those that something has come to, or left, since they were looked at.
+    changed: BTreeSet<LineId>,
+    /// A copy that only observes tells of itself alone, from this moment on. What it brought along is the original's to tell,
+    /// and what it sees of keys is the original's doing: that waits until somebody says which of the two goes on.
+    only_itself: Option<Timestamp>,
+}
+
+/// What waits for one channel.
+#[derive(Default)]
+struct Line {
+    rows: BTreeMap<NoticeId, OutboxRow>,
+    /// Those that are being sent.
+    under_way: BTreeSet<NoticeId>,
+    /// The channel asked not to be told before.
+    hold: Option<Timestamp>,
+    /// When something falls due, as far as nothing changed.
+    at: Timestamp,
+}
+
+impl OutboxRow {
+    pub(super) fn line(&self) -> LineId {
+        LineId { owner: self.owner.clone(), channel: self.channel.clone() }
+    }
+}
+
+impl Lines {
+    /// What the last life of the daemon left. A message that it had begun may have arrived.
+    pub(super) fn read(store: &Store) -> Result<Self, StoreError> {
+        let mut lines = Self::default();
+        for mut row in store.outbox_due(Timestamp::NEVER, usize::MAX, |_| true)? {
+            row.unsure |= row.message.is_some();
+            lines.note(row);
+        }
+        Ok(lines)
+    }
+
+    /// A row is new, or has changed. What is over waits no longer.
+    pub(super) fn note(&mut self, row: OutboxRow) {
+        let id = row.line();
+        let line = self.lines.entry(id.clone()).or_default();
+        if row.state == OutboxState::Pending {
+            line.rows.insert(row.notice.id.clone(), row);
+        } else {
+            line.rows.remove(&row.notice.id);
+        }
+        if line.rows.is_empty() {
+            self.lines.remove(&id);
+            self.changed.remove(&id);
+        } else {
+            self.changed.insert(id);
+        }
+    }
+
+    /// Whether nothing goes but what the daemon has to tell of itself, and since when.
+    pub(super) fn only_itself(&mut self, since: Option<Timestamp>) {
+        if self.only_itself != since {
+            self.only_itself = since;
+            self.changed.extend(self.lines.keys().cloned());
+        }
+    }
+
+    /// Nothing goes to a channel before this moment.
+    pub(super) fn hold(&mut self, id: &LineId, until: Timestamp) {
+        if let Some(line) = self.lines.get_mut(id) {
+            line.hold = Some(until);
+        }
+    }
+
+    /// A channel took something: what only waited because it had failed goes at once.
+    pub(super) fn works(&mut self, id: &LineId, now: Timestamp) {
+        let Some(line) = self.lines.get_mut(id) else { return };
+        line.hold = None;
+        for row in line.rows.values_mut().filter(|it| it.attempts > 0) {
+            row.retry_at = row.retry_at.min(now);
+        }
+        self.changed.insert(id.clone());
+    }
+
+    /// These are being sent.
+    pub(super) fn begin<'a>(&mut self, id: &LineId, notices: impl IntoIterator<Item = &'a NoticeId>) {
+        if let Some(line) = self.lines.get_mut(id) {
+            line.under_way.extend(notices.into_iter().cloned());
+            self.changed.insert(id.clone());
+        }
+    }
+
+    /// These have come back.
+    pub(super) fn end<'a>(&mut self, id: &LineId, notices: impl IntoIterator<Item = &'a NoticeId>) {
+        if let Some(line) = self.lines.get_mut(id) {
+            for notice in notices {
+                line.under_way.remove(notice);
+            }
+            self.changed.insert(id.clone());
+        }
+    }
+
+    /// Something else keeps a line from going on: it is looked at again as soon as anything happens.
+    pub(super) fn look_again(&mut self, id: &LineId) {
+        self.changed.insert(id.clone());
+    }
+
+    /// What has become superfluous in the lines that changed.
+    pub(super) fn superseded(&self) -> Vec<OutboxRow> {
+        let lines = self.changed.iter().filter_map(|it| self.lines.get(it));
+        let old = lines.flat_map(|it| {
+            let ids = superseded(&it.waiting(Timestamp::NEVER, None));
+            ids.into_iter().filter_map(|id| it.rows.get(&id).cloned())
+        });
+        old.collect()
+    }
+
+    /// The lines in which something may go now.
+    pub(super) fn due(&self, now: Timestamp) -> Vec<LineId> {
+        let due =
+            |(id, line): (&LineId, &Line)| (is_due(line.at, now) || self.changed.contains(id)).then(|| id.clone());
+        self.lines.iter().filter_map(due).collect()
+    }
+
+    /// What goes now in one line.
+    pub(super) fn round(&mut self, id: &LineId, together: bool, now: Timestamp) -> Vec<Vec<NoticeId>> {
+        let Some(line) = self.lines.get_mut(id) else { return Vec::new() };
+        let Round { messages, at } = match line.hold.filter(|it| !is_due(*it, now)) {
+            Some(hold) => Round { messages: Vec::new(), at: hold },
+            None => round(&line.waiting(now, self.only_itself), together, now),
+        };
+        line.at = at;
+        self.changed.remove(id);
+        messages
+    }
+
+    /// When something goes next, as far as nothing changes.
+    pub(super) fn next(&self) -> Timestamp {
+        self.lines.values().map(|it| it.at).min().unwrap_or(Timestamp::NEVER)
+    }
+
+    /// The rows of these notices.
+    pub(super) fn rows(&self, id: &LineId, notices: &[NoticeId]) -> Vec<OutboxRow> {
+        let line = self.lines.get(id);
+        notices.iter().filter_map(|it| line?.rows.get(it).cloned()).collect()
+    }
+
+    /// Everything that waits and is not being sent.
+    pub(super) fn idle(&self) -> impl Iterator<Item = &OutboxRow> {
+        self.lines.values().flat_map(|line| line.rows.values().filter(|it| !line.under_way.contains(&it.notice.id)))
+    }
+}
+
+impl Line {
+    fn waiting(&self, now: Timestamp, only_itself: Option<Timestamp>) -> Vec<Waiting<'_>> {
+        let may_go = |it: &&OutboxRow| only_itself.is_none_or(|since| is_about_itself(&it.notice, since));
+        let waiting = |row| {
+            let OutboxRow { notice, retry_at, attempts, message, .. }: &OutboxRow = row;
+            let due = if is_due(*retry_at, now) { now.min(*retry_at) } else { *retry_at };
+            let under_way = self.under_way.contains(&notice.id);
+            Waiting { notice, due, failed: *attempts > 0, sealed: message.as_ref(), under_way }
+        };
+        self.rows.values().filter(may_go).map(waiting).collect()
+    }
+}
+
+fn is_about_itself(notice: &Notice, since: Timestamp) -> bool {
+    let nobody_else = notice.key.is_none() && notice.provider.is_none();
+    nobody_else && notice.status == NoticeStatus::Firing && notice.at >= since
+}
+
+fn is_due(at: Timestamp, now: Timestamp) -> bool {
+    at <= now || (at > now.plus(LONGEST) && at < Timestamp::NEVER)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::core::plan::{NoticeKind, Severity};
+
+    pub(in crate::engine) const NOW: Timestamp = Timestamp(1_790_000_000_000);
+
+    pub(in crate::engine) fn at(seconds: u64) -> Timestamp {
+        NOW.plus(Duration::from_secs(seconds))
+    }
+
+    /// One that waits, was tried so often, and is due so many seconds later.
+    pub(in crate::engine) fn row(id: &str, attempts: u32, due: u64) -> OutboxRow {
+        let (severity, status) = (Severity::Warning, NoticeStatus::Firing);
+        OutboxRow {
+            notice: Notice {
+                id: id.into(),
+                kind: NoticeKind::RotationFailed,
+                key: None,
+                provider: None,
+                severity,
+                incident: id.to_owned(),
+                status,
+                at: NOW,
+                summary: String::new(),
+                actions: Vec::new(),
+                version: None,
+                fingerprint: None,
+                valid_to: None,
+                next: None,
+                escalates: false,
+                at_worst: None,
+                digest: Vec::new(),
+            },
+            owner: "payments".to_owned(),
+            channel: "webhook:https://hooks.example.com".to_owned(),
+            attempts,
+            retry_at: at(due),
+            state: OutboxState::Pending,
+            at: NOW,
+            why: None,
+            message: None,
+            unsure: false,
+        }
+    }
+
+    fn lines(rows: &[OutboxRow]) -> (Lines, LineId) {
+        let mut lines = Lines::default();
+        rows.iter().for_each(|it| lines.note(it.clone()));
+        (lines, rows[0].line())
+    }
+
+    #[test]
+    fn a_channel_that_asks_for_time_is_left_alone_for_all_that_waits() {
+        let (mut lines, id) = lines(&[row("a", 0, 0), row("b", 0, 5)]);
+        lines.hold(&id, at(7200));
+        assert_eq!(lines.round(&id, false, at(10)).len(), 0);
+        assert_eq!(lines.next(), at(7200));
+        assert_eq!(lines.round(&id, false, at(7200)).len(), 2);
+    }
+
+    #[test]
+    fn a_channel_that_takes_something_gets_at_once_what_waited_only_because_it_had_failed() {
+        let (mut lines, id) = lines(&[row("a", 9, 3600), row("b", 0, 300)]);
+        assert_eq!(lines.round(&id, false, at(10)).len(), 0);
+        lines.works(&id, at(10));
+        assert_eq!(lines.round(&id, false, at(10)), [["a".into()]], "and what was not tried yet waits for others");
+    }
+
+    #[test]
+    fn what_a_clock_that_was_ahead_put_off_for_a_year_goes_now() {
+        let (mut lines, id) = lines(&[row("a", 1, 365 * 86_400)]);
+        assert_eq!(lines.round(&id, false, NOW).len(), 1);
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_begun_again_and_what_is_over_waits_no_longer() {
+        let (mut lines, id) = lines(&[row("a", 0, 0)]);
+        let a = NoticeId::from("a");
+        lines.begin(&id, [&a]);
+        assert_eq!((lines.round(&id, false, at(1)).len(), lines.idle().count()), (0, 0));
+        lines.end(&id, [&a]);
+        assert_eq!(lines.round(&id, false, at(1)).len(), 1);
+        lines.note(OutboxRow { state: OutboxState::Sent, ..row("a", 1, 0) });
+        assert_eq!((lines.due(at(1)).len(), lines.next()), (0, Timestamp::NEVER));
+    }
+}
