@@ -9,6 +9,8 @@ mod backup;
 mod by_hand;
 #[path = "support/chance.rs"]
 mod chance;
+#[path = "e2e/clocks.rs"]
+mod clocks;
 #[path = "e2e/comebacks.rs"]
 mod comebacks;
 #[path = "e2e/command_line.rs"]

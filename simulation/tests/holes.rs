@@ -12,7 +12,7 @@
 //!   `a_status_that_proves_nothing_leaves_the_create_open`; no redirect: `a_redirect_is_not_followed`.
 //! - Hole 24, a revoked key that is gone: `provider_kinds.rs`, `a_revoke_ends_when_the_key_is_shown_disabled_or_gone` and
 //!   `an_id_never_reaches_another_part_of_the_api`.
-#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)] // A test that panics has failed, as it should.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // A test that panics has failed, as it should.
 #[path = "holes/accounts.rs"]
 mod accounts;
 #[path = "holes/belief.rs"]
@@ -25,6 +25,8 @@ mod by_hand;
 mod calendar;
 #[path = "holes/credentials.rs"]
 mod credentials;
+#[path = "holes/crowds.rs"]
+mod crowds;
 #[path = "holes/cutover.rs"]
 mod cutover;
 #[path = "holes/drift.rs"]
@@ -41,6 +43,8 @@ mod incidents;
 mod issuing;
 #[path = "holes/leftovers.rs"]
 mod leftovers;
+#[path = "holes/lifetimes.rs"]
+mod lifetimes;
 #[path = "holes/moments.rs"]
 mod moments;
 #[path = "holes/moves.rs"]
@@ -52,6 +56,8 @@ mod retiring;
 mod rules;
 #[path = "holes/schedule.rs"]
 mod schedule;
+#[path = "holes/seconds.rs"]
+mod seconds;
 #[path = "holes/tellings.rs"]
 mod tellings;
 #[path = "holes/timing.rs"]

@@ -30,6 +30,7 @@ pub(super) const SMTP: Fields = &[
     ("password", ""),
     ("ca_file", ""),
     ("dkim", ""),
+    ("templates", ""),
     ("allow_plaintext", "false"),
 ];
 

@@ -45,7 +45,12 @@ fn smtp(section: &Section<'_>, findings: &mut Findings) -> Option<Arc<SmtpClient
     let settings: Smtp = section.read_as(&[], findings).value?;
     secrets::check(section, Managed::Refused, findings);
     match SmtpClient::new(settings) {
-        Ok(client) => Some(client),
+        Ok(client) => {
+            if let Some(trouble) = client.trouble() {
+                findings.warning(section.at_field("templates"), trouble, "mend it, then run: rekeyd reload");
+            }
+            Some(client)
+        }
         Err(error) => {
             let (message, hint) = wording::plain(&error.to_string(), "", &[]);
             findings.fault(section.at_field("ca_file"), message, hint);

@@ -58,10 +58,11 @@ impl Pass<'_> {
         }
     }
 
-    /// Whether an operator holds the key back, or the daemon itself has a reason to begin nothing.
+    /// Whether an operator holds the key back, or the daemon itself has a reason to begin nothing: by a clock that is years ahead
+    /// every key would be due.
     fn begins_nothing(&mut self, facts: &Facts) -> bool {
         self.blocked.clone_from(&facts.hold);
-        self.is_held() || facts.hold.is_some()
+        self.is_held() || facts.hold.is_some() || (facts.clock_suspect && self.holds(Rule::Clock))
     }
 
     /// Whether a create of this rotation has, or may have, ended the old key already, or its outcome is still looked for:
@@ -133,7 +134,7 @@ impl Pass<'_> {
         let answer = facts.probes.get(&pending.number).copied();
         let patience_ends = since.plus(self.policy.accept_within);
         let accepted = !self.policy.provider.probes || answer == Some(Probe::Alive);
-        let unsure = patience_ends <= self.now && self.holds(Rule::VerifyEnds);
+        let unsure = patience_ends <= self.now && !facts.clock_suspect && self.holds(Rule::VerifyEnds);
         let deliver_at = self.planned_delivery_at();
         if (accepted || (unsure && pending.dead_since.is_none())) && deliver_at > self.now {
             self.wait_until(deliver_at);

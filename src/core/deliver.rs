@@ -27,7 +27,7 @@ impl Pass<'_> {
         }
         self.let_go_of_removed_targets();
         self.forget_old_readers();
-        let Some(wanted) = self.wanted_at_targets() else { return };
+        let Some(wanted) = self.wanted_at_targets(facts) else { return };
         let targets: Vec<TargetId> = self.push_targets().cloned().collect();
         for target in targets {
             if self.policy.target(&target).is_some_and(|it| matches!(it.reach, Reach::Read { .. })) {
@@ -47,15 +47,17 @@ impl Pass<'_> {
         }
     }
 
-    /// The version that the targets should hold now. None that is known to be dead is ever brought anywhere.
-    fn wanted_at_targets(&self) -> Option<Version> {
+    /// The version that the targets should hold now. None that is known to be dead is ever brought anywhere, nor one that has
+    /// expired by a clock that is believed.
+    fn wanted_at_targets(&self, facts: &Facts) -> Option<Version> {
         let wanted = match &self.record.phase {
             Phase::Deliver { pending, .. } => pending,
             Phase::Reobserve { .. } => return None,
             Phase::Halted { resume, .. } if matches!(**resume, Phase::Reobserve { .. }) => return None,
             _ => self.record.current.as_ref()?,
         };
-        Some(wanted.clone()).filter(|it| it.dead_since.is_none() && it.valid_to.is_none_or(|at| at > self.now))
+        let lives = |it: &Version| facts.clock_suspect || it.valid_to.is_none_or(|at| at > self.now);
+        Some(wanted.clone()).filter(|it| it.dead_since.is_none() && lives(it))
     }
 
     fn need(&self, wanted: &Version, held: &Held, content: Option<&Content>) -> Need {

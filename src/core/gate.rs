@@ -144,10 +144,28 @@ fn alone(
         (None, _) => polite,
         (Some(last), _) if polite <= last => polite,
         (Some(last), _) if soonest <= last => last_opening(calendar, policy, soonest, last),
-        // A key never dies of politeness: where no opening is left before the last safe moment, that moment is one.
-        (Some(last), OutsideWindow::IfExpiring) => last.max(now),
-        (Some(_), OutsideWindow::Never) => soonest,
+        (Some(last), outside) => {
+            let rest = due.and_then(|due| rest_of_opening(calendar, policy, due.max(now), ready, last));
+            rest.unwrap_or(match outside {
+                // A key never dies of politeness: where no opening is left before the last safe moment, that moment is one.
+                OutsideWindow::IfExpiring => last.max(now),
+                OutsideWindow::Never => soonest,
+            })
+        }
     }
+}
+
+/// What is left of the opening in which a key falls due is better than none at all; an announced one goes as late in it as leaves
+/// its owners the time that they were promised.
+fn rest_of_opening(
+    calendar: Calendar<'_>,
+    policy: &Policy,
+    begin: Timestamp,
+    ready: Timestamp,
+    last: Timestamp,
+) -> Option<Timestamp> {
+    let closes = calendar.covering(begin).filter(|_| begin <= last)?.closes;
+    Some(ready.min(closes.minus(policy.accept_within)).min(last).max(begin))
 }
 
 /// Expiry forbids to pass over the openings before `last`: the one that leaves the owners the most time.

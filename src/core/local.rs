@@ -23,10 +23,10 @@ pub(super) fn first_shown(zone: Tz, local: NaiveDateTime) -> Option<Timestamp> {
     (1..=LONGEST_GAP).find_map(|n| earliest(zone, minute.checked_add_signed(Duration::minutes(n))?))
 }
 
-/// By how much the clocks were put back, where they show this time twice.
-pub(super) fn fold(zone: Tz, local: NaiveDateTime) -> Duration {
-    match zone.from_local_datetime(&local) {
-        MappedLocalTime::Ambiguous(a, b) => (b - a).abs(),
+/// By how much the clocks were put back, where they show a time for the second time then.
+pub(super) fn put_back(zone: Tz, at: Timestamp) -> Duration {
+    match shown(zone, at).map(|it| zone.from_local_datetime(&it)) {
+        Some(MappedLocalTime::Ambiguous(a, b)) if Timestamp::from(a.min(b).to_utc()) < at => (b - a).abs(),
         _ => Duration::zero(),
     }
 }

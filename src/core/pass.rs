@@ -8,8 +8,8 @@ use super::names::{AccountId, Fingerprint, Incarnation};
 use super::plan::{Change, Notice, Plan};
 use super::policy::{Capabilities, OnCreate, Policy};
 use super::record::{
-    ENDED_KEPT, Ended, LastError, PHASES_KEPT, Phase, Reason, Record, Retired, Rotation, RotationResult, TOLD_KEPT,
-    Trigger, Version, VersionNo, Wish,
+    ENDED_KEPT, Ended, LastError, PHASES_KEPT, Phase, Reason, Record, Retired, Rotation, RotationResult, SEEN_KEPT,
+    TOLD_KEPT, Trigger, Version, VersionNo, Wish,
 };
 use super::rules::{self, Rule};
 use super::time::Timestamp;
@@ -301,6 +301,13 @@ impl<'a> Pass<'a> {
             surplus -= usize::from(drop);
             !drop
         });
+        while self.record.seen.len() > SEEN_KEPT {
+            let lives = |number| self.record.live_versions().any(|it| it.number == number);
+            let held = |number| self.record.held.values().any(|it| it.may_hold(number));
+            let gone = self.record.seen.iter().filter(|it| !lives(*it.1) && !held(*it.1));
+            let Some(oldest) = gone.min_by_key(|it| it.1).map(|it| it.0.clone()) else { break };
+            self.record.seen.remove(&oldest);
+        }
         while self.record.told.len() > TOLD_KEPT {
             let oldest = self.record.told.iter().min_by_key(|it| it.1).map(|it| it.0.clone());
             oldest.and_then(|it| self.record.told.remove(&it));

@@ -368,7 +368,7 @@ pub struct Record {
     pub retired: Vec<Retired>,
     /// What each target holds.
     pub held: BTreeMap<TargetId, Held>,
-    /// The fingerprints of every version that ever was ours.
+    /// The fingerprints of every version that ever was ours (the newest [`SEEN_KEPT`]).
     pub seen: BTreeMap<Fingerprint, VersionNo>,
     /// The number of the last version.
     pub last_version: VersionNo,
@@ -417,6 +417,8 @@ pub struct Record {
 
 /// How many ended versions a record keeps.
 pub const ENDED_KEPT: usize = 16;
+/// How many fingerprints a record remembers: a key that is replaced every ten minutes has as many in a month.
+pub const SEEN_KEPT: usize = 4096;
 /// How many changes of phase a rotation remembers.
 pub const PHASES_KEPT: usize = 32;
 /// How many notices a record remembers.

@@ -412,7 +412,9 @@ impl Pass<'_> {
         let number = self.record.last_version;
         let (valid_to, expiry) = self.expiry_of(found, made_at);
         self.record.seen.insert(fingerprint.clone(), number);
-        self.account.known.insert(fingerprint.clone());
+        if self.policy.provider.recover.is_difference() {
+            self.account.known.insert(fingerprint.clone());
+        }
         self.keep.push((number, fingerprint.clone()));
         let alive = found.probe == Some(Probe::Alive);
         if alive {

@@ -2,7 +2,7 @@
 //!
 //! Their times are reckoned by what the clocks of a zone show: an opening that falls into a gap is at the end of the gap, and
 //! one that falls into a fold is there once, the first time.
-use super::local::{first_shown, fold, shown};
+use super::local::{first_shown, put_back, shown};
 use super::time::Timestamp;
 use chrono::{DateTime, NaiveDateTime, Timelike, Utc};
 use chrono_tz::Tz;
@@ -116,8 +116,8 @@ impl Window {
     /// When it opened, at or before a moment.
     pub(in crate::core) fn last(&self, at: Timestamp) -> Option<Timestamp> {
         let shown = shown(self.timezone, at)?;
-        // Later times may have been shown already, before the clocks were put back.
-        let mut from = whole_second(shown.checked_add_signed(fold(self.timezone, shown))?)?;
+        // Later times have been shown already, where the clocks were put back.
+        let mut from = whole_second(shown.checked_add_signed(put_back(self.timezone, at))?)?;
         for _ in 0..REPEATED {
             let opens = self.open.find_previous_occurrence(&as_utc(from), true).ok()?.naive_utc();
             if let Some(it) = first_shown(self.timezone, opens).filter(|it| *it <= at) {
@@ -192,6 +192,12 @@ mod tests {
     fn an_opening_in_a_spring_gap_opens_at_its_end_and_lasts_its_elapsed_time() {
         let early = [window("0 30 2 * * *", 3, Tz::Europe__Berlin)];
         check(&early, "2027-03-28T00:00:00Z", "2027-03-28T01:00:00Z", "2027-03-28T04:00:00Z");
+    }
+
+    #[test]
+    fn each_of_several_openings_in_a_minute_counts_before_the_clocks_are_put_back() {
+        let often = Window { duration: Duration::from_secs(16), ..window("0-25 7 * * * *", 0, Tz::Pacific__Apia) };
+        check(&[often], "2020-04-04T13:07:19Z", "2020-04-04T13:07:00Z", "2020-04-04T13:07:41Z");
     }
 
     #[test]

@@ -48,6 +48,11 @@ impl Backups {
         self.due_at.filter(|_| !self.under_way).unwrap_or(Timestamp::NEVER)
     }
 
+    /// The clock was set: when the next one is due is reckoned anew.
+    pub(super) fn look_again(&mut self) {
+        self.due_at = None;
+    }
+
     /// A sweep tries again what failed.
     pub(super) fn knock(&mut self, now: Timestamp) {
         if self.owed {
@@ -98,7 +103,8 @@ impl Engine {
         match news {
             News::Found(Ok(newest)) => {
                 self.backups.last_at = newest;
-                let behind = newest.filter(|_| !self.backups.owed);
+                // One from the future was made by a clock that was wrong.
+                let behind = newest.filter(|it| !self.backups.owed && *it <= now);
                 self.backups.due_at = Some(behind.map_or(now, |it| backup.next_after(it)));
             }
             News::Made(Ok((at, surplus))) => {

@@ -19,6 +19,8 @@ pub(super) struct ClockWatch {
     suspect: bool,
     /// What each account's provider said last.
     heard: BTreeMap<AccountId, Dated>,
+    /// When every key was last looked at, and within how long that is to happen again.
+    swept: (Boot, Duration),
 }
 
 impl ClockWatch {
@@ -30,19 +32,31 @@ impl ClockWatch {
         if suspect {
             tracing::error!(%now, %since, "the clock is behind the last commit; nothing is created or revoked");
         }
-        Self { wall: now, boot: Boot::now(), suspect, heard: BTreeMap::new() }
+        Self { wall: now, boot: Boot::now(), suspect, heard: BTreeMap::new(), swept: (Boot::now(), Duration::MAX) }
     }
 
-    /// Compares the wall clock with the other one.
-    pub(super) fn look(&mut self, now: Timestamp) {
+    /// Compares the wall clock with the other one: whether it was set.
+    pub(super) fn look(&mut self, now: Timestamp) -> bool {
         let expected = self.wall.plus(self.boot.elapsed());
         let off = now.since(expected).max(expected.since(now));
-        if off > DRIFT_MOST {
+        let jumped = off > DRIFT_MOST;
+        if jumped {
             tracing::error!(%now, off = ?off, "the clock has jumped; nothing is created or revoked until it agrees");
             self.suspect = true;
         }
         self.wall = now;
         self.boot = Boot::now();
+        jumped
+    }
+
+    /// Every key was looked at just now, and is to be again within so long.
+    pub(super) fn note_sweep(&mut self, within: Duration) {
+        self.swept = (Boot::now(), within);
+    }
+
+    /// How long until every key must have been looked at again.
+    pub(super) fn until_sweep(&self) -> Duration {
+        self.swept.1.saturating_sub(self.swept.0.elapsed())
     }
 
     /// A provider has said what time it is. What it said before the last time we asked proves nothing of now.
@@ -63,7 +77,7 @@ impl ClockWatch {
 
     /// Somebody says that the wall clock is right. What providers said before counts no more.
     pub(super) fn trust(&mut self, now: Timestamp) {
-        *self = Self { wall: now, boot: Boot::now(), suspect: false, heard: std::mem::take(&mut self.heard) };
+        (self.wall, self.boot, self.suspect) = (now, Boot::now(), false);
     }
 
     pub(super) fn is_suspect(&self) -> bool {
@@ -103,8 +117,8 @@ mod tests {
             [(30_i64, false), (-30, false), (90, true), (-90, true), (3600, true), (-31_536_000, true)]
         {
             let mut watch = watch(None, now);
-            watch.look(Timestamp(now.0 + step * 1000));
-            assert_eq!(watch.is_suspect(), suspect, "a step of {step} s");
+            let jumped = watch.look(Timestamp(now.0 + step * 1000));
+            assert_eq!((jumped, watch.is_suspect()), (suspect, suspect), "a step of {step} s");
         }
     }
 

@@ -37,6 +37,7 @@ pub mod service;
 mod sights;
 mod spent;
 mod start;
+mod steps;
 pub mod trial;
 mod trouble;
 mod twin;
@@ -174,7 +175,7 @@ impl Engine {
 
     async fn work(&mut self, inbox: &mut mpsc::Receiver<Event>, stop: &CancellationToken) -> Result<(), StoreError> {
         let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
-        self.sweep();
+        self.clock_was_set(clock::now());
         self.commit().await?;
         while !stop.is_cancelled() {
             let sleep = self.until_due();
@@ -203,7 +204,7 @@ impl Engine {
 
     /// Folds events into the books, commits once, and only then lets effects begin.
     async fn fold(&mut self, events: &mut Vec<Event>) -> Result<(), StoreError> {
-        self.clock.look(clock::now());
+        self.look_at_clock(clock::now());
         while let Ok(request) = self.glances.try_recv() {
             self.answer(request);
         }
@@ -239,6 +240,7 @@ impl Engine {
     /// Looks at every key: of the config, on its way out of service, or left alone.
     fn sweep(&mut self) {
         self.swept_at = clock::now();
+        self.note_sweep();
         self.permits.retain_keys(|it| self.books.records.contains_key(it));
         self.books.agenda.is_stale();
         self.prune();
@@ -277,7 +279,7 @@ impl Engine {
             .min(self.books.digests.due_at());
         let next = if self.unwritable.is_none() { next.min(self.books.lines.next()) } else { next };
         let longest = if self.unwritable.is_some() { full::RETRY_DISK } else { LONGEST_SLEEP };
-        next.since(clock::now()).min(longest)
+        next.since(clock::now()).min(longest).min(self.clock.until_sweep())
     }
 
     fn begin_due(&mut self) {

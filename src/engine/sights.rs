@@ -55,6 +55,14 @@ impl Sights {
 }
 
 impl Engine {
+    /// One key of each account is looked at closely.
+    pub(super) fn ask_the_time(&mut self) {
+        let keys = self.books.settings.keys.values();
+        let keys = keys.filter(|it| self.books.records.get(&it.name).is_some_and(|it| it.current.is_some()));
+        let of_each: BTreeMap<_, _> = keys.map(|it| (it.policy.account.clone(), it.name.clone())).collect();
+        self.sights.closely.extend(of_each.into_values().map(|it| (it, false)));
+    }
+
     /// Looks at every key now, and asks its provider, as if that had not been done for long: somebody wants to know.
     pub(super) fn look_closely(&mut self) {
         let records = &self.books.records;

@@ -28,6 +28,8 @@ const CONFIG: &str = "config";
 const CLOCK: &str = "clock";
 /// There is no room beside the state.
 const RESERVE: &str = "reserve";
+/// A mail template is broken.
+const TEMPLATES: &str = "templates";
 /// The state came from another machine.
 pub(super) const MACHINE: &str = "machine";
 
@@ -204,8 +206,12 @@ impl Engine {
     /// What a provider says of the time.
     pub(super) fn compare_clocks(&mut self, account: &AccountId) {
         let dated = self.books.settings.account(account).and_then(|it| it.provider.dated());
+        let doubted = self.clock.is_suspect();
         if let Some(dated) = dated {
             self.clock.compare(account, dated);
+        }
+        if doubted && !self.clock.is_suspect() {
+            self.sweep();
         }
     }
 
@@ -251,6 +257,7 @@ impl Engine {
                     it, or somebody says so";
         self.own(CLOCK, self.clock.is_suspect(), what, resume(), "the clock is believed again", now);
         self.tell_of_observing(now);
+        self.look_at_templates(now);
         self.look_at_damage(now);
         if self.troubles.contains_key(RESERVE) {
             // It is shown until it is over: so it is looked whether it is.
@@ -263,6 +270,15 @@ impl Engine {
         let why = self.observing.map(|it| it.to_string()).unwrap_or_default();
         let what = format!("{why}; keys are only looked at until somebody says that this is the one to run");
         self.own(MACHINE, self.observing.is_some(), &what, resume(), "this is the one to run", now);
+    }
+
+    /// Looks whether a mail goes out in other words than the config wants.
+    fn look_at_templates(&mut self, now: Timestamp) {
+        let settings = &self.books.settings;
+        let what = settings.owners.values().flat_map(|it| &it.channels).find_map(|it| it.notifier.trouble());
+        let mend = vec!["rekeyd check".to_owned(), "rekeyd reload".to_owned()];
+        let over = "the mail templates can be used again";
+        self.own(TEMPLATES, what.is_some(), what.as_deref().unwrap_or_default(), mend, over, now);
     }
 
     /// Looks whether there is room beside the state. That may have to wait for the disk.

@@ -3,8 +3,9 @@
 //! A mail is text and HTML side by side. Its `Message-ID` comes from the notice, so that a mail that was sent twice,
 //! because the answer to the first was lost, is seen as one; and all mails on one cause refer to the same thread.
 use super::dkim::Dkim;
-use super::letter::Letter;
+use super::letter::{Letter, SUBJECT_CHARS, line};
 use super::smtp::{Smtp, SmtpClient};
+use super::templates::Part;
 use super::{Fault, Message, Notifier, Sent, Shared, Wanted, html, text};
 use crate::core::names::NoticeId;
 use crate::core::plan::{NoticeStatus, Severity};
@@ -12,7 +13,7 @@ use crate::core::time::Timestamp;
 use async_trait::async_trait;
 use chrono_tz::Tz;
 use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart};
+use lettre::message::{Mailbox, MultiPart, SinglePart};
 use serde::{Deserialize, Deserializer};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -37,7 +38,7 @@ impl EmailNotifier {
     /// # Errors
     /// Where it can't be put into the form of a mail.
     pub fn compose(&self, message: &Message, now: Timestamp) -> Result<lettre::Message, lettre::error::Error> {
-        let letter = Letter::of(message, self.timezone);
+        let written = self.write(message);
         let from = &self.smtp.settings().from;
         let domain = ascii_domain(from);
         let owner = atom(&message.owner);
@@ -46,7 +47,7 @@ impl EmailNotifier {
             .from(from.clone())
             .to(self.to.clone())
             .date(UNIX_EPOCH + Duration::from_millis(u64::try_from(now.0).unwrap_or(0)))
-            .subject(letter.subject.as_str())
+            .subject(written.subject)
             .message_id(Some(format!("<{}.{owner}@{domain}>", atom(message.id.as_str()))));
         if let Some(thread) = thread {
             builder = builder.in_reply_to(thread.clone()).references(thread);
@@ -54,7 +55,20 @@ impl EmailNotifier {
         for (name, value) in headers(message, &owner, domain) {
             builder = builder.raw_header(HeaderValue::new(HeaderName::new_from_ascii_str(name), value));
         }
-        builder.multipart(MultiPart::alternative_plain_html(text::render(&letter), html::render(&letter)))
+        // The border between the parts comes from the notice, so that a mail that is sent twice is the same twice.
+        let parts = MultiPart::alternative().boundary(NoticeId::of(&["parts", message.id.as_str()]).as_str());
+        builder.multipart(parts.singlepart(SinglePart::plain(written.text)).singlepart(SinglePart::html(written.html)))
+    }
+
+    /// What the mail says: in the words of a template where there is one that can be used.
+    pub fn write(&self, message: &Message) -> Written {
+        let letter = Letter::of(message, self.timezone);
+        let own = |part| self.smtp.templates().and_then(|it| it.render(part, &letter, message));
+        Written {
+            subject: own(Part::Subject).map_or_else(|| letter.subject.clone(), |it| line(&it, SUBJECT_CHARS)),
+            text: own(Part::Text).unwrap_or_else(|| text::render(&letter)),
+            html: own(Part::Html).unwrap_or_else(|| html::render(&letter)),
+        }
     }
 
     /// The mail with its signature, where it has one. The key may lie on a slow disk, so it is read beside the other tasks.
@@ -68,6 +82,17 @@ impl EmailNotifier {
             Err(_) => Err(format!("{}: dkim.key can't be read", self.smtp)),
         }
     }
+}
+
+/// What a mail says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Written {
+    /// One line.
+    pub subject: String,
+    /// For a terminal, with `\n` as line end.
+    pub text: String,
+    /// A page of its own.
+    pub html: String,
 }
 
 #[async_trait]
@@ -88,6 +113,10 @@ impl Notifier for EmailNotifier {
         let settings = self.smtp.settings();
         settings.login.as_ref().map_or(Ok(()), |it| it.check())?;
         settings.dkim.as_ref().map_or(Ok(()), Dkim::check)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.smtp.trouble()
     }
 
     async fn send(&self, message: &Message, now: Timestamp) -> Sent {

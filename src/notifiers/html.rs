@@ -4,9 +4,11 @@ use super::letter::{Letter, colour};
 use super::table::Part;
 use std::fmt::Write;
 
-const HEADING: &str = "margin:24px 0 4px;font-size:13px;font-weight:600;opacity:.7";
-const COMMAND: &str = "margin:4px 0;padding:8px 12px;border-radius:4px;background:rgba(127,127,127,.18);\
-    font:13px/1.5 ui-monospace,Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere";
+const HEADING: &str = "margin:24px 0 6px;font-size:12px;font-weight:700;letter-spacing:.04em;\
+    text-transform:uppercase;opacity:.65";
+const COMMAND: &str = "margin:6px 0;padding:10px 12px;border-radius:6px;background:rgba(127,127,127,.16);\
+    font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere";
+const RULE: &str = "border-top:1px solid rgba(127,127,127,.25)";
 
 /// Renders a letter as a page of its own. Everything in it is escaped.
 pub(super) fn render(letter: &Letter) -> String {
@@ -19,11 +21,12 @@ pub(super) fn render(letter: &Letter) -> String {
     let _ = writeln!(out, "<title>{}</title></head>", escape(&letter.subject));
     let _ = writeln!(
         out,
-        "<body style=\"margin:0;padding:24px;font:15px/1.5 system-ui,-apple-system,'Segoe UI',sans-serif\">\n\
-         <div style=\"max-width:600px;margin:0 auto;border-top:4px solid {colour};padding-top:16px\">\n\
-         <span style=\"display:inline-block;padding:2px 8px;border-radius:4px;background:{colour};color:#fff;\
-         font-size:12px;font-weight:600\">{}</span>\n\
-         <h1 style=\"margin:8px 0 0;font-size:20px;line-height:1.3\">{}</h1>",
+        "<body style=\"margin:0;padding:20px 16px;font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,\
+         'DejaVu Sans',sans-serif\">\n<div style=\"max-width:600px;margin:0 auto\">\n\
+         <div style=\"border-left:6px solid {colour};border-radius:6px;background:rgba(127,127,127,.1);padding:14px 16px\">\n\
+         <span style=\"display:inline-block;padding:2px 10px;border-radius:999px;background:{colour};color:#fff;\
+         font-size:12px;font-weight:700;letter-spacing:.03em\">{}</span>\n\
+         <h1 style=\"margin:8px 0 0;font-size:21px;line-height:1.3;overflow-wrap:anywhere\">{}</h1></div>",
         escape(letter.urgency),
         escape(&letter.title)
     );
@@ -43,25 +46,25 @@ fn section(out: &mut String, title: &str, text: &str) {
     let _ = writeln!(out, "<h2 style=\"{HEADING}\">{}</h2>\n<p style=\"margin:0\">{}</p>", escape(title), escape(text));
 }
 
-/// Rows as a table. What does not fit beside its key on a phone is broken within its cell.
+/// Rows one below the other, each with its moment beside the key and the rest under both: so it fits a phone, too.
 fn part(out: &mut String, part: &Part) {
-    const CELL: &str = "padding:4px 12px 4px 0;vertical-align:top;border-top:1px solid rgba(127,127,127,.3)";
     let _ = writeln!(
         out,
         "<h2 style=\"{HEADING}\"><span style=\"color:{}\">&#9632;</span> {}</h2>\n\
-         <table style=\"width:100%;font-size:13px;border-collapse:collapse\">",
+         <table role=\"presentation\" style=\"width:100%;font-size:14px;line-height:1.45;border-collapse:collapse\">",
         colour(part.urgency),
         escape(&part.title)
     );
     for row in &part.rows {
         let command = row.command.as_ref().map(|it| {
-            format!("<br><code style=\"font:12px ui-monospace,Menlo,Consolas,monospace\">{}</code>", escape(it))
+            let style =
+                "font:12px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;opacity:.8;overflow-wrap:anywhere";
+            format!("<br><code style=\"{style}\">{}</code>", escape(it))
         });
         let _ = writeln!(
             out,
-            "<tr><td style=\"{CELL};font-weight:600;overflow-wrap:anywhere\">{}</td>\
-             <td style=\"{CELL};opacity:.7;white-space:nowrap\">{}</td>\
-             <td style=\"{CELL};width:60%;overflow-wrap:anywhere\">{}{}</td></tr>",
+            "<tr><td style=\"{RULE};padding:7px 0;overflow-wrap:anywhere\"><b>{}</b> \
+             <span style=\"float:right;padding-left:12px;font-size:12px;opacity:.65\">{}</span><br>{}{}</td></tr>",
             escape(&row.subject),
             escape(&row.at),
             escape(&row.text),
@@ -82,12 +85,15 @@ fn commands(out: &mut String, commands: &[String]) {
 }
 
 fn facts(out: &mut String, facts: &[(&str, String)]) {
-    out.push_str("<table role=\"presentation\" style=\"margin-top:24px;font-size:13px;border-spacing:0\">\n");
+    out.push_str(
+        "<table role=\"presentation\" style=\"margin-top:28px;width:100%;font-size:13px;line-height:1.4;\
+         border-collapse:collapse\">\n",
+    );
     for (name, value) in facts {
         let _ = writeln!(
             out,
-            "<tr><td style=\"padding:2px 16px 2px 0;opacity:.7;white-space:nowrap;vertical-align:top\">{}</td>\
-             <td style=\"padding:2px 0;overflow-wrap:anywhere\">{}</td></tr>",
+            "<tr><td style=\"{RULE};padding:5px 16px 5px 0;opacity:.65;white-space:nowrap;vertical-align:top\">{}</td>\
+             <td style=\"{RULE};padding:5px 0;width:100%;overflow-wrap:anywhere\">{}</td></tr>",
             escape(name),
             escape(value)
         );

@@ -1,7 +1,8 @@
 //! What a notice says to a person: the same content for every channel that people read. No secret can be in it, since a
 //! notice has none.
-use super::Message;
 use super::table::{self, Part};
+use super::{Also, Message};
+use crate::core::names::{Fingerprint, NoticeId};
 use crate::core::plan::{Next, Notice, NoticeKind, NoticeStatus, Severity};
 use crate::core::time::Timestamp;
 use chrono_tz::Tz;
@@ -9,7 +10,7 @@ use chrono_tz::Tz;
 /// The longest sentence or command that is shown, in characters.
 const LINE_CHARS: usize = 2_000;
 /// The longest subject, in characters.
-const SUBJECT_CHARS: usize = 160;
+pub(super) const SUBJECT_CHARS: usize = 160;
 /// The most commands that are shown.
 const COMMANDS: usize = 16;
 /// What the end of an incident means.
@@ -204,6 +205,54 @@ pub(super) fn line(text: &str, chars: usize) -> String {
     text.chars().take(chars - 1).chain(['…']).collect()
 }
 
+/// Letters of every shape, to try a template with: one with all that there may be, one with as little, one with a table.
+pub(super) fn shapes() -> Vec<(Letter, Message)> {
+    let notice = Notice {
+        id: NoticeId::of(&["shape"]),
+        kind: NoticeKind::RotationHalted,
+        key: "billing-sms".parse().ok(),
+        provider: None,
+        severity: Severity::Critical,
+        incident: "billing-sms/halted".to_owned(),
+        status: NoticeStatus::Firing,
+        at: Timestamp(0),
+        summary: "the answer to a create was lost".to_owned(),
+        actions: vec!["rekeyd resume billing-sms".to_owned()],
+        version: Some(3),
+        fingerprint: Some(Fingerprint::of(b"shape")),
+        valid_to: Some(Timestamp(0)),
+        next: Some(Next {
+            action: "notify".to_owned(),
+            at: Timestamp(0),
+            reason: "halted".to_owned(),
+            message: "told again while nobody acts".to_owned(),
+        }),
+        escalates: false,
+        at_worst: None,
+        digest: Vec::new(),
+    };
+    let little = Notice {
+        kind: NoticeKind::DaemonDegraded,
+        key: None,
+        status: NoticeStatus::Resolved,
+        actions: Vec::new(),
+        version: None,
+        fingerprint: None,
+        valid_to: None,
+        next: None,
+        ..notice.clone()
+    };
+    let message = |provider: Option<&str>, notice: &Notice, more: &[&Notice]| Message {
+        id: notice.id.clone(),
+        owner: "payments".to_owned(),
+        provider: provider.map(str::to_owned),
+        notice: notice.clone(),
+        more: more.iter().map(|it| Also { provider: None, notice: (*it).clone() }).collect(),
+    };
+    let all = [message(Some("sms"), &notice, &[]), message(None, &little, &[]), message(None, &notice, &[&little])];
+    all.into_iter().map(|it| (Letter::of(&it, Some(Tz::Europe__London)), it)).collect()
+}
+
 /// The longest letter there can be, from somebody who means no good.
 #[cfg(test)]
 pub(super) fn hostile() -> Letter {
@@ -224,7 +273,6 @@ pub(super) fn hostile() -> Letter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::names::NoticeId;
 
     fn message() -> Message {
         Message {

@@ -25,6 +25,7 @@ mod slack;
 pub mod smtp;
 mod table;
 mod teams;
+mod templates;
 mod text;
 pub mod webhook;
 
@@ -112,6 +113,11 @@ pub trait Notifier: fmt::Debug + Send + Sync {
     /// Tells its address from others, where that is a secret and can change behind the same [`Notifier::id`]. It may have to
     /// wait for the disk.
     fn stamp(&self) -> Option<Fingerprint> {
+        None
+    }
+
+    /// What it goes without though the config wants it: a sentence, or nothing where nothing is wrong. Known without waiting.
+    fn trouble(&self) -> Option<String> {
         None
     }
 

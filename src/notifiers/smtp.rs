@@ -5,6 +5,7 @@
 //! as taken. Here a connection comes back only after a whole exchange; in every other case it is closed.
 use super::dkim::Dkim;
 use super::measured::Measured;
+use super::templates::Templates;
 use super::{Fault, Sent};
 use crate::http::is_this_machine;
 use crate::secret::SecretRef;
@@ -59,6 +60,8 @@ pub struct Smtp {
     pub ca_file: Option<PathBuf>,
     /// How mails are signed, if at all.
     pub dkim: Option<Dkim>,
+    /// Where the templates of mails lie, if there are any.
+    pub templates: Option<PathBuf>,
 }
 
 /// How a connection is kept from others' eyes.
@@ -103,6 +106,9 @@ pub enum SmtpFault {
     /// Nobody would believe the signature.
     #[error("{0}")]
     Dkim(String),
+    /// Relative to what?
+    #[error("templates {0:?} is a relative path; write the whole path")]
+    Relative(PathBuf),
 }
 
 /// `[smtp]` as the config writes it.
@@ -119,6 +125,7 @@ struct Written {
     password: Option<Reference>,
     ca_file: Option<PathBuf>,
     dkim: Option<Dkim>,
+    templates: Option<PathBuf>,
     #[serde(default)]
     allow_plaintext: bool,
 }
@@ -147,8 +154,11 @@ impl TryFrom<Written> for Smtp {
             dkim.fits(it.from.email.domain()).map_err(SmtpFault::Dkim)?;
         }
         let port = it.port.unwrap_or(SUBMISSION_PORT);
-        let Written { host, security, from, ca_file, dkim, .. } = it;
-        Ok(Self { host, port, security, from, login, ca_file, dkim })
+        if let Some(folder) = it.templates.as_ref().filter(|it| it.is_relative()) {
+            return Err(SmtpFault::Relative(folder.clone()));
+        }
+        let Written { host, security, from, ca_file, dkim, templates, .. } = it;
+        Ok(Self { host, port, security, from, login, ca_file, dkim, templates })
     }
 }
 
@@ -156,6 +166,7 @@ impl TryFrom<Written> for Smtp {
 pub struct SmtpClient {
     settings: Smtp,
     tls: Option<TlsParameters>,
+    templates: Option<Templates>,
     limit: Duration,
     slots: Semaphore,
     idle: Mutex<Idle>,
@@ -183,7 +194,25 @@ impl SmtpClient {
     /// Likewise.
     pub fn with_limit(settings: Smtp, limit: Duration) -> Result<Arc<Self>, Fault> {
         let tls = if settings.security == Security::None { None } else { Some(tls(&settings)?) };
-        Ok(Arc::new(Self { settings, tls, limit, slots: Semaphore::new(CONNECTIONS), idle: Mutex::default() }))
+        let templates = settings.templates.as_deref().map(Templates::read);
+        Ok(Arc::new(Self {
+            settings,
+            tls,
+            templates,
+            limit,
+            slots: Semaphore::new(CONNECTIONS),
+            idle: Mutex::default(),
+        }))
+    }
+
+    /// The templates of mails, if there are any.
+    pub(super) fn templates(&self) -> Option<&Templates> {
+        self.templates.as_ref()
+    }
+
+    /// What mails go without: a sentence, or nothing where nothing is wrong.
+    pub fn trouble(&self) -> Option<String> {
+        self.templates.as_ref()?.trouble()
     }
 
     /// The settings that it was made from.

@@ -26,7 +26,9 @@ pub(super) fn render(letter: &Letter) -> String {
     out.push('\n');
     let width = letter.facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, value) in &letter.facts {
-        let _ = writeln!(out, "{name:width$}  {value}");
+        let mut text = String::new();
+        paragraph(&mut text, &" ".repeat(width + 2), value);
+        let _ = writeln!(out, "{name:width$}  {}", text.trim());
     }
     out
 }
@@ -58,6 +60,14 @@ fn part(out: &mut String, part: &Part) {
             let _ = writeln!(out, "      {command}");
         }
     }
+}
+
+/// The filter `wrap` of templates: a text in lines, each after so many blanks.
+pub(super) fn wrapped(text: &str, indent: Option<usize>) -> String {
+    let mut out = String::new();
+    paragraph(&mut out, &" ".repeat(indent.unwrap_or(0).min(WIDTH / 2)), text);
+    out.truncate(out.trim_end_matches('\n').len());
+    out
 }
 
 fn section(out: &mut String, title: &str, text: &str) {

@@ -166,7 +166,7 @@ fn of_daemon(text: &mut Exposition, snapshot: &Snapshot) {
     gauge(text, &BACKUP, snapshot.backup.as_ref().and_then(|it| it.last_at).map_or(0.0, moment));
     gauge(text, &CLOCK, f64::from(u8::from(snapshot.clock_suspect)));
     text.family(&TROUBLE);
-    for cause in ["channel", "clock", "disk", "machine", "reserve", "slow disk"] {
+    for cause in ["channel", "clock", "disk", "machine", "reserve", "slow disk", "templates"] {
         let is_it = |it: &String| it == cause || (cause == "channel" && it.starts_with("gone:"));
         let holds = snapshot.troubles.keys().any(is_it);
         text.sample(&TROUBLE, &[("cause", cause)], f64::from(u8::from(holds)));

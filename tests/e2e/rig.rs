@@ -148,6 +148,9 @@ impl Rig {
         // Where a test says at which point it is to die; a binary without the feature knows nothing of it.
         command.env("REKEYD_FAILPOINTS", self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::null());
+        if self.path("clock").exists() {
+            fake_clock(&mut command, &self.path("clock"));
+        }
         if self.path("credentials").exists() {
             command.env("CREDENTIALS_DIRECTORY", self.path("credentials"));
         }
@@ -348,6 +351,15 @@ impl Rig {
         let from = log.len().saturating_sub(LOG_SHOWN);
         String::from_utf8_lossy(&log.as_bytes()[from..]).into_owned()
     }
+}
+
+/// The wall clock of this command is ahead by as many seconds as stand in a file; the clocks that never jump go on as they are.
+fn fake_clock(command: &mut Command, by: &Path) {
+    let folders = fs::read_dir("/usr/lib").unwrap().map(|it| it.unwrap().path().join("faketime/libfaketimeMT.so.1"));
+    let library =
+        folders.into_iter().find(|it| it.exists()).expect("the package faketime is there: tests/run installs it");
+    command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", by).env("FAKETIME_NO_CACHE", "1");
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
 }
 
 /// The number of the version in use; 0 where there is none.

@@ -15,6 +15,7 @@ mod email;
 mod exec;
 #[path = "../support/http.rs"]
 mod http;
+mod pictures;
 mod postfix;
 #[path = "../support/python.rs"]
 mod python;

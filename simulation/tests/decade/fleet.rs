@@ -20,7 +20,7 @@ pub const KEYS: usize = 1000;
 /// The last of them end their old keys when they are created, and have an account each.
 const CUTOVERS: usize = 30;
 /// So many of them live for too short to sit out the freeze at the end of the year.
-const SHORT: usize = 5;
+pub const SHORT: usize = 5;
 
 pub fn minutes(n: u64) -> Duration {
     Duration::from_secs(60 * n)

@@ -1,5 +1,5 @@
 //! The engine of the decade: it wakes each key when it asked for it, and does at once what is decided.
-use crate::fleet::{KEYS, START, accounts, days, file, keys, minutes};
+use crate::fleet::{KEYS, SHORT, START, accounts, days, file, keys, minutes};
 use crate::rng::Rng;
 use rekeyd_simulation::core::account::Account;
 use rekeyd_simulation::core::apply::apply;
@@ -59,6 +59,9 @@ pub struct Figures {
     revocations: u64,
     wrong_revocations: Vec<String>,
     expired: Vec<String>,
+    /// Nobody was there from the moment in which it was due until it expired.
+    expired_while_down: Vec<String>,
+    told_expired: usize,
     over_budget: Vec<String>,
     unannounced: Vec<String>,
     apart: Vec<String>,
@@ -101,8 +104,8 @@ impl Run {
             }
             self.work(n);
         }
-        for (record, _) in &self.keys {
-            self.figures.note_expiry(record, self.now);
+        for n in 0..KEYS {
+            self.note_expiry(n);
         }
         self.count();
         self.figures.all = began.elapsed();
@@ -121,8 +124,17 @@ impl Run {
     }
 
     /// Each year the provider of every key is out of reach for a day.
-    fn is_reachable(&self) -> bool {
-        self.now.since(START).as_secs() / 86_400 % 365 != 200
+    fn is_reachable(&self, at: Timestamp) -> bool {
+        at.since(START).as_secs() / 86_400 % 365 != 200
+    }
+
+    /// The first moment between the due one and the last safe one in which the key could have been replaced: in an opening from
+    /// then on or, where there is none, in what is left of the one in which it fell due.
+    fn chance_missed(&self, policy: &Policy, due: Timestamp, last: Timestamp) -> Option<Timestamp> {
+        let due = policy.calendar().opens_from(due).filter(|it| *it <= last).unwrap_or(due);
+        let next = |it: &Timestamp| Some(it.plus(minutes(15)));
+        let mut moments = std::iter::successors(Some(due), next).take_while(|it| *it <= last.min(self.now));
+        moments.find(|it| policy.calendar().is_open(*it) && self.awake(*it) == *it && self.is_reachable(*it))
     }
 
     fn reckon(&mut self) {
@@ -180,7 +192,7 @@ impl Run {
         let current = record.current.as_ref().unwrap();
         let alive = |it: &rekeyd_simulation::core::record::Version| (it.number, Probe::Alive);
         let held = record.held.values().find_map(|it| it.settled).and_then(|it| record.version(it));
-        let reachable = self.is_reachable();
+        let reachable = self.is_reachable(self.now);
         let unreachable = Preflight::Blocked(Blocked::Provider("connection refused".into()));
         Facts {
             listed: Some(Listed::default()).filter(|_| reachable),
@@ -204,8 +216,7 @@ impl Run {
     fn commit(&mut self, n: usize, change: Change) {
         let replaced = change.record.last_version != self.keys[n].0.last_version;
         if replaced {
-            let before = self.keys[n].0.clone();
-            self.figures.note_expiry(&before, self.now);
+            self.note_expiry(n);
         }
         for it in &change.notices {
             self.told(n, it);
@@ -216,11 +227,31 @@ impl Run {
 
     fn told(&mut self, n: usize, notice: &Notice) {
         match (notice.kind, notice.status) {
-            (NoticeKind::KeyExpired, NoticeStatus::Firing) => self.figures.expired.push(notice.summary.clone()),
+            (NoticeKind::KeyExpired, NoticeStatus::Firing) => self.figures.told_expired += 1,
             (NoticeKind::RotationScheduled, _) => {
                 self.announced.insert(n, notice.at);
             }
             _ => {}
+        }
+    }
+
+    /// A key that is replaced, or looked at in the end: whether it still lived.
+    fn note_expiry(&mut self, n: usize) {
+        let (record, policy) = &self.keys[n];
+        let current = record.current.as_ref().unwrap();
+        let expired = current.valid_to.is_some_and(|it| it <= self.now);
+        if !expired && !matches!(record.phase, Phase::Halted { .. }) {
+            return;
+        }
+        let ends = due::due_at(current, policy).zip(current.valid_to);
+        let next = |it: &Timestamp| Some(it.plus(minutes(15)));
+        let mut moments = ends
+            .into_iter()
+            .flat_map(|(due, end)| std::iter::successors(Some(due), next).take_while(move |it| *it < end));
+        let place = format!("{} at {}: {:?}", record.name, self.now, record.phase);
+        match moments.any(|it| self.awake(it) == it && self.is_reachable(it)) {
+            true => self.figures.expired.push(place),
+            false => self.figures.expired_while_down.push(place),
         }
     }
 
@@ -277,9 +308,8 @@ impl Run {
             self.figures.outside += 1;
             let last = due::last_safe_moment(current, policy).unwrap();
             let due = due::due_at(current, policy).unwrap();
-            let opening = policy.calendar().opens_from(due).filter(|it| *it <= last);
-            if let Some(opening) = opening {
-                self.figures.avoidable.push(format!("{} at {now}, where {opening} was left", record.name));
+            if let Some(missed) = self.chance_missed(policy, due, last) {
+                self.figures.avoidable.push(format!("{} at {now}, where {missed} was left", record.name));
             }
         }
         if !policy.provider.revokes_by_id
@@ -332,13 +362,6 @@ impl Run {
 }
 
 impl Figures {
-    fn note_expiry(&mut self, record: &Record, now: Timestamp) {
-        let current = record.current.as_ref().unwrap();
-        if current.valid_to.is_some_and(|it| it <= now) || matches!(record.phase, Phase::Halted { .. }) {
-            self.expired.push(format!("{} at {now}: {:?}", record.name, record.phase));
-        }
-    }
-
     /// Whether everything was as it must be.
     pub fn hold(&self, years: u64) {
         assert!(self.rotations > 1500 * years, "the fleet was busy");
@@ -348,6 +371,8 @@ impl Figures {
         );
         let none: [String; 0] = [];
         assert_eq!(self.expired, none);
+        assert!(self.expired_while_down.len() <= SHORT, "{:?}", self.expired_while_down);
+        assert_eq!(self.told_expired, self.expired_while_down.len(), "each is told once");
         assert_eq!(self.avoidable, none);
         assert_eq!(self.wrong_revocations, none);
         assert_eq!(self.over_budget, none);
@@ -377,8 +402,9 @@ impl fmt::Display for Figures {
         writeln!(f, "outside windows {}, avoidable {}", self.outside, self.avoidable.len())?;
         writeln!(
             f,
-            "expired {}, revoked outside windows or in a freeze {}",
+            "expired {}, and {} while the daemon was down for two weeks; revoked outside windows or in a freeze {}",
             self.expired.len(),
+            self.expired_while_down.len(),
             self.wrong_revocations.len()
         )?;
         writeln!(f, "groups rotated {}, not in one opening {}", self.groups, self.apart.len())?;

@@ -12,62 +12,62 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Many keys like that of the bench, at one account.
-struct Fleet {
-    keys: BTreeMap<KeyName, (Record, Policy)>,
-    accounts: BTreeMap<AccountId, Account>,
-    now: Timestamp,
+pub struct Fleet {
+    pub keys: BTreeMap<KeyName, (Record, Policy)>,
+    pub accounts: BTreeMap<AccountId, Account>,
+    pub now: Timestamp,
 }
 
 impl Fleet {
-    fn of(keys: usize, bench: &Bench) -> Self {
+    pub fn of(keys: usize, bench: &Bench) -> Self {
         let names = (0..keys).map(|n| format!("k{n:04}").parse::<KeyName>().unwrap());
         let one = |name: KeyName| (name.clone(), (Record { name, ..bench.record.clone() }, bench.policy.clone()));
         let accounts = BTreeMap::from([(bench.account.id.clone(), bench.account.clone())]);
         Self { keys: names.map(one).collect(), accounts, now: bench.now }
     }
 
-    fn slots(&self) -> Slots {
+    pub fn slots(&self) -> Slots {
         let keys = self.keys.values().map(|(record, policy)| (record, policy));
         slots(keys, &self.accounts, &mut Spans::default(), self.now)
     }
 
-    fn record(&mut self, n: usize) -> &mut Record {
+    pub fn record(&mut self, n: usize) -> &mut Record {
         &mut self.keys.values_mut().nth(n).unwrap().0
     }
 
-    fn policy(&mut self, n: usize) -> &mut Policy {
+    pub fn policy(&mut self, n: usize) -> &mut Policy {
         &mut self.keys.values_mut().nth(n).unwrap().1
     }
 
     /// The end of a key's life is moved, and with it the moment in which it is due.
-    fn ends(&mut self, n: usize, later: Duration) -> &mut Self {
+    pub fn ends(&mut self, n: usize, later: Duration) -> &mut Self {
         let current = self.record(n).current.as_mut().unwrap();
         current.valid_to = current.valid_to.map(|it| it.plus(later));
         self
     }
 
-    fn at(&self) -> Vec<Timestamp> {
+    pub fn at(&self) -> Vec<Timestamp> {
         self.slots().values().map(|it| it.at).collect()
     }
 
-    fn whys(&self) -> Vec<Why> {
+    pub fn whys(&self) -> Vec<Why> {
         self.slots().values().map(|it| it.why).collect()
     }
 }
 
 /// The day on which the keys of the bench are due; their windows open ten hours later.
-fn due() -> Timestamp {
+pub fn due() -> Timestamp {
     NOON.plus(days(60))
 }
 
-fn windowed() -> Bench {
+pub fn windowed() -> Bench {
     let mut it = Bench::keeps();
     it.policy.windows = nights();
     it
 }
 
 /// In any 24 hours no more creates than are allowed.
-fn holds_budget(moments: &[Timestamp], per_day: usize) {
+pub fn holds_budget(moments: &[Timestamp], per_day: usize) {
     let mut moments = moments.to_vec();
     moments.sort_unstable();
     for crowd in moments.windows(per_day + 1) {

@@ -78,6 +78,28 @@ pub fn a_suspect_clock_creates_revokes_and_ends_nothing() {
     assert!(actions.iter().any(|it| is_revoke_of(it, 1)), "the clock was put right: {actions:?}");
 }
 
+/// Hole 18. By a clock that is years ahead each key of a fleet is due: nothing is begun, neither then nor once it is right again; and
+/// a file that was lost is brought back, although the key has expired by that clock.
+#[test]
+pub fn a_clock_that_was_years_ahead_begins_nothing_and_keeps_no_consumer_without_its_key() {
+    for mut it in [Bench::keeps(), Bench::revokes()] {
+        it.facts.clock_suspect = true;
+        it.wait(days(3650)).holds(None).delivers(1, "k1");
+        it.rests();
+        assert_eq!((it.phase(), it.blocked.clone(), it.notices.len()), ("steady", Some(Blocked::Clock), 0));
+        it.facts.clock_suspect = false;
+        it.now = NOON.plus(days(1));
+        it.rests();
+        assert_eq!((it.phase(), it.notices.len()), ("steady", 0));
+    }
+    let mut it = Bench::revokes().due();
+    it.rests();
+    let announced = it.record.phase.clone();
+    it.facts.clock_suspect = true;
+    it.wait(days(3650)).rests();
+    assert_eq!(it.record.phase, announced, "an announced moment has not come by a clock that nobody believes");
+}
+
 /// Hole 18. The same within an overlap that has passed: the revoke waits for a clock that can be believed.
 #[test]
 pub fn a_suspect_clock_holds_the_create_of_a_rotation_under_way_and_a_revoke() {

@@ -31,8 +31,13 @@ const SPREAD_SHARE: u32 = 2;
 const MOST_SPREAD: Duration = Duration::from_secs(4 * 60 * 60);
 /// At most this many openings are tried for one key.
 const OPENINGS_TRIED: usize = 1000;
-/// A key is moved forward by at most this many days.
-const DAYS_EARLIER: u32 = 400;
+/// A key is moved before its due moment by this part of the time from there to its last safe moment, while later openings still
+/// have room; by more only where none has.
+const EARLY_SHARE: u32 = 4;
+/// The time before the due moment is looked through in this many steps,
+const LOOKS_EARLIER: u32 = 32;
+/// or in more, where a step would be longer than a day; but never in more than this.
+const STEPS_EARLIER: u32 = 400;
 /// The smallest step of a timestamp.
 const STEP: Duration = Duration::from_millis(1);
 
@@ -164,11 +169,16 @@ impl<'a> Schedule<'a> {
     /// A key for which its fellows, or the first openings from its due moment on, have no room.
     fn place_alone(&mut self, member: &Member<'_, '_>, spans: &mut Spans) -> Option<Slot> {
         let alone = Batch::of(member.clone());
-        for limit in [alone.soft, alone.last] {
+        let earliest = member.earliest();
+        let a_little = member.last.map_or(Duration::ZERO, |it| it.since(member.due)) / EARLY_SHARE;
+        for (limit, earliest) in [(alone.soft, earliest.max(member.due.minus(a_little))), (alone.last, earliest)] {
             if let Some(placed) = self.in_openings(&alone, limit, spans) {
                 return placed.first().map(|(at, moved)| member.slot(*at, if *moved { Why::Later } else { Why::Due }));
             }
-            if let Some(at) = self.earlier(member, spans) {
+            if let Some(at) = self.rest_of_opening(&alone, spans) {
+                return Some(member.slot(at, Why::Due));
+            }
+            if let Some(at) = self.earlier(member, earliest, spans) {
                 return Some(member.slot(at, Why::Earlier));
             }
         }
@@ -233,21 +243,34 @@ impl<'a> Schedule<'a> {
         span.opens.plus(width.mul_f64(backoff::spread(member.task.name, member.number())))
     }
 
+    /// What is left of the opening in which a key falls due, where no later one will do.
+    fn rest_of_opening(&mut self, alone: &Batch<'_, '_>, spans: &mut Spans) -> Option<Timestamp> {
+        let member = alone.members.first().filter(|it| !it.task.policy.windows.is_empty())?;
+        let end = spans.around(member.calendar, member.due)?.closes.min(alone.last.plus(STEP));
+        let room = self.room(&member.task.policy.account);
+        let at = room.first(alone.ready, end)?;
+        room.take(at);
+        Some(at)
+    }
+
     /// The last opening before the due moment that has room.
-    fn earlier(&mut self, member: &Member<'_, '_>, spans: &mut Spans) -> Option<Timestamp> {
-        let earliest = member.earliest();
-        let mut before = member.due;
-        for day in 1..=DAYS_EARLIER {
-            let from = member.due.minus(DAY * day);
-            if from.plus(DAY) < earliest {
+    fn earlier(&mut self, member: &Member<'_, '_>, earliest: Timestamp, spans: &mut Spans) -> Option<Timestamp> {
+        let step = (member.due.since(earliest) / LOOKS_EARLIER).clamp(STEP, DAY);
+        let (mut from, mut before) = (member.due, member.due);
+        for _ in 0..STEPS_EARLIER {
+            if from <= earliest {
                 return None;
             }
+            from = from.minus(step);
             let Some(span) = spans.from(member.calendar, from).filter(|it| it.opens < before) else { continue };
             before = span.opens;
+            let (begin, end) = (span.opens.max(earliest), span.closes.min(member.due));
             let wanted = self.position(member, span).max(earliest);
-            let end = span.closes.min(member.due);
-            if let Some(at) = self.room(&member.task.policy.account).first(wanted, end) {
-                self.room(&member.task.policy.account).take(at);
+            let windowless = member.task.policy.windows.is_empty();
+            let room = self.room(&member.task.policy.account);
+            let placed = if windowless { None } else { room.first(wanted, end) };
+            if let Some(at) = placed.or_else(|| room.last(begin, end.minus(STEP))) {
+                room.take(at);
                 return Some(at);
             }
         }

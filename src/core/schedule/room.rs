@@ -113,6 +113,15 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_search_is_not_part_of_it_forward_and_is_backward() {
+        let room = Room::new(2, &[]);
+        assert_eq!(room.first(at(5), at(5)), None, "an opening does not include the moment in which it closes");
+        assert_eq!(room.last(at(5), at(5)), Some(at(5)));
+        let room = Room::new(2, &[at(29), at(29)]);
+        assert_eq!((room.last(at(5), at(29)), room.last(at(6), at(29))), (Some(at(5)), None));
+    }
+
+    #[test]
     fn what_is_given_back_is_free_again() {
         let mut room = Room::new(1, &[]);
         room.take(at(5));

@@ -1,0 +1,140 @@
+//! Mails as they are shown in docs/notices.md: what the code writes today is what the pictures there were made of.
+use crate::AT;
+use crate::email::with;
+use rekeyd::core::names::{Fingerprint, NoticeId};
+use rekeyd::core::plan::{Next, Notice, NoticeKind, NoticeStatus, Severity};
+use rekeyd::notifiers::email::Written;
+use rekeyd::notifiers::{Also, Message};
+use std::path::Path;
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// The widest line of a text that a terminal of 80 columns shows with a quote mark before it.
+const COLUMNS: usize = 78;
+
+fn notice(key: &str, kind: NoticeKind, severity: Severity, summary: &str) -> Notice {
+    Notice {
+        id: NoticeId::of(&[key, kind.code()]),
+        kind,
+        key: Some(key.parse().unwrap()),
+        provider: None,
+        severity,
+        incident: format!("{key}/{}", kind.code()),
+        status: NoticeStatus::Firing,
+        at: AT,
+        summary: summary.into(),
+        actions: Vec::new(),
+        version: Some(3),
+        fingerprint: Some(Fingerprint::of(key.as_bytes())),
+        valid_to: Some(AT.plus(10 * DAY)),
+        next: None,
+        escalates: false,
+        at_worst: None,
+        digest: Vec::new(),
+    }
+}
+
+fn halted() -> Notice {
+    let summary = "billing-sms: the answer to a create was lost, and the provider can't be asked what came of it.";
+    Notice {
+        actions: vec![
+            "rekeyd adopt billing-sms --id ID".into(),
+            "rekeyd resume billing-sms --reason 'the portal shows no new key'".into(),
+        ],
+        next: Some(Next {
+            action: "notify".into(),
+            at: AT.plus(DAY),
+            reason: "halted".into(),
+            message: "You are told again while nobody acts.".into(),
+        }),
+        ..notice("billing-sms", NoticeKind::RotationHalted, Severity::Warning, summary)
+    }
+}
+
+fn message(notices: Vec<Notice>) -> Message {
+    let mut notices = notices.into_iter();
+    let notice = notices.next().unwrap();
+    let also = |notice| Also { provider: Some("sms".into()), notice };
+    Message {
+        id: "5f0c1d2e3a4b5c6d7e8f901234567890".into(),
+        owner: "payments".into(),
+        provider: Some("sms".into()),
+        notice,
+        more: notices.map(also).collect(),
+    }
+}
+
+/// One notice, and a night's notices in one mail.
+fn mails() -> [(&'static str, Message); 2] {
+    let done = |key: &str| {
+        let summary = format!("{key}: version 4 is in use, and version 3 is revoked on Tue 24 Nov at 22:00 UTC.");
+        notice(key, NoticeKind::RotationSucceeded, Severity::Info, &summary)
+    };
+    let failed = Notice {
+        actions: vec!["rekeyd status invoices-archive".into()],
+        ..notice(
+            "invoices-archive",
+            NoticeKind::DeliveryFailed,
+            Severity::Warning,
+            "invoices-archive: version 8 did not reach file:/srv/invoices/api.key: there is no room on the disk.",
+        )
+    };
+    let night = vec![halted(), failed, done("billing-voice"), done("campaigns-eu"), done("campaigns-us")];
+    [("halted", message(vec![halted()])), ("night", message(night))]
+}
+
+fn check(name: &str, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/mail").join(name);
+    if std::env::var_os("REKEYD_BLESS").is_some() {
+        std::fs::write(&path, actual).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(actual == expected, "{name} differs: REKEYD_BLESS=1, then docs/images/draw. Now:\n{actual}");
+}
+
+#[test]
+fn the_mails_of_the_pictures_are_what_is_written_today() {
+    let notifier = with(25, "security = \"none\"");
+    for (name, message) in mails() {
+        let Written { text, html, .. } = notifier.write(&message);
+        check(&format!("{name}.txt"), &text);
+        check(&format!("{name}.html"), &html);
+    }
+}
+
+#[test]
+fn a_text_fits_a_terminal_and_says_all_that_the_page_says() {
+    let notifier = with(25, "security = \"none\"");
+    for (name, message) in mails() {
+        let Written { subject, text, html } = notifier.write(&message);
+        for line in text.lines() {
+            assert!(line.chars().count() <= COLUMNS, "{name}: {line}");
+        }
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words(&text).starts_with(&subject), "{text}");
+        for said in ["What happened", "What it means", "What to do", "rekeyd", "payments"] {
+            assert!(text.contains(said) && html.contains(said), "{name}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_template_of_the_house_is_sent_and_a_broken_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("subject.txt", "ACME {{ title }}\r\nBcc: x@y.example");
+    write("body.txt", "{{ happened|wrap(4) }}\n{% for it in commands %}$ {{ it }}\n{% endfor %}");
+    write("body.html", "{{ oops }}");
+    let notifier = with(25, &format!("security = \"none\"\ntemplates = {:?}", dir.path()));
+    let (_, message) = mails().into_iter().next().unwrap();
+    let (own, built_in) = (notifier.write(&message), with(25, "security = \"none\"").write(&message));
+    assert_eq!(own.subject, "ACME billing-sms: rotation halted  Bcc: x@y.example");
+    assert!(
+        own.text.starts_with("    billing-sms: the answer") && own.text.contains("\n$ rekeyd adopt"),
+        "{}",
+        own.text
+    );
+    assert_eq!(own.html, built_in.html);
+    let trouble = rekeyd::notifiers::Notifier::trouble(&notifier).unwrap();
+    assert!(trouble.contains("body.html") && !trouble.contains("body.txt"), "{trouble}");
+}
