@@ -27,6 +27,7 @@ async fn copied_with_something_untold() -> Option<(Rig, Rig)> {
     }
     copy.run().await;
     copy.until_own_notice("daemon.degraded", "firing").await;
+    copy.until_true("its mail comes too", || copy.sim.mail().mails().len() >= 2).await;
     // Whatever it brought along is due by now, by each channel.
     tokio::time::sleep(Duration::from_secs(4)).await;
     let own = copy.own_notices("daemon.degraded", "firing");
