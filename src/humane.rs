@@ -89,15 +89,39 @@ impl fmt::Display for HumanDuration {
     }
 }
 
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+const TWO_DAYS: u64 = 2 * DAY;
+
+/// `13 days`: seconds in the largest unit that says enough; two days are days, one is still hours.
+pub fn counted(seconds: u64) -> String {
+    let (count, unit) = match seconds {
+        ..MINUTE => (seconds, "second"),
+        MINUTE..HOUR => (seconds / MINUTE, "minute"),
+        HOUR..TWO_DAYS => (seconds / HOUR, "hour"),
+        TWO_DAYS.. => (seconds / DAY, "day"),
+    };
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{s}")
+}
+
+/// To the minute from an hour on, and to the hour from a day on: what was meant as two hours is two hours still a moment later.
+pub fn rounded(seconds: u64) -> u64 {
+    let grain = match seconds {
+        ..3570 => 1,
+        3570..DAY => MINUTE,
+        _ => HOUR,
+    };
+    seconds.saturating_add(grain / 2) / grain * grain
+}
+
 /// A span as people tell it: rounded, and in two units at most (`45d`, `3h 20m`). Less than a minute is told as it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Roughly(pub Duration);
 
 impl fmt::Display for Roughly {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MINUTE: u64 = 60;
-        const HOUR: u64 = 60 * MINUTE;
-        const DAY: u64 = 24 * HOUR;
         let seconds = self.0.as_secs();
         let grain = match seconds {
             ..MINUTE => return HumanDuration(self.0).fmt(f),

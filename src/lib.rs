@@ -10,13 +10,14 @@
 //! 6. [`notifiers`]: how owners are told, by email and by webhooks.
 //! 7. [`http`]: the one HTTP client, which says of each call whether its bytes certainly never left, and signed webhooks.
 //!    [`command`]: programs of the owner's, run without harm to us. [`socket`]: Unix sockets of ours.
+//!    [`systemd`]: what systemd is told.
 //! 8. [`secret`]: secret bytes, which are wiped and can't be printed, and the places that they are read from.
 //! 9. [`clock`]: the one place that reads the time. [`humane`]: durations as people write them.
 //! 10. [`config`]: from the files to settings in which nothing can be wrong any more.
 //! 11. [`control`]: the control socket, HTTP over a Unix socket, for the commands and for scripts. [`credentials`]: the socket
 //!     at which units fetch their keys.
 //! 12. [`standing`]: how each key stands, and what is wrong with it. [`web`]: metrics and health over TCP.
-//! 13. [`service`]: what the daemon is to its system: signals, systemd, the log.
+//! 13. [`service`]: what the daemon is to its system: signals, the log, and the hardening of the process.
 //! 14. [`cli`]: the command line, one file a subcommand.
 //! 15. [`simulator`]: the four services, a mail server and a webhook receiver on loopback, for the demo and the tests.
 //! 16. [`failpoint`]: where a test lets the daemon die; in no binary that is shipped.
@@ -35,6 +36,7 @@ pub mod secret;
 pub mod command;
 pub mod http;
 pub mod socket;
+pub mod systemd;
 
 pub mod notifiers;
 pub mod providers;

@@ -1,5 +1,12 @@
-//! What the daemon is to its system: signals, the word to systemd, and the log.
+//! What the daemon is to its system: signals, the log, and what the process gives up.
+mod harden;
+mod journal;
+mod messages;
+
+pub use harden::harden;
+
 use futures_util::StreamExt;
+use journal::Journal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use std::fmt;
 use std::io;
@@ -54,30 +61,21 @@ impl Signals {
     }
 }
 
-/// Tells systemd that the daemon serves.
-pub fn ready(status: &str) {
-    notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(status)]);
-}
-
-/// Tells systemd that the start waits for something, and goes on doing so for at least this long.
-pub fn waiting(status: &str, at_least: Duration) {
-    let micros = u32::try_from(at_least.as_micros()).unwrap_or(u32::MAX);
-    notify(&[sd_notify::NotifyState::Status(status), sd_notify::NotifyState::ExtendTimeoutUsec(micros)]);
-}
-
-/// Tells systemd that the daemon ends.
-pub fn stopping() {
-    notify(&[sd_notify::NotifyState::Stopping, sd_notify::NotifyState::Status("ending the calls in flight")]);
-}
-
-/// Logs to stderr from now on: `verbose` is the number of `-v`, `directives` is RUST_LOG, which goes first.
+/// Logs from now on: to the journal with every field by its name where stderr leads there (`stream` is `$JOURNAL_STREAM`), else
+/// to stderr in lines. `verbose` is the number of `-v`, `directives` is RUST_LOG, which goes first.
 ///
 /// # Errors
 /// Where the directives make no sense, or a log is set up already.
-pub fn log(verbose: u8, directives: Option<&str>) -> Result<(), LogError> {
-    let subscriber = subscriber(verbose, directives, io::stderr)?;
+pub fn log(verbose: u8, directives: Option<&str>, stream: Option<&str>) -> Result<(), LogError> {
     // Not `init()`: that would also carry over what libraries say through the `log` crate.
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Twice)
+    let set = match Journal::of_stderr(stream) {
+        Some(journal) => {
+            let journal = filtered(journal, verbose, directives)?;
+            tracing::subscriber::set_global_default(tracing_subscriber::registry().with(journal))
+        }
+        None => tracing::subscriber::set_global_default(subscriber(verbose, directives, io::stderr)?),
+    };
+    set.map_err(|_| LogError::Twice)
 }
 
 /// Why there is no log.
@@ -89,12 +87,6 @@ pub enum LogError {
     /// It was set up before.
     #[error("the log is set up already")]
     Twice,
-}
-
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd could not be told");
-    }
 }
 
 fn subscriber<W>(verbose: u8, directives: Option<&str>, to: W) -> Result<impl Subscriber + Send + Sync, LogError>

@@ -13,7 +13,7 @@ use std::fs;
 const LAYERS: [&[&str]; 10] = [
     &["core"],
     &["secret", "clock", "humane", "failpoint"],
-    &["http", "command", "socket"],
+    &["http", "command", "socket", "systemd"],
     &["providers", "targets", "notifiers", "store"],
     &["config"],
     &["engine"],

@@ -1,8 +1,22 @@
-//! `rekeyd man`: the manual page, every subcommand included.
+//! `rekeyd man`: the manual, one page with every subcommand; and all pages of it, for a package.
+mod roff;
+
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use clap_mangen::Man;
 use std::io;
+use std::path::{Path, PathBuf};
+
+/// `rekeyd man`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Write every page into this folder instead: rekeyd(1), one for each command, and rekeyd.toml(5)
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// What rekeyd.toml(5) is made of.
+const CONFIG: &str = include_str!("../../docs/config.md");
 
 /// The sections that the command line itself does not tell.
 const MORE: &str = r#".SH "EXIT STATUS"
@@ -66,12 +80,35 @@ what is logged, such as rekeyd::engine=trace
 NO_COLOR
 no colours
 .SH "SEE ALSO"
-Every field of the config, the control socket and the architecture are described in docs/ of the sources.
+.BR rekeyd.toml (5)
+for every field of the config.
+The control socket, the metrics, the systemd units and the architecture are described in docs/ of the sources.
 "#;
 
-pub(super) fn run(out: &mut Output) -> Result<Exit, Failure> {
-    out.bytes(&page()?)?;
+pub(super) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
+    match &args.dir {
+        Some(dir) => write_all(dir)?,
+        None => out.bytes(&page()?)?,
+    }
     Ok(Exit::Ok)
+}
+
+fn write_all(dir: &Path) -> Result<(), Failure> {
+    let write = |name: String, page: Vec<u8>| {
+        let path = dir.join(name);
+        let written = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&path, page));
+        written.map_err(|it| Failure::new(Exit::CannotCreate, format!("{}: {it}", path.display())))
+    };
+    write("rekeyd.1".to_owned(), page()?)?;
+    write("rekeyd.toml.5".to_owned(), roff::config_page(CONFIG).into_bytes())?;
+    let mut line = super::command_line();
+    line.build();
+    for sub in line.get_subcommands().filter(|it| it.get_name() != "help") {
+        let mut page = Vec::new();
+        Man::new(sub.clone()).section("1").render(&mut page)?;
+        write(format!("rekeyd-{}.1", sub.get_name()), page)?;
+    }
+    Ok(())
 }
 
 fn page() -> io::Result<Vec<u8>> {

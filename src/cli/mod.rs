@@ -118,7 +118,7 @@ pub enum Command {
     /// Print a completion script
     Completions(completions::Args),
     /// Print the manual page
-    Man,
+    Man(man::Args),
 }
 
 impl Cli {
@@ -194,6 +194,6 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Restore(args) => restore::run(cli, args, out),
         Command::Reseal(args) => reseal::run(cli, args, out),
         Command::Completions(args) => completions::run(args, out),
-        Command::Man => man::run(out),
+        Command::Man(args) => man::run(args, out),
     }
 }

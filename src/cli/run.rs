@@ -9,7 +9,9 @@ use crate::credentials;
 use crate::engine::handle::{Handle, Request};
 use crate::engine::{self, Begin, EngineTask, StartError};
 use crate::service::{self, Asked, STOP_WITHIN, Signals};
+use crate::standing::summary;
 use crate::store::{self, Opened, Site, Store, StoreError};
+use crate::systemd;
 use crate::web::{self, Listener};
 use std::io::ErrorKind;
 use std::os::unix::net::UnixListener;
@@ -21,10 +23,19 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a start waits before it tries again to open a state on a disk that is full or can't be written.
 const OPEN_AGAIN: Duration = Duration::from_secs(5);
+/// How much longer than the calls in flight the end of the process may take.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
+/// How often systemd is told anew how the daemon stands,
+const TELL_EVERY: Duration = Duration::from_secs(5);
+/// where that takes no more than this part of the time.
+const TELLING_SHARE: u32 = 100;
 
 pub(super) fn run(cli: &Cli) -> Result<Exit, Failure> {
     let directives = std::env::var("RUST_LOG").ok();
-    service::log(cli.verbose, directives.as_deref()).map_err(|it| Failure::new(Exit::Usage, it.to_string()))?;
+    let stream = std::env::var("JOURNAL_STREAM").ok();
+    service::log(cli.verbose, directives.as_deref(), stream.as_deref())
+        .map_err(|it| Failure::new(Exit::Usage, it.to_string()))?;
+    service::harden();
     let path = cli.config.clone();
     let load: Load = Arc::new(move || load(&path));
     let passed = credentials::passed().map_err(|it| Failure::new(Exit::CannotCreate, format!("LISTEN_FDS: {it}")))?;
@@ -78,10 +89,11 @@ async fn serve(begin: Begin, load: Load, passed: Option<UnixListener>) -> Result
         tracing::info!(address = %listener.address(), "metrics and health are served");
         tokio::spawn(listener.serve(engine.clone(), stop.clone()));
     }
-    service::ready(&format!("{keys} keys"));
+    tell(&engine, systemd::ready).await;
+    tokio::spawn(tell_on(engine.clone(), stop.clone()));
     tracing::info!(keys, socket = %socket.display(), "serving");
     let ended = attend(&mut signals, &engine, &load, &mut worker).await;
-    service::stopping();
+    systemd::stopping(STOP_WITHIN + STOP_MARGIN);
     stop.cancel();
     ended?;
     let stopped = tokio::select! {
@@ -97,6 +109,26 @@ async fn serve(begin: Begin, load: Load, passed: Option<UnixListener>) -> Result
         Err(_) => tracing::warn!("not everything ended in time; the next start goes on from what is durable"),
     }
     Ok(Exit::Ok)
+}
+
+/// Tells systemd how the daemon stands, as long as it serves.
+async fn tell_on(engine: Handle, stop: CancellationToken) {
+    let mut pause = TELL_EVERY;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        let began = clock::Boot::now();
+        tell(&engine, systemd::status).await;
+        pause = TELL_EVERY.max(began.elapsed() * TELLING_SHARE);
+    }
+}
+
+/// Tells it once. All keys are looked through for that, beside the runtime.
+async fn tell(engine: &Handle, say: fn(&str)) {
+    let Ok(snapshot) = engine.ask(Request::Snapshot).await else { return };
+    drop(tokio::task::spawn_blocking(move || say(&summary(&snapshot))).await);
 }
 
 /// The socket at which units fetch their keys. From here on they wait there until they can be answered.
@@ -193,7 +225,7 @@ async fn open_when_it_can(begin: &Begin, signals: &mut Signals) -> Result<Option
             Err(why) => return Err(why.into()),
         };
         tracing::error!(%why, "the state can't be opened yet");
-        service::waiting(&format!("the state can't be opened yet: {why}"), 2 * OPEN_AGAIN);
+        systemd::waiting(&format!("the state can't be opened yet: {why}"), 2 * OPEN_AGAIN);
         tokio::select! {
             () = tokio::time::sleep(OPEN_AGAIN) => {}
             () = asked_to_stop(signals) => return Ok(None),

@@ -1,11 +1,9 @@
 //! Times as people read them: absolute and relative.
 use crate::control::protocol::Time;
 use crate::core::time::Timestamp;
+use crate::humane::{counted, rounded};
 
 const MINUTE: i64 = 60;
-const HOUR: i64 = 60 * MINUTE;
-const DAY: i64 = 24 * HOUR;
-const TWO_DAYS: i64 = 2 * DAY;
 
 /// `2026-12-04 22:00 UTC, in 13 days`.
 pub fn both(at: Time, now: Time) -> String {
@@ -22,23 +20,12 @@ pub fn absolute(at: Time) -> String {
 /// `in 13 days`, `3 hours ago`, `now`.
 pub fn relative(at: Time, now: Time) -> String {
     let seconds = at.0.0.saturating_sub(now.0.0) / 1000;
-    let (count, unit) = largest(rounded(seconds.saturating_abs()));
-    let s = if count == 1 { "" } else { "s" };
+    let far = counted(rounded(seconds.unsigned_abs()));
     match seconds {
         0 => "now".to_owned(),
-        1.. => format!("in {count} {unit}{s}"),
-        _ => format!("{count} {unit}{s} ago"),
+        1.. => format!("in {far}"),
+        _ => format!("{far} ago"),
     }
-}
-
-/// To the minute from an hour on, and to the hour from a day on: what was meant as two hours is two hours still a moment later.
-fn rounded(seconds: i64) -> i64 {
-    let grain = match seconds {
-        ..3570 => 1,
-        3570..DAY => MINUTE,
-        _ => HOUR,
-    };
-    seconds.saturating_add(grain / 2) / grain * grain
 }
 
 /// A text in which each moment that a machine wrote (`2026-12-04T22:00:00Z`) is told as people read it; with `now` also how
@@ -71,20 +58,7 @@ pub fn took(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms} ms"),
         1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
-        _ => {
-            let (count, unit) = largest(i64::try_from(ms / 1000).unwrap_or(i64::MAX));
-            format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
-        }
-    }
-}
-
-/// Counts in the largest unit that says enough: two days are days, one is still hours.
-fn largest(seconds: i64) -> (i64, &'static str) {
-    match seconds {
-        ..MINUTE => (seconds, "second"),
-        MINUTE..HOUR => (seconds / MINUTE, "minute"),
-        HOUR..TWO_DAYS => (seconds / HOUR, "hour"),
-        _ => (seconds / DAY, "day"),
+        _ => counted(ms / 1000),
     }
 }
 

@@ -8,6 +8,7 @@ mod commands;
 mod connections;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod login;
 mod owners;
 pub mod problem;
 pub mod protocol;

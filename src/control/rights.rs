@@ -1,13 +1,12 @@
 //! Who asks, and what they may. The kernel says who holds the other end of the socket (SO_PEERCRED); nothing in the
 //! request counts.
 use super::accounts::Accounts;
+use super::login;
 use super::problem::{Kind, Problem};
 use crate::config::settings::Operator;
 use crate::core::record::Actor;
 use tokio::net::UnixStream;
 
-/// What `/proc/PID/loginuid` says where nobody logged in.
-const NO_LOGIN: u32 = u32::MAX;
 /// The super-user.
 const ROOT: u32 = 0;
 
@@ -35,7 +34,7 @@ impl Peer {
     /// Who holds the other end.
     pub(super) fn of(stream: &UnixStream) -> Self {
         match stream.peer_cred() {
-            Ok(it) => Self { uid: Some(it.uid()), gid: Some(it.gid()), login_uid: it.pid().and_then(login_uid) },
+            Ok(it) => Self { uid: Some(it.uid()), gid: Some(it.gid()), login_uid: it.pid().and_then(login::uid) },
             Err(_) => Self::default(),
         }
     }
@@ -95,11 +94,6 @@ fn named(operators: &[Operator], accounts: &Accounts) -> String {
         (false, Operator::Group(_)) => format!("{it} (no group of this machine)"),
     };
     format!("the operators {}", operators.iter().map(one).collect::<Vec<_>>().join(", "))
-}
-
-fn login_uid(pid: i32) -> Option<u32> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/loginuid")).ok()?;
-    text.trim().parse().ok().filter(|it| *it != NO_LOGIN)
 }
 
 #[cfg(test)]

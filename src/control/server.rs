@@ -10,6 +10,7 @@ use crate::core::record::Actor;
 use crate::engine::handle::{self, Handle};
 use crate::secret::SECRET_BYTES;
 use crate::socket::Socket;
+use crate::systemd;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Request, State};
@@ -142,6 +143,7 @@ pub async fn reload(
     by: Option<handle::By>,
 ) -> Result<handle::Done, Problem> {
     let _one_at_a_time = RELOADING.lock().await;
+    let _told = systemd::reloading();
     let load = load.clone();
     let loaded = tokio::task::spawn_blocking(move || load()).await;
     let loaded = loaded.map_err(|_| Problem::new(Kind::Internal, "reading the config failed"))?;

@@ -128,7 +128,7 @@ impl Subject<'_> {
         let hand: Vec<_> = self.needs_a_hand(now).into_iter().collect();
         let failing = self.failing().filter(|_| hand.is_empty());
         let ahead = self.coming_up(span, now).filter(|_| hand.is_empty());
-        let by_hand = self.to_be_revoked(now);
+        let by_hand = self.left_to_revoke(now);
         hand.into_iter().chain(by_hand).chain(failing).chain(ahead).chain(self.rotated(span, now)).collect()
     }
 
@@ -164,7 +164,7 @@ impl Subject<'_> {
     }
 
     /// What was reported, and that nobody has said to have revoked.
-    fn to_be_revoked(&self, now: Timestamp) -> Vec<DigestLine> {
+    fn left_to_revoke(&self, now: Timestamp) -> Vec<DigestLine> {
         let name = &self.record.name;
         let lives = |end: Option<Timestamp>| end.is_none_or(|it| it > now);
         let reported = self.record.retired.iter().filter(|it| it.ended == Some(Ended::Reported));

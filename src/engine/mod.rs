@@ -157,6 +157,7 @@ struct Engine {
     /// When the daemon last looked at itself.
     looked_at: Timestamp,
     stopping: bool,
+    watchdog: crate::systemd::Watchdog,
 }
 
 impl Engine {
@@ -187,6 +188,7 @@ impl Engine {
                 () = tokio::time::sleep(sleep) => events.push(Event::Due),
             }
             self.fold(&mut events).await?;
+            self.watchdog.turned();
         }
         self.stopping = true;
         let mut end = pin!(tokio::time::sleep(STOP_WITHIN));
@@ -271,15 +273,11 @@ impl Engine {
     }
 
     fn until_due(&self) -> Duration {
-        let next = self
-            .due
-            .first()
-            .map_or(Timestamp::NEVER, |it| it.0)
-            .min(self.backups.due_at())
-            .min(self.books.digests.due_at());
+        let due = self.due.first().map_or(Timestamp::NEVER, |it| it.0);
+        let next = due.min(self.backups.due_at()).min(self.books.digests.due_at());
         let next = if self.unwritable.is_none() { next.min(self.books.lines.next()) } else { next };
         let longest = if self.unwritable.is_some() { full::RETRY_DISK } else { LONGEST_SLEEP };
-        next.since(clock::now()).min(longest).min(self.clock.until_sweep())
+        next.since(clock::now()).min(self.watchdog.longest_sleep(longest)).min(self.clock.until_sweep())
     }
 
     fn begin_due(&mut self) {

@@ -9,7 +9,7 @@ use super::lines::LineId;
 use super::trouble::MACHINE;
 use crate::clock;
 use crate::config::settings::{Channel, Settings};
-use crate::core::names::{Fingerprint, NoticeId};
+use crate::core::names::{Fingerprint, KeyName, NoticeId};
 use crate::core::queue::retry_at;
 use crate::core::time::Timestamp;
 use crate::notifiers::{Also, Message, Sent};
@@ -166,14 +166,20 @@ fn after(mut row: OutboxRow, answer: &Sent, now: Timestamp, clock_suspect: bool)
     row.attempts = row.attempts.saturating_add(1);
     row.at = now;
     let too_old = row.notice.at.plus(NOTICE_LIFETIME) <= now && !clock_suspect;
-    let (about, owner, channel) = (row.notice.subject(), &row.owner, &row.channel);
+    let (owner, channel) = (&row.owner, &row.channel);
+    let key = row.notice.key.as_ref().map(KeyName::as_str);
+    let about = key.is_none().then(|| row.notice.subject());
     match answer {
-        Sent::Taken => tracing::info!(about, kind = row.notice.kind.code(), owner, channel, "told"),
-        Sent::Refused(why) | Sent::Gone(why) => tracing::error!(about, owner, channel, why, "a notice was refused"),
-        Sent::Later { why, .. } | Sent::Unsure(why) if too_old => {
-            tracing::error!(about, owner, channel, why, "a notice was given up");
+        Sent::Taken => tracing::info!(key, about, kind = row.notice.kind.code(), owner, channel, "told"),
+        Sent::Refused(why) | Sent::Gone(why) => {
+            tracing::error!(key, about, owner, channel, why, "a notice was refused")
         }
-        Sent::Later { why, .. } | Sent::Unsure(why) => tracing::warn!(about, owner, channel, why, "a notice waits"),
+        Sent::Later { why, .. } | Sent::Unsure(why) if too_old => {
+            tracing::error!(key, about, owner, channel, why, "a notice was given up");
+        }
+        Sent::Later { why, .. } | Sent::Unsure(why) => {
+            tracing::warn!(key, about, owner, channel, why, "a notice waits")
+        }
     }
     (row.state, row.why) = match answer {
         Sent::Taken => (OutboxState::Sent, None),

@@ -5,7 +5,7 @@ use super::outbox::channel;
 use crate::config::settings::{Channel, Owner};
 use crate::core::incidents::{Incident, Incidents};
 use crate::core::names::{KeyName, NoticeId};
-use crate::core::plan::Notice;
+use crate::core::plan::{Notice, Severity};
 use crate::core::queue;
 use crate::core::time::Timestamp;
 use crate::store::{HistoryRow, OutboxRow, OutboxState, Store, StoreError};
@@ -40,7 +40,13 @@ impl Books {
         now: Timestamp,
     ) {
         if let Some(told) = self.incidents.begin(cause, incident, now) {
-            tracing::warn!(about = told.notice.subject(), summary = told.notice.summary, "trouble");
+            let (about, summary) = (told.notice.subject(), &told.notice.summary);
+            // What is less may pass by itself.
+            if told.notice.severity >= Severity::Warning {
+                tracing::error!(about, summary, "trouble that belongs to no key");
+            } else {
+                tracing::warn!(about, summary, "trouble that belongs to no key");
+            }
             self.keep_incidents();
             self.post_but_for(told.notice, &told.owners, channel);
         }

@@ -19,6 +19,7 @@ use crate::core::names::Token;
 use crate::core::time::Timestamp;
 use crate::providers::Raw;
 use crate::store::{Opened, OutboxCounts, StoreError};
+use crate::systemd::Watchdog;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -102,6 +103,7 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         name,
         looked_at: Timestamp(0),
         stopping: false,
+        watchdog: Watchdog::of_process(),
     };
     engine.books.enter_new_keys(now);
     // Before all else that it has to tell of itself: what is older was told by the one that it is a copy of.

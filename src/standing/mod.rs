@@ -6,10 +6,12 @@ pub mod concern;
 pub mod forecast;
 mod health;
 mod phase;
+mod summary;
 
 pub use concern::{Concern, concerns};
 pub use health::{Health, health};
 pub use phase::{PhaseName, bare_phase, phase_name, retiring};
+pub use summary::summary;
 
 use crate::config::settings::{Key, ProviderSection};
 use crate::core::account::Account;

@@ -190,9 +190,11 @@ impl<'a> Place<'a> {
         let file = rustix::fs::openat(&self.folder, name.as_str(), flags, Mode::from_raw_mode(0o600));
         let file = File::from(file.map_err(self.failed("create of a temporary file beside it"))?);
         let temporary = Temporary { place: self, name, file, renamed: false };
-        // First the owner, then the mode: a group must not be let in that is about to be another.
-        self.give(&temporary.file, access.owner.or(held.map(|it| it.owner)), access.group.or(held.map(|it| it.group)))?;
+        // First the group, then the mode: a group must not be let in that is about to be another. The owner comes last, for only
+        // the owner may set a mode where there is no more of a privilege than CAP_CHOWN.
+        self.give(&temporary.file, None, access.group.or(held.map(|it| it.group)))?;
         rustix::fs::fchmod(&temporary.file, Mode::from_raw_mode(access.mode)).map_err(self.failed("chmod"))?;
+        self.give(&temporary.file, access.owner.or(held.map(|it| it.owner)), None)?;
         Ok(temporary)
     }
 

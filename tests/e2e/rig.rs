@@ -35,6 +35,8 @@ pub(crate) struct Rig {
     dir: TempDir,
     pub(crate) daemon: Option<Child>,
     machine: Option<&'static str>,
+    /// More of the daemon's environment.
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 /// A world in which nothing is due by itself: what happens is what the test asks for.
@@ -58,7 +60,14 @@ impl Rig {
 
     /// Another daemon, with a config and a folder of its own, at services that may have one already.
     pub(crate) fn beside(sim: &Arc<Simulator>, world: World) -> Self {
-        let rig = Self { sim: sim.clone(), world, dir: tempfile::tempdir().unwrap(), daemon: None, machine: None };
+        let rig = Self {
+            sim: sim.clone(),
+            world,
+            dir: tempfile::tempdir().unwrap(),
+            daemon: None,
+            machine: None,
+            environment: Vec::new(),
+        };
         rig.write_config();
         rig
     }
@@ -147,6 +156,7 @@ impl Rig {
         command.arg("--config").arg(self.config()).arg("run").env("RUST_LOG", "info").kill_on_drop(true);
         // Where a test says at which point it is to die; a binary without the feature knows nothing of it.
         command.env("REKEYD_FAILPOINTS", self.dir.path());
+        command.envs(self.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::null());
         if self.path("clock").exists() {
             fake_clock(&mut command, &self.path("clock"));

@@ -1,5 +1,10 @@
 //! Notices on their way: mail and webhooks, against real servers on loopback.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that panics fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a helper that panics fails its test"
+)]
 #![allow(unreachable_pub, reason = "what lies in `support` serves several tests")]
 use rekeyd::core::names::{Fingerprint, NoticeId};
 use rekeyd::core::plan::{Next, Notice, NoticeKind, NoticeStatus, Severity};

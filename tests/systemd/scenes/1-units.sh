@@ -160,8 +160,7 @@ scene_a_restart_that_fails_is_told_with_the_last_words_of_the_unit() {
 }
 
 scene_consumers_start_while_the_service_is_restarted() {
-    local nth
-    for nth in 1 2 3; do
+    for _ in 1 2 3; do
         systemctl restart --no-block rekeyd
         systemctl reset-failed shop.service
         systemctl restart shop.service

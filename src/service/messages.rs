@@ -1,0 +1,81 @@
+//! What the daemon says that has a name of its own in the journal, so that `journalctl MESSAGE_ID=…` finds it whatever it is
+//! about, and `journalctl -x` explains it with systemd/rekeyd.catalog. An event is known by its constant text.
+
+/// A key moved on.
+pub(super) const PHASE: &str = "phase";
+
+/// The texts, with their ids. An id stays what it is when its text changes: scripts look for it.
+const MESSAGES: &[(&str, &str)] = &[
+    (PHASE, "cea7ec1ae78043fe8f4bbbacab2611c3"),
+    ("halted: a human is needed", "82a9a12d97064c928c0ab6f0aa3a776a"),
+    ("trouble", "5d772cd0875844269ad560f1c84b8bc7"),
+    ("an action failed", "fbcd046d78af4c4096d2fb15aef22abc"),
+    ("trouble that belongs to no key", "291e0920e14d4f8bb4117d5da1557221"),
+    ("told", "6117f29ce96c4e15a71a78459ee45199"),
+    ("a notice waits", "a462936bb3504de8bf82192a98d2db56"),
+    ("a notice was refused", "23a84ce84a784716b5bfbf78685a1aea"),
+    ("a notice was given up", "7992988646744a8db1c2f955dd669161"),
+    ("an operator's verb", "9177336b1fda4d4d9e3c2463ea18c70f"),
+    ("revealed", "999618797cad4a16974e7db83be007f1"),
+    ("not permitted", "3aacb6cdee75495490e4d929d78d1fc7"),
+    ("the new config is in use", "ad64b50a07fd47c0843c2716ec1532f6"),
+    ("the config on disk is not used", "571c2a53d3c0463aa6b0e1c9eb490e41"),
+    ("started with the last good config; no rotation begins", "2ee1bb30a1d443fdb11e56bdda24a197"),
+    ("serving", "50ecf4366e5d48c8bf1f924376340a80"),
+    ("stopped", "4f487b9a928843faac46e67557eeecb1"),
+    ("not everything ended in time; the next start goes on from what is durable", "be29dc1ca7194e09b5f08019db3c8fa7"),
+    ("the state can't be opened yet", "ca82691497784108a72b2ae226bcbb61"),
+    ("the state can't be written; what is to be recorded waits", "02ea1272c6544dc0a6d45088051a23d4"),
+    ("the state can be written again; everything goes on", "cadaf4b1654347b6a8379fe1b687b049"),
+    ("the clock is behind the last commit; nothing is created or revoked", "eeefa7b829cd4684963caa51d97aa4b8"),
+    ("the clock has jumped; nothing is created or revoked until it agrees", "186c5c4518774916a0c318acdd98b678"),
+    ("the clock differs from a provider's; nothing is created or revoked", "ef95ccfa93454d6bbb9caa01a9e9e2e7"),
+    ("the provider does not answer, or refuses", "c8a012eb6edd4d5a999cd27c9b5b3ed4"),
+    ("the provider answers again", "e84978a946e5434fac865b882e707fad"),
+    ("the database is damaged; what can be read is taken over into a new one", "bd6bde5278174198ba721dce80e923ff"),
+    ("a backup was made", "956be8b6348345d882d71208056a8189"),
+];
+
+/// The id of an event with this text, if it has one.
+pub(super) fn id(text: &str) -> Option<&'static str> {
+    MESSAGES.iter().find(|it| it.0 == text).map(|it| it.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    const CATALOG: &str = include_str!("../../systemd/rekeyd.catalog");
+
+    #[test]
+    fn the_catalog_explains_every_id_and_no_other() {
+        let explained: Vec<_> = CATALOG.lines().filter_map(|it| it.strip_prefix("-- ")).collect();
+        let ids: BTreeSet<_> = MESSAGES.iter().map(|it| it.1).collect();
+        assert_eq!(ids.len(), MESSAGES.len(), "an id is there twice");
+        assert_eq!(explained.len(), ids.len());
+        assert_eq!(explained.into_iter().collect::<BTreeSet<_>>(), ids);
+    }
+
+    #[test]
+    fn every_text_is_said_somewhere() {
+        let mut sources = String::new();
+        collect(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut sources);
+        for (text, _) in MESSAGES {
+            assert!(sources.contains(&format!(", \"{text}\"")) || sources.contains(&format!("(\"{text}\"")), "{text}");
+        }
+    }
+
+    /// What the programs say, without this list.
+    fn collect(dir: &Path, into: &mut String) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(&path, into);
+            } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with("messages.rs") {
+                into.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+}

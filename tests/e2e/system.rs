@@ -1,0 +1,137 @@
+//! What the daemon is to a systemd that is played here: what it tells of itself, when its watchdog is fed, and what its process gave
+//! up. tests/systemd/run shows the same on real ones.
+use crate::mounts::{Mount, make_image};
+use crate::rig::{PATIENCE, Rig, calm};
+use rekeyd::simulator::Service;
+use rustix::process::Signal;
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long the watchdog of a test waits for a word.
+const PATIENT_FOR: Duration = Duration::from_millis(1200);
+
+/// The socket that systemd would hold out.
+struct Systemd(UnixDatagram);
+
+impl Systemd {
+    fn of(rig: &mut Rig) -> Self {
+        let path = rig.path("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        rig.environment.push(("NOTIFY_SOCKET", path.display().to_string()));
+        Self(socket)
+    }
+
+    /// The next word that is this one; what comes before it is passed over. `None` where there is none in time.
+    async fn hears(&self, word: &'static str, within: Duration) -> Option<String> {
+        let socket = self.0.try_clone().unwrap();
+        let listen = move || {
+            let end = Instant::now() + within;
+            let mut bytes = [0; 4096];
+            loop {
+                let left = end.checked_duration_since(Instant::now()).filter(|it| !it.is_zero())?;
+                socket.set_read_timeout(Some(left)).unwrap();
+                let said = socket.recv(&mut bytes).ok()?;
+                let said = String::from_utf8_lossy(&bytes[..said]).into_owned();
+                if said.lines().any(|it| it.starts_with(word)) {
+                    return Some(said);
+                }
+            }
+        };
+        tokio::task::spawn_blocking(listen).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn systemd_hears_of_the_start_of_a_reload_and_of_the_end() {
+    let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
+    let systemd = Systemd::of(&mut rig);
+    rig.run().await;
+    let said = systemd.hears("READY=1", PATIENCE).await.unwrap();
+    assert!(said.contains("STATUS=1 key"), "{said}");
+    rig.until_rest().await;
+    let said = systemd.hears("STATUS=1 key, next rotation billing-sms in 1 hour", PATIENCE).await;
+    assert!(said.is_some(), "how it stands is told anew");
+    for good in [true, false] {
+        if !good {
+            rig.edit_config(|it| it + "\n[keys.broken]\n");
+        }
+        assert_eq!(rig.cli(&["reload"]).await.code, Some(if good { 0 } else { 78 }));
+        let said = systemd.hears("RELOADING=1", Duration::from_millis(100)).await.unwrap();
+        assert!(said.contains("MONOTONIC_USEC="), "{said}");
+        assert!(systemd.hears("READY=1", Duration::from_millis(100)).await.is_some(), "told before the answer");
+    }
+    rig.signal(Signal::TERM);
+    let said = systemd.hears("STOPPING=1", PATIENCE).await.unwrap();
+    assert!(said.contains("EXTEND_TIMEOUT_USEC=40000000"), "{said}");
+    assert!(rig.ended().await.success());
+}
+
+#[tokio::test]
+async fn the_watchdog_is_fed_by_the_engine_and_not_while_it_hangs_in_a_write() {
+    let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
+    let image = rig.path("image");
+    if !make_image(&image) {
+        println!("skipped: there is no mkfs.ext4");
+        return;
+    }
+    let Some(_disk) = Mount::image(&image, &rig.path("state")) else { return };
+    rig.edit_config(|it| it.replace("[daemon]\n", "[daemon]\nreserve = \"1MiB\"\n"));
+    let systemd = Systemd::of(&mut rig);
+    rig.environment.push(("WATCHDOG_USEC", PATIENT_FOR.as_micros().to_string()));
+    rig.run().await;
+    rig.until_rest().await;
+    for _ in 0..4 {
+        assert!(systemd.hears("WATCHDOG=1", PATIENT_FOR).await.is_some(), "it is fed in time while nothing is wrong");
+    }
+    let freeze =
+        |how: &str| Command::new("fsfreeze").arg(how).arg(rig.path("state")).status().is_ok_and(|it| it.success());
+    if !freeze("--freeze") {
+        println!("skipped: the disk can't be made to hang");
+        return;
+    }
+    let client = rig.client();
+    let verb = tokio::spawn(async move { client.status().await });
+    let pause = rig.cli(&["pause", "billing-sms"]);
+    let hang = async {
+        while systemd.hears("WATCHDOG=1", 2 * PATIENT_FOR).await.is_some() {}
+        freeze("--unfreeze")
+    };
+    let (paused, thawed) = tokio::join!(pause, hang);
+    assert!(thawed, "a disk that hangs must not stay so");
+    assert_eq!(paused.code, Some(0), "{}", paused.err);
+    drop(verb.await);
+    assert!(systemd.hears("WATCHDOG=1", PATIENCE).await.is_some(), "it is fed again when the engine turns again");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn the_process_writes_no_core_gains_no_privilege_and_makes_no_file_for_others() {
+    let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
+    rig.run().await;
+    rig.until_rest().await;
+    let proc = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", rig.pid())).unwrap();
+    let limit = |what: &str| {
+        let limits = proc("limits");
+        let line = limits.lines().find(|it| it.starts_with(what)).unwrap();
+        line[what.len()..].split_whitespace().next().unwrap().to_owned()
+    };
+    let status = proc("status");
+    let field =
+        |name: &str| status.lines().find_map(|it| it.strip_prefix(&format!("{name}:"))).unwrap().trim().to_owned();
+    assert_eq!(limit("Max core file size"), "0");
+    assert_eq!(field("NoNewPrivs"), "1");
+    assert_eq!(field("Umask"), "0077");
+    // As root (CAP_IPC_LOCK), or without a limit, nothing of it is swapped out.
+    let locked: u64 = field("VmLck").trim_end_matches(" kB").parse().unwrap();
+    let may_lock = u64::from_str_radix(&field("CapEff"), 16).unwrap() & (1 << 14) != 0;
+    assert_eq!(locked > 1024, may_lock || limit("Max locked memory") == "unlimited", "{locked} kB are locked");
+    // It goes on: threads that begin later have their stacks.
+    rig.rotate("billing-sms").await;
+    rig.until_version("billing-sms", 2).await;
+    rig.signal(Signal::QUIT);
+    let ended = rig.ended().await;
+    assert_eq!((ended.signal(), ended.core_dumped()), (Some(3), false));
+}

@@ -1,0 +1,57 @@
+# After the machine was switched off in mid-rotation; then the package is upgraded, removed, put back and purged.
+# shellcheck shell=bash
+
+scene_the_shutdown_waited_for_the_cutover() {
+    local last
+    journalctl --no-pager -b -1 -u rekeyd -o cat >/run/last-boot
+    tail -n 20 /run/last-boot
+    fails 1 grep -q "State 'stop-sigterm' timed out" /run/last-boot
+    grep -qx "stopped" /run/last-boot
+    # What the service held for the key when the machine went down, the consumer's file holds too, or the state knows it.
+    last=$(jq -r '[.keys[] | select(.service == "mobivate")] | last | .secret' /srv/out/truth.json)
+    [[ $last != "$(cat /srv/out/campaign.key.before)" ]]
+    until_true is_active rekeyd
+    delivered() { [[ $(cat /srv/billing/campaign.key) == "$last" ]]; }
+    until_true delivered
+}
+
+scene_an_upgrade_keeps_the_state_and_runs_the_new_version() {
+    local pid version
+    pid=$(property rekeyd MainPID)
+    version=$(key billing-sms .current.version)
+    dpkg -i /srv/test/newer.deb
+    same "$(dpkg-query -W -f '${Version}' rekeyd)" 0.1.1~test
+    is_active rekeyd
+    [[ $(property rekeyd MainPID) != "$pid" ]]
+    same "$(systemctl is-enabled rekeyd)" enabled
+    same "$(key billing-sms .current.version)" "$version"
+}
+
+scene_a_removed_package_leaves_the_state_and_a_snapshot() {
+    dpkg -r rekeyd
+    fails is_active rekeyd
+    [[ -d /var/lib/rekeyd/sled && -e /etc/rekeyd/rekeyd.toml ]]
+    [[ -s $(cat /var/lib/rekeyd/removed) ]]
+}
+
+scene_put_back_it_goes_on_where_it_was() {
+    dpkg -i /srv/test/rekeyd.deb
+    [[ ! -e /var/lib/rekeyd/removed ]]
+    systemctl start rekeyd
+    until_true is_active rekeyd
+    [[ $(key billing-sms .current.version) -gt 3 ]]
+}
+
+scene_a_purge_leaves_the_last_sealed_snapshot_and_says_so() {
+    dpkg -P rekeyd 2>&1 | tee /run/purge.log
+    [[ ! -e /var/lib/rekeyd ]]
+    local kept
+    kept=$(sed -n 's/.*last sealed snapshot of its state is kept as //p' /run/purge.log)
+    [[ $kept == /var/backups/rekeyd/*.backup && -s $kept ]]
+    same "$(stat -c %U:%a "$(dirname "$kept")")" root:700
+    # It opens with the master key that was left.
+    export CREDENTIALS_DIRECTORY=/run/credentials.test
+    install -d -m 0700 "$CREDENTIALS_DIRECTORY"
+    cp /etc/credstore/rekeyd.master-key "$CREDENTIALS_DIRECTORY/master-key"
+    /srv/test/rekeyd check --state "$kept"
+}
