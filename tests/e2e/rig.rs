@@ -170,13 +170,18 @@ impl Rig {
     /// Starts the daemon, and waits until it answers.
     pub(crate) async fn run(&mut self) {
         self.spawn();
+        self.until_up(PATIENCE).await;
+    }
+
+    /// Waits until the daemon answers.
+    pub(crate) async fn until_up(&self, patience: Duration) {
         let client = self.client();
         let up = async {
             while client.status().await.is_err() {
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        let up = tokio::time::timeout(PATIENCE, up).await;
+        let up = tokio::time::timeout(patience, up).await;
         assert!(up.is_ok(), "the daemon never answered:\n{}", self.tail());
     }
 
@@ -184,6 +189,15 @@ impl Rig {
     pub(crate) fn spawn(&mut self) {
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
         self.daemon = Some(self.daemon_command().stderr(log).spawn().unwrap());
+    }
+
+    /// Starts the daemon under another command.
+    pub(crate) fn spawn_under(&mut self, words: &[&str]) {
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(env!("CARGO_BIN_EXE_rekeyd")).arg("--config").arg(self.config()).arg("run");
+        command.env("RUST_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+        self.daemon = Some(command.spawn().unwrap());
     }
 
     /// The process id of the daemon.
