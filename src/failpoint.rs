@@ -96,6 +96,40 @@ mod armed {
         EscrowRemoved,
         /// Its folder is synced.
         EscrowForgotten,
+        /// What could be read of a damaged database is in a new one.
+        RescueWritten,
+        /// The damaged one is moved aside, so that there is none at the place of the state.
+        DamagedMoved,
+        /// The new one is at its place, but the folder is not synced.
+        RescueMoved,
+        /// It is synced.
+        RescueSynced,
+        /// An answer in escrow is there under the new master key too.
+        AnswerResealed,
+        /// Every secret is sealed with the new master key.
+        RowsResealed,
+        /// A damaged database that was kept aside is removed.
+        DamagedRemoved,
+        /// An answer that was sealed with the other master key is removed, or the one under this key has its name.
+        AnswerSettled,
+        /// A backup is an empty file beside its name.
+        BackupMade,
+        /// The backup is in it, but not synced.
+        BackupWritten,
+        /// It is synced.
+        BackupSynced,
+        /// It has its name.
+        BackupRenamed,
+        /// Its folder is synced.
+        BackupFolderSynced,
+        /// A state is put together beside its place.
+        RestoreWritten,
+        /// A part of it, last the database, is at its place, but its folder not synced.
+        RestoreMoved,
+        /// All of it is at its place, and the folder synced.
+        RestoreSynced,
+        /// What was left beside it is removed.
+        RestoreEnds,
         /// A list of keys is about to be asked for.
         ListBegins,
         /// It came, or nothing did.

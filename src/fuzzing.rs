@@ -21,6 +21,7 @@ pub const TARGETS: &[Target] = &[
     ("mobivate", |it| providers::fuzzing::answer("mobivate", it)),
     ("rows", store::fuzzing::row),
     ("single_invoice", |it| providers::fuzzing::answer("single-invoice", it)),
+    ("snapshot", store::fuzzing::snapshot),
     ("windows", windows),
 ];
 

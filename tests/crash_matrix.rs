@@ -5,9 +5,11 @@
 //!
 //! `CRASH_COURSES="mobivate life"` walks only these; `CRASH_POINTS="RowsSynced"` only these points; `CRASH_EVERY=1` dies
 //! at every time that a point is reached, not only at three of them.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic anywhere, and tells what it did")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test may panic anywhere, and tells what it did")]
 #[path = "crash_matrix/courses.rs"]
 mod courses;
+#[path = "crash_matrix/offline.rs"]
+mod offline;
 #[allow(dead_code, reason = "the end-to-end tests use the rest")]
 #[path = "e2e/rig.rs"]
 mod rig;
@@ -18,6 +20,7 @@ mod walk;
 mod watch;
 
 use courses::COURSES;
+use offline::PROCEDURES;
 use rekeyd::failpoint::Point;
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -31,13 +34,16 @@ fn the_daemon_may_die_at_every_point_of_every_course() {
     };
     let points: Vec<Point> = Point::ALL.iter().copied().filter(|it| wanted("CRASH_POINTS", it.name())).collect();
     let courses: Vec<_> = COURSES.iter().filter(|it| wanted("CRASH_COURSES", it.name)).collect();
+    let procedures: Vec<_> = PROCEDURES.into_iter().filter(|it| wanted("CRASH_COURSES", it.0)).collect();
+    let all = COURSES.len() + PROCEDURES.len();
     let every = std::env::var_os("CRASH_EVERY").is_some();
     let began = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let walked: Vec<Walked> = runtime.block_on(async {
         let walks = courses.iter().map(|it| tokio::spawn(walk::walk(it, points.clone(), every)));
+        let more = procedures.iter().map(|it| tokio::spawn(offline::walk(it.0, it.1, points.clone(), every)));
         let mut walked = Vec::new();
-        for walk in walks.collect::<Vec<_>>() {
+        for walk in walks.chain(more).collect::<Vec<_>>() {
             // One that fails says so on the way; the others go on.
             walked.extend(walk.await);
         }
@@ -55,7 +61,7 @@ fn the_daemon_may_die_at_every_point_of_every_course() {
         walked.len(),
         began.elapsed().as_secs_f64()
     );
-    assert_eq!(walked.len(), courses.len(), "a course failed, see above");
+    assert_eq!(walked.len(), courses.len() + procedures.len(), "a course failed, see above");
     let never: Vec<_> = points.iter().filter(|it| !died_at.contains(it)).collect();
-    assert!(courses.len() < COURSES.len() || never.is_empty(), "no course comes to {never:?}");
+    assert!(walked.len() < all || never.is_empty(), "no course comes to {never:?}");
 }

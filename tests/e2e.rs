@@ -17,6 +17,8 @@ mod comebacks;
 mod command_line;
 #[path = "e2e/config.rs"]
 mod config;
+#[path = "e2e/copies.rs"]
+mod copies;
 #[path = "e2e/crashes.rs"]
 mod crashes;
 #[path = "e2e/creation.rs"]
@@ -64,6 +66,8 @@ mod operator;
 mod plan;
 #[path = "e2e/power.rs"]
 mod power;
+#[path = "e2e/put_back.rs"]
+mod put_back;
 #[path = "e2e/regressions.rs"]
 mod regressions;
 #[path = "e2e/reload.rs"]
@@ -74,6 +78,8 @@ mod rig;
 mod rights;
 #[path = "e2e/rotation.rs"]
 mod rotation;
+#[path = "e2e/slow.rs"]
+mod slow;
 #[path = "e2e/stuck.rs"]
 mod stuck;
 #[path = "e2e/system.rs"]

@@ -24,6 +24,8 @@ pub struct Facts {
     pub hold: Option<Blocked>,
     /// The accounts whose provider was not asked with its login in this pass, and why: all their keys are held.
     pub withheld: BTreeMap<AccountId, Blocked>,
+    /// The accounts whose provider refuses to revoke with our login, and is not asked to now.
+    pub revokes_withheld: BTreeSet<AccountId>,
     /// Of its old versions, those that another key of the config uses: both were adopted with one secret.
     pub in_use: BTreeSet<Fingerprint>,
 }

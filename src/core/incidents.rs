@@ -91,6 +91,11 @@ impl Incidents {
         self.0.contains_key(cause)
     }
 
+    /// Since when it is open.
+    pub fn since(&self, cause: &str) -> Option<Timestamp> {
+        self.0.get(cause).map(|it| it.since)
+    }
+
     /// The causes of this family (`provider:`, `channel:`) that are open.
     pub fn open(&self, family: &str) -> Vec<String> {
         self.0.keys().filter(|it| it.starts_with(family)).cloned().collect()

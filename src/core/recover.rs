@@ -27,12 +27,14 @@ impl Pass<'_> {
             let ends = lost_at.plus(self.policy.watch);
             if token.by != *self.by && self.holds(Rule::Epoch) {
                 self.report_lost(&token, "it was sent before the state was restored");
-            } else if open.reported_at.is_some() {
+            } else if open.reported_at.is_some() && self.policy.provider.recover != Recover::ListByName {
                 continue;
             } else if let Some(found) = listed_under(facts, &token).filter(|_| self.holds(Rule::Watch)) {
                 self.end_found(facts, token, &open, found);
+            } else if open.reported_at.is_some() {
+                self.watch_on(facts, &token, lost_at);
             } else if self.watch_is_over(facts, ends) {
-                self.end_watch(&token, &open, lost_at);
+                self.end_watch(facts, &token, &open, lost_at);
             } else {
                 self.look_again(lost_at, ends);
             }
@@ -40,15 +42,25 @@ impl Pass<'_> {
     }
 
     /// It was looked for long enough, and is not there now. Where the daemon was down meanwhile, or the provider did not
-    /// answer, as much time again may pass until a look shows that.
+    /// answer, as much time again may pass until a look shows that; then it is told, and looked for on.
     fn watch_is_over(&self, facts: &Facts, ends: Timestamp) -> bool {
         let looked = facts.listed.is_some() || self.policy.provider.recover != Recover::ListByName;
         let over = if looked { ends } else { ends.plus(self.policy.watch) };
         over <= self.now && !facts.clock_suspect
     }
 
+    /// It was told because nobody could look for it. Its key may live: whenever the provider shows its keys again, it is
+    /// found and revoked, or it is not there.
+    fn watch_on(&mut self, facts: &Facts, token: &Token, lost_at: Timestamp) {
+        if facts.listed.is_some() {
+            self.account.open.remove(token);
+        } else {
+            self.wake(self.now.plus(backoff::look(self.now.since(lost_at))));
+        }
+    }
+
     /// It was looked for long enough.
-    fn end_watch(&mut self, token: &Token, open: &Open, lost_at: Timestamp) {
+    fn end_watch(&mut self, facts: &Facts, token: &Token, open: &Open, lost_at: Timestamp) {
         let read = self.policy.provider.recover == Recover::ReadCurrent;
         let superseded = self.record.current.as_ref().is_some_and(|it| it.obtained_at > lost_at);
         if self.policy.provider.recover.is_difference() {
@@ -61,6 +73,16 @@ impl Pass<'_> {
         } else if read && superseded && self.on_create() == OnCreate::Revokes {
             // Whatever it made was ended by the create that followed, or was read and taken over.
             self.account.open.remove(token);
+        } else if self.policy.provider.recover == Recover::ListByName && facts.listed.is_none() {
+            self.tell_lost(
+                token,
+                open.sent_at,
+                "its provider has shown no list of its keys since, and it is looked for on",
+            );
+            if let Some(open) = self.account.open.get_mut(token) {
+                open.reported_at = Some(self.now);
+            }
+            self.watch_on(facts, token, lost_at);
         } else {
             self.report_lost(token, "it was looked for and not found");
         }
@@ -87,6 +109,9 @@ impl Pass<'_> {
         let id = found.id.clone().filter(|it| !it.is_empty() && self.policy.provider.revokes_by_id);
         if self.is_booked(&token, found, id.as_ref()) || facts.clock_suspect || self.is_held() {
             return;
+        }
+        if facts.revokes_withheld.contains(&self.policy.account) {
+            return self.wake(self.now.plus(backoff::look(self.now.since(open.sent_at))));
         }
         if matches!(&self.record.phase, Phase::Create(it) if it.token.as_ref() == Some(&token)) {
             self.clear_doubt();

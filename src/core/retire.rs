@@ -116,6 +116,10 @@ impl Pass<'_> {
             self.poll(it.after);
             return Fate::Wait;
         }
+        if facts.revokes_withheld.contains(&it.version.account) {
+            self.wake(self.now.plus(backoff::look(self.now.since(it.after))));
+            return Fate::Wait;
+        }
         match self.id_of(it, facts) {
             Some(id) => Fate::Revoke(id),
             None if facts.listed.is_some() || !self.can_list() => Fate::Report("its id at the provider is not known"),

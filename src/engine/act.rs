@@ -11,11 +11,6 @@ use crate::core::stuck;
 use crate::core::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a create or a revoke may wait for the disk and for its turn. What was looked at before it may have changed since:
-/// the window may have shut, and the current key may be dead. Then it is decided anew.
-const ACT_WITHIN: Duration = Duration::from_secs(120);
 
 impl Engine {
     /// While an action lasts its key is not decided on; that it lasts too long is told all the same.
@@ -73,8 +68,7 @@ impl Engine {
         self.after_commit.push(Box::new(move || {
             calls.spawn(async move {
                 let _permit = turn.acquire_owned().await;
-                let late = decided.elapsed() > ACT_WITHIN;
-                let acted = execute(task, late, &stop, clock::now).await;
+                let acted = execute(task, decided.elapsed(), &stop, clock::now).await;
                 let _ = events.send(Event::Acted(Box::new(acted))).await;
             });
         }));

@@ -3,6 +3,7 @@
 use super::agenda::Agenda;
 use super::channels::Channels;
 use super::digests::Digests;
+use super::durable::Before;
 use super::event::FoundSecrets;
 use super::lines::Lines;
 use super::meters::{Calls, Meters};
@@ -38,6 +39,8 @@ pub(super) struct Books {
     /// Keys that the config no longer names, and whose rotation is under way.
     leaving: BTreeSet<KeyName>,
     pub(super) batch: Batch,
+    /// What the batch replaces.
+    pub(super) before: Before,
     /// Creates that end with the batch: what they were answered need not be kept any longer.
     pub(super) ended: Vec<Token>,
     /// Grows with every reload: what was seen under another config is not decided on.
@@ -77,6 +80,7 @@ impl Books {
             accounts,
             leaving,
             batch,
+            before: Before::default(),
             ended,
             generation,
             incidents,
@@ -123,6 +127,7 @@ impl Books {
 
     fn put(&mut self, record: Record) {
         self.dirty = true;
+        self.keep_before(&record.name);
         self.batch.records.retain(|it| it.name != record.name);
         self.batch.records.push(record.clone());
         self.records.insert(record.name.clone(), record);
@@ -197,6 +202,7 @@ impl Books {
     /// that comes back under this name is never taken for an earlier one.
     fn forget(&mut self, record: &Record) {
         let name = &record.name;
+        self.keep_before(name);
         self.records.remove(name);
         self.batch.records.retain(|it| it.name != *name);
         self.batch.secrets.retain(|(it, _, _)| it != name);
@@ -282,6 +288,7 @@ impl Books {
 
     /// Nothing is done for the key any more: what is still out there is reported.
     fn rest(&mut self, name: &KeyName, now: Timestamp) {
+        self.keep_before(name);
         if let Some(record) = self.records.get_mut(name).filter(|it| it.unmanaged_since.is_none()) {
             record.unmanaged_since = Some(now);
             self.batch.records.push(record.clone());
@@ -374,6 +381,9 @@ impl Books {
         if change.forgotten {
             return self.forget(&change.record);
         }
+        self.keep_before(&name);
+        self.keep_account_before(&change.account.id);
+        let before = self.records.get(&name);
         self.agenda.note(before, &change.record);
         for number in newly_useless(before, &change.record) {
             self.batch.drop_secrets.push((name.clone(), number));

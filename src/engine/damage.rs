@@ -38,6 +38,8 @@ impl Engine {
             damage.why
         );
         tracing::error!("{what}");
+        // Of an earlier loss that nobody has answered yet the keys are known already; this one is another.
+        self.books.end_incident(DAMAGE, "more was lost since; that is told on its own", now);
         self.begin_own(DAMAGE, NoticeKind::DaemonDegraded, Severity::Critical, what, status(), now);
     }
 
@@ -45,6 +47,7 @@ impl Engine {
     pub(super) fn tell_of_roll_back(&mut self, now: Timestamp) {
         let what = "the state is older than it was: it was restored, or the disk lost the newest of it; every key is \
                     compared with its provider and its targets before anything is done";
+        self.books.end_incident(OLDER, "it happened once more; that is told on its own", now);
         self.begin_own(OLDER, NoticeKind::DaemonDegraded, Severity::Warning, what.to_owned(), status(), now);
     }
 

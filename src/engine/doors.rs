@@ -1,5 +1,6 @@
 //! The doors of the providers, one for each account. While a provider refuses the login, or asks to slow down, its door is
 //! shut: all keys of the account are held, and one of them at a time asks, after growing waits, whether it is open again.
+//! A login may be good for all but revoking: then only that waits, in the same way.
 use super::event::Trouble;
 use crate::core::facts::Blocked;
 use crate::core::names::{AccountId, Fingerprint, KeyName};
@@ -37,6 +38,10 @@ pub(super) enum News {
     Refused(u32, Blocked),
     /// It answers again, since when it did not.
     Opened(Timestamp),
+    /// It refuses to revoke with our login, and does not refuse anything else.
+    RevokeRefused,
+    /// It revokes again.
+    Revokes,
 }
 
 /// All doors.
@@ -52,6 +57,17 @@ struct Door {
     scout: Option<KeyName>,
     /// Keys that were sent away meanwhile.
     waiting: BTreeSet<KeyName>,
+    /// That it refuses to revoke with our login.
+    unrevoking: Option<Unrevoking>,
+}
+
+#[derive(Debug)]
+struct Unrevoking {
+    /// What was refused, where it is known.
+    login: Option<Fingerprint>,
+    again_at: Timestamp,
+    /// The key that tries for all.
+    scout: Option<KeyName>,
 }
 
 #[derive(Clone, Debug)]
@@ -105,6 +121,18 @@ impl Doors {
         Ok(())
     }
 
+    /// Whether a key may have something revoked at this account now. Where our login was refused for that, one key tries
+    /// again after the wait.
+    pub(super) fn may_revoke(&mut self, account: &AccountId, name: &KeyName, now: Timestamp) -> bool {
+        let Some(refused) = self.0.get_mut(account).and_then(|it| it.unrevoking.as_mut()) else { return true };
+        let taken = refused.scout.as_ref().is_some_and(|it| it != name);
+        if refused.again_at > now || taken {
+            return false;
+        }
+        refused.scout = Some(name.clone());
+        true
+    }
+
     /// The accounts whose provider is not to be asked now.
     pub(super) fn shut(&self, now: Timestamp) -> BTreeMap<AccountId, Blocked> {
         let shut = self.0.iter().filter_map(|(id, door)| Some((id, door.shut.as_ref()?)));
@@ -119,11 +147,17 @@ impl Doors {
             Trouble::Unasked => News::Nothing,
             Trouble::Well => {
                 door.answered = true;
+                let revokes = asked == Asked::Revoke && door.unrevoking.take().is_some();
                 let opens = door.shut.take_if(|it| opens(it, asked, now));
-                opens.map_or(News::Nothing, |it| News::Opened(it.since))
+                opens.map_or(if revokes { News::Revokes } else { News::Nothing }, |it| News::Opened(it.since))
             }
             // That it may not revoke here does not mean that it may not create.
-            Trouble::Held(Blocked::Login) if asked == Asked::Revoke => News::Nothing,
+            Trouble::Held(Blocked::Login) if asked == Asked::Revoke => {
+                let known = door.unrevoking.take().filter(|it| it.again_at > now);
+                let refused = Unrevoking { login: None, again_at: now.plus(LOGIN_AGAIN), scout: None };
+                door.unrevoking = Some(known.unwrap_or(refused));
+                News::RevokeRefused
+            }
             Trouble::Held(why) => {
                 door.answered = true;
                 door.refuse(why, asked, now)
@@ -134,6 +168,9 @@ impl Doors {
     /// A key's pass is over. Says who is to look next, and when: whoever waits, where it did not find out.
     pub(super) fn leave(&mut self, name: &KeyName, now: Timestamp) -> Vec<(KeyName, Timestamp)> {
         let mut next = Vec::new();
+        for refused in self.0.values_mut().filter_map(|it| it.unrevoking.as_mut()) {
+            refused.scout.take_if(|it| it == name);
+        }
         for door in self.0.values_mut().filter(|it| it.scout.as_ref() == Some(name)) {
             door.scout = None;
             let shut = door.shut.as_ref().filter(|it| it.holds());
@@ -158,27 +195,39 @@ impl Doors {
 
     /// Somebody may have put things right: whoever is shut out may ask at once.
     pub(super) fn knock(&mut self, now: Timestamp) {
-        for shut in self.0.values_mut().filter_map(|it| it.shut.as_mut()) {
-            if shut.why == Blocked::Login {
+        for door in self.0.values_mut() {
+            if let Some(shut) = door.shut.as_mut().filter(|it| it.why == Blocked::Login) {
                 shut.again_at = now;
+            }
+            if let Some(refused) = &mut door.unrevoking {
+                refused.again_at = now;
             }
         }
     }
 
     /// The accounts whose login is refused.
     pub(super) fn refused(&self) -> Vec<AccountId> {
-        let login = |door: &Door| door.shut.as_ref().is_some_and(|it| it.why == Blocked::Login);
+        let shut = |door: &Door| door.shut.as_ref().is_some_and(|it| it.why == Blocked::Login);
+        let login = |door: &Door| shut(door) || door.unrevoking.is_some();
         self.0.iter().filter(|(_, door)| login(door)).map(|(id, _)| id.clone()).collect()
     }
 
     /// The login that an account would use now. Says whether it is another one than that which was refused; then it may be
     /// tried at once.
     pub(super) fn note_login(&mut self, account: &AccountId, login: Option<Fingerprint>, now: Timestamp) -> bool {
-        let shut = self.0.get_mut(account).and_then(|it| it.shut.as_mut()).filter(|it| it.why == Blocked::Login);
-        let (Some(shut), Some(login)) = (shut, login) else { return false };
-        let other = shut.login.replace(login.clone()).is_some_and(|it| it != login);
-        if other {
+        let (Some(door), Some(login)) = (self.0.get_mut(account), login) else { return false };
+        let mut other = false;
+        if let Some(shut) = door.shut.as_mut().filter(|it| it.why == Blocked::Login)
+            && shut.login.replace(login.clone()).is_some_and(|it| it != login)
+        {
             shut.again_at = now;
+            other = true;
+        }
+        if let Some(refused) = &mut door.unrevoking
+            && refused.login.replace(login.clone()).is_some_and(|it| it != login)
+        {
+            refused.again_at = now;
+            other = true;
         }
         other
     }
@@ -307,6 +356,28 @@ mod tests {
         assert_eq!(doors.note(&account(), Asked::Read, &Trouble::Well, after(2)), News::Nothing);
         assert_eq!(doors.note(&account(), Asked::Create, &Trouble::Well, after(3)), News::Opened(NOW));
         assert!(doors.troubles(after(3)).is_empty());
+    }
+
+    #[test]
+    fn a_login_that_may_not_revoke_is_tried_again_by_one_key_after_an_hour_and_holds_nothing_else() {
+        let mut doors = Doors::default();
+        let may = |doors: &mut Doors, name: &str, at| doors.may_revoke(&account(), &key(name), at);
+        let told = |doors: &mut Doors, trouble: &Trouble, at| doors.note(&account(), Asked::Revoke, trouble, at);
+        let refused = Trouble::Held(Blocked::Login);
+        assert!(may(&mut doors, "a", NOW) && may(&mut doors, "b", NOW));
+        assert_eq!(told(&mut doors, &refused, NOW), News::RevokeRefused);
+        assert_eq!(told(&mut doors, &refused, after(9)), News::RevokeRefused, "they were under way together");
+        assert!(!may(&mut doors, "a", after(3599)) && admit(&mut doors, "a", after(9)));
+        assert!(may(&mut doors, "b", after(3600)) && !may(&mut doors, "a", after(3600)), "one tries for all");
+        told(&mut doors, &refused, after(3600));
+        doors.leave(&key("b"), after(3600));
+        assert!(!may(&mut doors, "a", after(7199)));
+        doors.knock(after(3700));
+        assert!(may(&mut doors, "a", after(3700)), "somebody may have put it right");
+        doors.leave(&key("a"), after(3700));
+        assert_eq!(told(&mut doors, &Trouble::Well, after(3701)), News::Revokes);
+        assert!(may(&mut doors, "a", after(3702)) && may(&mut doors, "b", after(3702)));
+        assert_eq!(doors.refused(), []);
     }
 
     #[test]

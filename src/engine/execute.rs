@@ -46,12 +46,16 @@ pub struct Task {
     pub store: Arc<Store>,
 }
 
+/// How long a create or a revoke may wait for the disk and for its turn. What was looked at before it may have changed since:
+/// the window may have shut, and the current key may be dead. Then it is decided anew.
+pub const ACT_WITHIN: Duration = Duration::from_secs(120);
 /// Why nothing was done.
 const TOO_LATE: &str = "it was decided too long ago; it is looked at anew";
 
-/// Performs the action. A create that has not begun when the daemon stops does not begin; nor does a create or a revoke
-/// that comes too late after its decision.
-pub async fn execute(task: Task, late: bool, stop: &CancellationToken, clock: fn() -> Timestamp) -> Acted {
+/// Performs the action, so long after it was decided. A create that has not begun when the daemon stops does not begin; nor
+/// does a create or a revoke that has waited for longer than [`ACT_WITHIN`].
+pub async fn execute(task: Task, waited: Duration, stop: &CancellationToken, clock: fn() -> Timestamp) -> Acted {
+    let late = waited > ACT_WITHIN;
     let mut secrets = FoundSecrets::new();
     let mut trouble = Trouble::Unasked;
     let create = matches!(task.action, Action::Create { .. });
@@ -256,4 +260,59 @@ async fn in_escrow(
     let (escrow, token) = (escrow.clone(), token.clone());
     let done = tokio::task::spawn_blocking(move || call(&escrow, &token)).await;
     done.map_err(|it| it.to_string())?.map_err(|it| it.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::core::facts::Revokee;
+    use crate::secret::Secret;
+    use crate::store::Site;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// What comes of an action that has waited for so long. The config names no service: whoever gets so far says so.
+    async fn after(waited: Duration, action: Action) -> Outcome {
+        let dir = tempfile::tempdir().unwrap();
+        let site = Site { dir: dir.path(), machine: None, reserve: 0 };
+        let store = Store::open(site, &Secret::new(vec![7; 32]), clock::now()).unwrap().store;
+        let task = Task {
+            name: "billing".parse().unwrap(),
+            account: Account::new("sms".into()),
+            action,
+            service: None,
+            target: None,
+            version: None,
+            others: Vec::new(),
+            heir: None,
+            last_version: 1,
+            provider: "sms".to_owned(),
+            store: Arc::new(store),
+        };
+        execute(task, waited, &CancellationToken::new(), clock::now).await.outcome
+    }
+
+    #[tokio::test]
+    async fn a_create_and_a_revoke_that_have_waited_for_too_long_are_decided_anew() {
+        let token: Token = "0a1b2c3d-000001-billing-1".parse().unwrap();
+        let create = Action::Create { token, valid_to: None };
+        let what = Revokee::Version(1);
+        let revoke = Action::Revoke(Revoke { account: "sms".into(), id: "id".to_owned(), what });
+        for waited in [Duration::ZERO, ACT_WITHIN] {
+            let (create, revoke) = (after(waited, create.clone()).await, after(waited, revoke.clone()).await);
+            assert!(matches!(&create, Outcome::NotSent(why) if why.contains("names no provider")), "{create:?}");
+            assert!(matches!(&revoke, Outcome::Failed(why) if why.contains("names no provider")), "{revoke:?}");
+        }
+        let late = ACT_WITHIN + SECOND;
+        assert_eq!(
+            after(late, create).await,
+            Outcome::NotSent(TOO_LATE.to_owned()),
+            "nothing was sent, nothing is lost"
+        );
+        assert_eq!(after(late, revoke).await, Outcome::Failed(TOO_LATE.to_owned()));
+        // A delivery is as right as ever: its premise is what the state holds.
+        let deliver = Action::Deliver { target: TargetId::from("file:/x"), version: 1 };
+        assert!(matches!(after(late, deliver).await, Outcome::Failed(why) if why.contains("gone from the config")));
+    }
 }

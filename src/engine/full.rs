@@ -18,7 +18,7 @@ pub(super) const RETRY_DISK: Duration = Duration::from_secs(1);
 /// A commit that takes longer is told.
 const SLOW_COMMIT: Duration = Duration::from_secs(5);
 /// A disk that was slow is well again with a commit that takes less than this.
-const QUICK_COMMIT: Duration = Duration::from_secs(1);
+pub(super) const QUICK_COMMIT: Duration = Duration::from_secs(1);
 
 /// The cause of "the disk takes nothing".
 const DISK: &str = "disk";
@@ -66,9 +66,9 @@ impl Engine {
             Request::Reload { reply, .. } => drop(reply.send(Err(refused()))),
             // The history could not tell of it.
             Request::Backup { reply, .. } => drop(reply.send(Err(refused()))),
-            Request::Settings(reply) => drop(reply.send(Arc::clone(&self.books.settings))),
             Request::Snapshot(_)
             | Request::Pulse(_)
+            | Request::Settings(_)
             // What it holds is served: a unit that does not start is worse than a line that the history lacks.
             | Request::Credential { .. }
             | Request::CredentialRead(_)

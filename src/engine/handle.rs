@@ -148,6 +148,13 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether it asks for nothing but what is known: then it waits for nobody, not even for the disk.
+    pub(super) fn only_looks(&self) -> bool {
+        matches!(self, Self::Snapshot(_) | Self::Pulse(_) | Self::Settings(_))
+    }
+}
+
 /// Who asks for a verb, and why: what the history keeps of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct By {

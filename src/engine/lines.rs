@@ -1,6 +1,7 @@
 //! The outbox in memory: what waits, in a line for each channel of each owner. What stands here stands in the state too, or in the
 //! batch that becomes durable next.
 use crate::core::names::NoticeId;
+use crate::core::plan::{Notice, NoticeStatus};
 use crate::core::queue::{Round, Waiting, round, superseded};
 use crate::core::time::Timestamp;
 use crate::store::{OutboxRow, OutboxState, Store, StoreError};
@@ -23,6 +24,9 @@ pub(super) struct Lines {
     lines: BTreeMap<LineId, Line>,
     /// Those that something has come to, or left, since they were looked at.
     changed: BTreeSet<LineId>,
+    /// A copy that only observes tells of itself alone, from this moment on. What it brought along is the original's to tell,
+    /// and what it sees of keys is the original's doing: that waits until somebody says which of the two goes on.
+    only_itself: Option<Timestamp>,
 }
 
 /// What waits for one channel.
@@ -71,6 +75,14 @@ impl Lines {
         }
     }
 
+    /// Whether nothing goes but what the daemon has to tell of itself, and since when.
+    pub(super) fn only_itself(&mut self, since: Option<Timestamp>) {
+        if self.only_itself != since {
+            self.only_itself = since;
+            self.changed.extend(self.lines.keys().cloned());
+        }
+    }
+
     /// Nothing goes to a channel before this moment.
     pub(super) fn hold(&mut self, id: &LineId, until: Timestamp) {
         if let Some(line) = self.lines.get_mut(id) {
@@ -115,7 +127,7 @@ impl Lines {
     pub(super) fn superseded(&self) -> Vec<OutboxRow> {
         let lines = self.changed.iter().filter_map(|it| self.lines.get(it));
         let old = lines.flat_map(|it| {
-            let ids = superseded(&it.waiting(Timestamp::NEVER));
+            let ids = superseded(&it.waiting(Timestamp::NEVER, None));
             ids.into_iter().filter_map(|id| it.rows.get(&id).cloned())
         });
         old.collect()
@@ -133,7 +145,7 @@ impl Lines {
         let Some(line) = self.lines.get_mut(id) else { return Vec::new() };
         let Round { messages, at } = match line.hold.filter(|it| !is_due(*it, now)) {
             Some(hold) => Round { messages: Vec::new(), at: hold },
-            None => round(&line.waiting(now), together, now),
+            None => round(&line.waiting(now, self.only_itself), together, now),
         };
         line.at = at;
         self.changed.remove(id);
@@ -158,15 +170,21 @@ impl Lines {
 }
 
 impl Line {
-    fn waiting(&self, now: Timestamp) -> Vec<Waiting<'_>> {
-        let waiting = |(id, row)| {
+    fn waiting(&self, now: Timestamp, only_itself: Option<Timestamp>) -> Vec<Waiting<'_>> {
+        let may_go = |it: &&OutboxRow| only_itself.is_none_or(|since| is_about_itself(&it.notice, since));
+        let waiting = |row| {
             let OutboxRow { notice, retry_at, attempts, message, .. }: &OutboxRow = row;
             let due = if is_due(*retry_at, now) { now.min(*retry_at) } else { *retry_at };
-            let under_way = self.under_way.contains(id);
+            let under_way = self.under_way.contains(&notice.id);
             Waiting { notice, due, failed: *attempts > 0, sealed: message.as_ref(), under_way }
         };
-        self.rows.iter().map(waiting).collect()
+        self.rows.values().filter(may_go).map(waiting).collect()
     }
+}
+
+fn is_about_itself(notice: &Notice, since: Timestamp) -> bool {
+    let nobody_else = notice.key.is_none() && notice.provider.is_none();
+    nobody_else && notice.status == NoticeStatus::Firing && notice.at >= since
 }
 
 fn is_due(at: Timestamp, now: Timestamp) -> bool {
@@ -176,7 +194,7 @@ fn is_due(at: Timestamp, now: Timestamp) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::core::plan::{Notice, NoticeKind, NoticeStatus, Severity};
+    use crate::core::plan::{NoticeKind, Severity};
 
     pub(in crate::engine) const NOW: Timestamp = Timestamp(1_790_000_000_000);
 

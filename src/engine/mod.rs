@@ -11,9 +11,11 @@ mod backup;
 mod books;
 mod channels;
 mod clockwatch;
+mod commit;
 mod damage;
 mod digests;
 mod doors;
+mod durable;
 mod elsewhere;
 pub mod event;
 pub mod execute;
@@ -54,7 +56,7 @@ use crate::core::pass::phase_name;
 use crate::core::plan::Plan;
 use crate::core::record::Phase;
 use crate::core::time::Timestamp;
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{OutboxCounts, StoreError};
 use act::{is_failure, message};
 use backup::Backups;
 use books::Books;
@@ -62,7 +64,7 @@ use clockwatch::ClockWatch;
 use doors::{Asked, Doors};
 use event::{Acted, Event};
 use futures_util::FutureExt;
-use handle::Observing;
+use handle::{Observing, Request};
 use lines::LineId;
 use observe::{Observed, Question, observe};
 use permits::{Lane, Permits};
@@ -73,10 +75,10 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use twin::Bearer;
 
 /// How many events are folded into one commit.
 const EVENTS_AT_ONCE: usize = 256;
@@ -107,6 +109,8 @@ struct Work {
 struct Engine {
     books: Books,
     events: mpsc::Sender<Event>,
+    /// Those who only look. They are answered while a commit is on its way to the disk, too.
+    glances: mpsc::Receiver<Request>,
     /// How much is done at once.
     permits: Permits,
     /// The actions in flight.
@@ -125,6 +129,10 @@ struct Engine {
     noted: usize,
     /// What is done once the batch is durable.
     after_commit: Vec<Box<dyn FnOnce() + Send>>,
+    /// A commit is on its way to the disk; the state can't be read until it is there.
+    writing: bool,
+    /// How many notices wait, and were given up, when that was counted last.
+    outbox: OutboxCounts,
     /// Answers that wait for the batch: given when it is durable, or with why it is not.
     replies: Vec<Reply>,
     /// Why the disk takes nothing, while it does not.
@@ -145,7 +153,7 @@ struct Engine {
     /// Why nothing is done but looking, until somebody says that this is the daemon to run.
     observing: Option<Observing>,
     /// The name of the installation, as long as this daemon bears it.
-    name: Option<UnixListener>,
+    name: Option<Bearer>,
     /// When the daemon last looked at itself.
     looked_at: Timestamp,
     stopping: bool,
@@ -176,6 +184,7 @@ impl Engine {
                 biased;
                 () = stop.cancelled() => break,
                 _ = inbox.recv_many(&mut events, EVENTS_AT_ONCE) => {}
+                Some(request) = self.glances.recv() => events.push(Event::Request(request)),
                 () = tokio::time::sleep(sleep) => events.push(Event::Due),
             }
             self.fold(&mut events).await?;
@@ -187,6 +196,7 @@ impl Engine {
         while self.working.values().any(|it| it.acting > 0) || !self.sending.is_empty() {
             tokio::select! {
                 _ = inbox.recv_many(&mut events, EVENTS_AT_ONCE) => {}
+                Some(request) = self.glances.recv() => events.push(Event::Request(request)),
                 () = &mut end => break,
             }
             self.fold(&mut events).await?;
@@ -197,6 +207,9 @@ impl Engine {
     /// Folds events into the books, commits once, and only then lets effects begin.
     async fn fold(&mut self, events: &mut Vec<Event>) -> Result<(), StoreError> {
         self.look_at_clock(clock::now());
+        while let Ok(request) = self.glances.try_recv() {
+            self.answer(request);
+        }
         for event in events.drain(..) {
             self.handle(event);
         }
@@ -320,10 +333,12 @@ impl Engine {
         let now = clock::now();
         let look = look(&self.sights.asked_for(&record), &account, &policy, now);
         let withheld = self.withheld(&record, &account.id, &look, now);
+        let revokes_withheld = self.revokes_withheld(&record, &account, now);
         Some(Question {
             asked_at: now,
             hold: self.hold(),
             withheld,
+            revokes_withheld,
             service: self.books.service(name, &policy.account),
             parcels: self.books.parcels(name),
             targets: self.books.key(name).map(|it| it.targets).unwrap_or_default(),
@@ -453,46 +468,4 @@ impl Engine {
         let stale = self.config_stale.then_some(Blocked::Config);
         self.observing.map(|_| Blocked::Observing).or(stale)
     }
-
-    /// Commit: what is in the books becomes durable; then what waited for that begins.
-    async fn commit(&mut self) -> Result<(), StoreError> {
-        if let Some(batch) = self.books.take_batch(clock::now(), !self.clock.is_suspect()) {
-            let (told, began) = (!batch.outbox_put.is_empty(), clock::now());
-            let (batch, written) = write(Arc::clone(&self.books.store), batch).await;
-            match written {
-                Ok(()) => self.disk_took(Self::since(began), clock::now()),
-                Err(error @ StoreError::Unwritable { .. }) => {
-                    self.wait_for_disk(batch, error.to_string(), clock::now());
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            }
-            if told || self.books.dirty {
-                // New rows are to be sent now.
-                let _ = self.events.try_send(Event::Due);
-            }
-        }
-        std::mem::take(&mut self.replies).into_iter().for_each(|it| it(None));
-        for _ in 0..std::mem::take(&mut self.noted) {
-            fail_point!(NoticeNoted);
-        }
-        for token in std::mem::take(&mut self.books.ended) {
-            let escrow = self.books.store.escrow().clone();
-            tokio::task::spawn_blocking(move || escrow.forget(&token));
-        }
-        for effect in std::mem::take(&mut self.after_commit) {
-            effect();
-        }
-        Ok(())
-    }
-}
-
-/// The state's calls block, and an fdatasync may take long. Gives the batch back.
-async fn write(store: Arc<Store>, batch: Batch) -> (Batch, Result<(), StoreError>) {
-    let done = tokio::task::spawn_blocking(move || {
-        let written = store.commit(&batch);
-        (batch, written)
-    });
-    let broken = |why: String| (Batch::default(), Err(StoreError::Encode { what: "the batch".into(), why }));
-    done.await.unwrap_or_else(|panic| broken(panic.to_string()))
 }

@@ -12,7 +12,7 @@ use crate::providers::{CallError, Issued, token_in};
 use crate::store::Store;
 use crate::targets::{Parcel, Target};
 use futures_util::future::join_all;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub struct Question {
     pub hold: Option<Blocked>,
     /// The accounts whose provider is not to be asked with its login, and why.
     pub withheld: BTreeMap<AccountId, Blocked>,
+    /// The accounts at which nothing is revoked now.
+    pub revokes_withheld: BTreeSet<AccountId>,
     /// Whether the wall clock can be believed.
     pub clock_suspect: bool,
     /// Under which config it is asked.
@@ -72,6 +74,7 @@ pub struct Observed {
 pub async fn observe(question: Question) -> Observed {
     let (hold, withheld) = (question.hold.clone(), question.withheld.clone());
     let mut facts = Facts { clock_suspect: question.clock_suspect, hold, withheld, ..Facts::default() };
+    facts.revokes_withheld.clone_from(&question.revokes_withheld);
     let may_ask = !question.withheld.contains_key(&question.account.id);
     let mut secrets = FoundSecrets::new();
     let mut trouble = Trouble::Unasked;

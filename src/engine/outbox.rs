@@ -6,6 +6,7 @@ use super::Engine;
 use super::channels::{self, Known};
 use super::event::Event;
 use super::lines::LineId;
+use super::trouble::MACHINE;
 use crate::clock;
 use crate::config::settings::{Channel, Settings};
 use crate::core::names::{Fingerprint, KeyName, NoticeId};
@@ -34,6 +35,8 @@ impl Engine {
             return;
         }
         let now = clock::now();
+        let copy_since = self.observing.map(|_| self.books.incidents.since(MACHINE).unwrap_or(Timestamp::NEVER));
+        self.books.lines.only_itself(copy_since);
         self.books.drop_superseded(now);
         let mut under_way: BTreeMap<String, usize> = BTreeMap::new();
         for (line, _) in &self.sending {

@@ -25,14 +25,10 @@ pub(super) type Reply = Box<dyn FnOnce(Option<&str>) + Send>;
 impl Engine {
     pub(super) fn answer(&mut self, request: Request) {
         match request {
-            Request::Snapshot(reply) => {
-                let snapshot = self.snapshot();
-                self.show(reply, snapshot);
-            }
-            Request::Pulse(reply) => {
-                let pulse = self.pulse();
-                self.show(reply, pulse);
-            }
+            // Whoever asked may have gone away.
+            Request::Snapshot(reply) => drop(reply.send(self.snapshot())),
+            Request::Pulse(reply) => drop(reply.send(self.pulse())),
+            Request::Settings(reply) => drop(reply.send(Arc::clone(&self.books.settings))),
             Request::Command { name, command, secret, by, reply } => {
                 let done = self.fold_command(&name, &command, secret, &by);
                 self.reply(reply, done);
@@ -43,10 +39,6 @@ impl Engine {
                     _ => self.fold_commands(&which, &command, &by),
                 };
                 self.reply(reply, done);
-            }
-            Request::Settings(reply) => {
-                let settings = Arc::clone(&self.books.settings);
-                self.show(reply, settings);
             }
             Request::Adopt { name, offer, reply } => self.adopt(name, *offer, reply),
             Request::Reveal { name, actor, reply } => {
@@ -105,7 +97,7 @@ impl Engine {
         }));
     }
 
-    /// The same for whoever only looks: where the disk takes nothing, they are answered all the same.
+    /// The same for a unit that fetches its key: where the disk takes nothing, it is answered all the same.
     fn show<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
         self.replies.push(Box::new(move |_| drop(reply.send(answer))));
     }
@@ -119,8 +111,17 @@ impl Engine {
         }
     }
 
-    fn snapshot(&self) -> Snapshot {
-        let counts = self.books.store.outbox_counts().unwrap_or_default();
+    /// How many notices wait, and were given up.
+    pub(super) fn count_outbox(&mut self) {
+        self.outbox = self.books.store.outbox_counts().unwrap_or_default();
+    }
+
+    /// What is durable: nobody is shown what might yet be lost, and nobody waits for the disk to see what is not.
+    fn snapshot(&mut self) -> Snapshot {
+        if !self.writing {
+            self.count_outbox();
+        }
+        let (records, accounts) = self.books.durable();
         Snapshot {
             now: clock::now(),
             started_at: self.started_at,
@@ -128,8 +129,8 @@ impl Engine {
             config_rejected: self.config_rejected.clone(),
             install: Some(self.books.by.install.clone()),
             settings: Arc::clone(&self.books.settings),
-            records: self.books.records.clone(),
-            accounts: self.books.accounts.clone(),
+            records,
+            accounts,
             blocked: self.blocked.clone(),
             nothing_to_adopt: self.sights.nothing_to_adopt().clone(),
             wake_at: self.wake_at.clone(),
@@ -138,8 +139,8 @@ impl Engine {
             observing: self.observing,
             backup: self.backup_state(),
             troubles: self.troubles.clone(),
-            outbox_pending: counts.pending,
-            outbox_dead: counts.dead,
+            outbox_pending: self.outbox.pending,
+            outbox_dead: self.outbox.dead,
             swept_at: self.swept_at,
             clock_suspect: self.clock.is_suspect(),
             meters: Meters { requests: self.books.calls.counts(), ..self.books.meters.clone() },

@@ -5,7 +5,7 @@ use super::clockwatch::ClockWatch;
 use super::doors::Doors;
 use super::event::{Event, FoundSecrets};
 use super::execute::read_answer;
-use super::handle::{Handle, Observing, REQUESTS_WAITING};
+use super::handle::{Handle, Observing, REQUESTS_WAITING, Request};
 use super::permits::Permits;
 use super::sights::Sights;
 use super::twin::{self, Name};
@@ -18,7 +18,7 @@ use crate::core::facts::{Action, Outcome};
 use crate::core::names::Token;
 use crate::core::time::Timestamp;
 use crate::providers::Raw;
-use crate::store::{Opened, StoreError};
+use crate::store::{Opened, OutboxCounts, StoreError};
 use crate::systemd::Watchdog;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -69,9 +69,11 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
     };
     let books = Books::read(store, Arc::new(settings), opened.incarnation)?;
     let (events, inbox) = mpsc::channel(EVENTS_WAITING);
+    let (looks, glances) = mpsc::channel(REQUESTS_WAITING);
     let mut engine = Engine {
         books,
         events: events.clone(),
+        glances,
         permits: Permits::new(most),
         calls: TaskTracker::new(),
         clock: ClockWatch::new(now, last_commit),
@@ -85,6 +87,8 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         sending: BTreeSet::new(),
         noted: 0,
         after_commit: Vec::new(),
+        writing: false,
+        outbox: OutboxCounts::default(),
         replies: Vec::new(),
         unwritable: None,
         troubles: BTreeMap::new(),
@@ -102,6 +106,8 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         watchdog: Watchdog::of_process(),
     };
     engine.books.enter_new_keys(now);
+    // Before all else that it has to tell of itself: what is older was told by the one that it is a copy of.
+    engine.tell_of_observing(now);
     let distrusted = opened.rolled_back || engine.observing.is_some();
     if distrusted {
         engine.distrust(opened.rolled_back, now);
@@ -126,10 +132,14 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
     }
     engine.commit().await?;
     let scheduler = wake::start(&sweep, events.clone()).await.map_err(|it| StartError::Sweep(it.to_string()))?;
-    let (requests, mut asked) = mpsc::channel(REQUESTS_WAITING);
+    let (requests, mut asked) = mpsc::channel::<Request>(REQUESTS_WAITING);
     tokio::spawn(async move {
         while let Some(request) = asked.recv().await {
-            if events.send(Event::Request(request)).await.is_err() {
+            let taken = match request.only_looks() {
+                true => looks.send(request).await.is_ok(),
+                false => events.send(Event::Request(request)).await.is_ok(),
+            };
+            if !taken {
                 return;
             }
         }
@@ -159,6 +169,7 @@ impl Engine {
             let policy = self.books.policy(&name).or_else(|| self.books.key(&name).map(|it| it.policy));
             let (Some(policy), Some(record)) = (policy, self.books.records.get(&name)) else { continue };
             let record = restored(record, &policy, now);
+            self.books.keep_before(&name);
             self.books.records.insert(name, record.clone());
             self.books.edit(|it| it.records.push(record));
         }

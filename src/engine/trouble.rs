@@ -5,6 +5,7 @@ use super::doors::{Asked, News};
 use super::event::{Event, Trouble};
 use super::letters::letters;
 use crate::config::settings::ProviderSection;
+use crate::core::account::Account;
 use crate::core::decide::Look;
 use crate::core::facts::Blocked;
 use crate::core::incidents::Incident;
@@ -30,7 +31,7 @@ const RESERVE: &str = "reserve";
 /// A mail template is broken.
 const TEMPLATES: &str = "templates";
 /// The state came from another machine.
-const MACHINE: &str = "machine";
+pub(super) const MACHINE: &str = "machine";
 
 impl Engine {
     /// Which accounts this look must leave alone: all their keys are held, or another one asks for them.
@@ -48,6 +49,20 @@ impl Engine {
             withheld.insert(account.clone(), why);
         }
         withheld
+    }
+
+    /// At which accounts nothing is revoked for a key now, since its provider refuses that to our login.
+    pub(super) fn revokes_withheld(
+        &mut self,
+        record: &Record,
+        account: &Account,
+        now: Timestamp,
+    ) -> BTreeSet<AccountId> {
+        let due = retire::due(record, now).map(|it| it.version.account.clone());
+        let lost = account.open.keys().filter(|it| it.name == record.name).map(|_| account.id.clone());
+        let mut accounts: BTreeSet<AccountId> = due.chain(lost).collect();
+        accounts.retain(|it| !self.doors.may_revoke(it, &record.name, now));
+        accounts
     }
 
     /// A pass is over: whoever waited for what it found out is next.
@@ -78,7 +93,32 @@ impl Engine {
                     self.begin_pass(&name);
                 }
             }
+            News::RevokeRefused => {
+                self.tell_of_revokes(account, now);
+                self.look_at_login(account);
+            }
+            News::Revokes => {
+                self.books.end_incident(&revokes(account), "it revokes keys again", now);
+                // What waits at other keys need not wait until each looks again.
+                let due = self.books.records.values().filter(|it| retire::due(it, now).next().is_some());
+                for name in due.map(|it| it.name.clone()).collect::<Vec<_>>() {
+                    self.begin_pass(&name);
+                }
+            }
         }
+    }
+
+    fn tell_of_revokes(&mut self, account: &AccountId, now: Timestamp) {
+        let Some(section) = self.books.settings.account(account).cloned() else { return };
+        let name = &section.name;
+        let summary = format!(
+            "{name} refuses to revoke keys with our login; old keys stay live until it is put right, and one of them is tried \
+             every hour"
+        );
+        let (kind, owners) = (NoticeKind::ProviderRefused, self.owners_of_provider(&section));
+        let (actions, severity) = (vec!["rekeyd status".to_owned()], Severity::Warning);
+        let incident = Incident { kind, provider: Some(name.clone()), severity, summary, actions, owners };
+        self.books.begin_incident(&revokes(account), incident, now);
     }
 
     /// Whether a login that is refused was put right meanwhile.
@@ -213,19 +253,23 @@ impl Engine {
         }
         self.looked_at = now;
         self.tell_of_long_actions(now);
-        let resume = vec!["rekeyd status".to_owned(), "rekeyd resume --all".to_owned()];
         let what = "the wall clock can't be believed; nothing is created or revoked until a provider's clock agrees with \
                     it, or somebody says so";
-        self.own(CLOCK, self.clock.is_suspect(), what, resume.clone(), "the clock is believed again", now);
-        let why = self.observing.map(|it| it.to_string()).unwrap_or_default();
-        let what = format!("{why}; keys are only looked at until somebody says that this is the one to run");
-        self.own(MACHINE, self.observing.is_some(), &what, resume, "this is the one to run", now);
+        self.own(CLOCK, self.clock.is_suspect(), what, resume(), "the clock is believed again", now);
+        self.tell_of_observing(now);
         self.look_at_templates(now);
         self.look_at_damage(now);
         if self.troubles.contains_key(RESERVE) {
             // It is shown until it is over: so it is looked whether it is.
             self.look_at_reserve();
         }
+    }
+
+    /// That nothing is done but looking, and why.
+    pub(super) fn tell_of_observing(&mut self, now: Timestamp) {
+        let why = self.observing.map(|it| it.to_string()).unwrap_or_default();
+        let what = format!("{why}; keys are only looked at until somebody says that this is the one to run");
+        self.own(MACHINE, self.observing.is_some(), &what, resume(), "this is the one to run", now);
     }
 
     /// Looks whether a mail goes out in other words than the config wants.
@@ -284,9 +328,17 @@ impl Engine {
     }
 }
 
+fn resume() -> Vec<String> {
+    vec!["rekeyd status".to_owned(), "rekeyd resume --all".to_owned()]
+}
+
 /// All causes at one account begin so.
 fn family(account: &AccountId) -> String {
     format!("provider:{account}:")
+}
+
+fn revokes(account: &AccountId) -> String {
+    format!("{}revoke", family(account))
 }
 
 fn cause(account: &AccountId, kind: NoticeKind) -> String {

@@ -20,6 +20,7 @@ pub mod email;
 mod exec;
 mod html;
 pub mod letter;
+pub mod measured;
 mod slack;
 pub mod smtp;
 mod table;

@@ -4,6 +4,7 @@
 //! half-way, and then reads the late answer to the old mail as the answer to the next one: a refused notice would count
 //! as taken. Here a connection comes back only after a whole exchange; in every other case it is closed.
 use super::dkim::Dkim;
+use super::measured::Measured;
 use super::templates::Templates;
 use super::{Fault, Sent};
 use crate::http::is_this_machine;
@@ -13,7 +14,7 @@ use lettre::address::Envelope;
 use lettre::message::Mailbox;
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream, Certificate, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use serde::Deserialize;
 use std::error::Error as _;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -270,14 +272,15 @@ impl SmtpClient {
         let Smtp { host, port, security, .. } = &self.settings;
         let me = ClientId::default();
         let tls = |when: Security| if *security == when { self.tls.clone() } else { None };
-        let made = AsyncSmtpConnection::connect_tokio1(
-            (host.as_str(), *port),
-            Some(CONNECT_TIMEOUT),
-            &me,
-            tls(Security::Tls),
-            None,
-        );
-        let mut connection = made.await.map_err(|it| self.why(&it))?;
+        let tcp = timeout(CONNECT_TIMEOUT, TcpStream::connect((host.as_str(), *port))).await;
+        let late = || format!("{self}: no connection within {} s", CONNECT_TIMEOUT.as_secs());
+        let tcp = Measured::new(tcp.map_err(|_| late())?.map_err(|it| format!("{self}: {it}"))?);
+        let stream: Box<dyn AsyncTokioStream> = match tls(Security::Tls) {
+            None => Box::new(tcp),
+            Some(tls) => Box::new(tcp.encrypted(tls).await.map_err(|it| self.why(&it))?),
+        };
+        let made = AsyncSmtpConnection::connect_with_transport(stream, &me).await;
+        let mut connection = made.map_err(|it| self.why(&it))?;
         if let Some(tls) = tls(Security::Starttls) {
             connection.starttls(tls, &me).await.map_err(|it| self.why(&it))?;
         }

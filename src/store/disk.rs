@@ -95,7 +95,7 @@ impl Disk {
             fail_point!(RowsWritten);
             db.flush().map_err(|it| it.to_string())?;
             fail_point!(RowsFlushed);
-            rustix::fs::fdatasync(&file).map_err(|it| format!("fdatasync: {it}"))?;
+            file.sync_data().map_err(|it| format!("fdatasync: {it}"))?;
             fail_point!(RowsSynced);
             Ok(())
         };

@@ -1,11 +1,16 @@
-//! Rows of the state, from bytes that nobody vouches for. Only for fuzzing, see `src/fuzzing.rs`.
+//! Rows of the state, and backups of it, from bytes that nobody vouches for. Only for fuzzing, see `src/fuzzing.rs`.
 use super::batch::{HistoryRow, OutboxRow};
 use super::open::Identity;
+use super::seal::Seal;
+use super::snapshot::{Header, Snapshot, SnapshotWriter};
 use super::{escrow, rows, sequence};
 use crate::core::account::Account;
 use crate::core::record::Record;
+use crate::core::time::Timestamp;
+use crate::secret::Secret;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 use std::fmt::Debug;
 use std::path::Path;
 
@@ -45,4 +50,43 @@ fn framed(bytes: &[u8]) {
     if let Ok(whole) = rows::content(Path::new(DIR), ROW, &value, piece) {
         assert!(whole.len() <= rows::VALUE_BYTES.max(content.len()));
     }
+}
+
+/// A backup: the first byte says how far it is trusted. As it is; with a checksum that fits, so that what is behind it is
+/// reached; or the contents alone, sealed as we seal them, so that what is behind the seal is reached.
+pub(crate) fn snapshot(data: &[u8]) {
+    let Some((kind, bytes)) = data.split_first() else { return };
+    let master = Secret::new(vec![1; 32]);
+    let file = match kind {
+        b'f' => bytes.to_vec(),
+        b's' => [bytes, &Sha256::digest(bytes)].concat(),
+        b'c' => sealed(bytes, &master),
+        _ => return,
+    };
+    match Snapshot::parse(file).and_then(|it| it.verify(&master)) {
+        Ok(counts) => {
+            let all = counts.keys + counts.accounts + counts.secrets + counts.notices + counts.history + counts.answers;
+            assert!(all <= data.len(), "{counts:?} in {} bytes", data.len());
+        }
+        Err(fault) => assert!(!fault.to_string().is_empty()),
+    }
+}
+
+/// Contents in a file of ours; none where it can't be written.
+fn sealed(contents: &[u8], master: &Secret) -> Vec<u8> {
+    let write = || {
+        let seal = Seal::new(master)?;
+        let header = Header {
+            master: seal.fingerprint().clone(),
+            made_at: Timestamp(0),
+            state_format: rows::FORMAT,
+            install: "0a1b2c3d".to_owned(),
+            rekeyd: "0.1.0".to_owned(),
+        };
+        let mut writer = SnapshotWriter::new(&header, &seal)?;
+        writer.add(contents)?;
+        writer.finish()
+    };
+    let file: Result<Vec<u8>, super::StoreError> = write();
+    file.unwrap_or_default()
 }

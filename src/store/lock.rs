@@ -1,5 +1,6 @@
 //! One daemon for one state: a lock that goes with the process.
 use super::error::{StoreError, at};
+use super::restore::give_to_owner;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
@@ -27,6 +28,8 @@ impl Lock {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let mut file = file.map_err(at(&path))?;
+        // Root may be here for the service's user, who could not take the lock of another.
+        give_to_owner(dir, &path)?;
         match lock(&file) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Err(in_use(dir, &file)),

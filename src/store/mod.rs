@@ -63,7 +63,7 @@ use disk::{Disk, Range};
 use draft::Draft;
 use ledger::{Ledger, Manifest};
 use lock::Lock;
-use reserve::Reserve;
+use reserve::{Looks, Reserve};
 use seal::{Place, Seal};
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -83,6 +83,7 @@ pub struct Store {
     seal: Arc<Seal>,
     escrow: Escrow,
     reserve: Reserve,
+    reserve_looks: Looks,
     dir: PathBuf,
     /// Where the database stands. Who writes holds it alone, so that nobody reads half a commit, nor one that the disk has
     /// not confirmed yet.
@@ -321,11 +322,13 @@ impl Store {
     /// # Errors
     /// A sentence for people.
     pub fn reserve_ready(&self) -> Result<(), String> {
-        self.disk.check().map_err(|it| it.to_string())?;
-        self.reserve.ready()?;
-        // With the lock: no other number may be written between.
-        let ledger = self.writing();
-        sequence::write(&self.dir, ledger.commits).map_err(|it| it.to_string())
+        self.reserve_looks.share(|| {
+            self.disk.check().map_err(|it| it.to_string())?;
+            self.reserve.ready()?;
+            // With the lock, so that no other number is written between; who reads need not wait for it, slow as the disk may be.
+            let ledger = self.reading();
+            sequence::write(&self.dir, ledger.commits).map_err(|it| it.to_string())
+        })
     }
 
     /// Tells the master key from others.

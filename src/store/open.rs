@@ -6,7 +6,7 @@ use super::escrow::Escrow;
 use super::ledger::Ledger;
 use super::lock::Lock;
 use super::rescue::{self, Damage, Found};
-use super::reserve::Reserve;
+use super::reserve::{Looks, Reserve};
 use super::rows::{self, FORMAT};
 use super::seal::{Place, Seal};
 use super::sequence::{self, Noted};
@@ -136,8 +136,8 @@ impl Store {
         };
         let identity = identify(before.as_ref(), site.machine, seen, now)?;
         let escrow = Escrow::open(site.dir, Arc::clone(&seal))?;
-        let store =
-            Store { disk, seal, escrow, reserve, dir: site.dir.to_owned(), ledger: RwLock::new(ledger), _lock: lock };
+        let (dir, ledger, reserve_looks) = (site.dir.to_owned(), RwLock::new(ledger), Looks::default());
+        let store = Store { disk, seal, escrow, reserve, reserve_looks, dir, ledger, _lock: lock };
         if before.is_none_or(|it| it != identity) {
             store.begin_life(&identity, noted, fresh)?;
         }

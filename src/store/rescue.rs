@@ -21,7 +21,7 @@ const ROWS_AT_ONCE: usize = 500;
 /// The names of the database, of the new one while it is written, and of the old one that was damaged.
 const DATABASE: &str = "sled";
 const RESCUED: &str = "sled.rescued";
-const DAMAGED: &str = "sled.damaged";
+pub(super) const DAMAGED: &str = "sled.damaged";
 
 /// What was lost of a state that could be opened all the same.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
@@ -216,11 +216,15 @@ fn take_over(dir: &Path, rows: Writes, mut ledger: Ledger, damage: &Damage) -> R
         disk.apply(&some.iter().cloned().collect())?;
     }
     drop(disk);
+    fail_point!(RescueWritten);
     remove(&dir.join(DAMAGED))?;
     let (database, damaged) = (dir.join(DATABASE), dir.join(DAMAGED));
     std::fs::rename(&database, &damaged).map_err(at(&database))?;
+    fail_point!(DamagedMoved);
     std::fs::rename(&rescued, &database).map_err(at(&rescued))?;
+    fail_point!(RescueMoved);
     sync(dir)?;
+    fail_point!(RescueSynced);
     Ok((Disk::open(&database)?, ledger))
 }
 

@@ -8,12 +8,14 @@ use super::error::{StoreError, at};
 use super::escrow::{self, Escrow};
 use super::lock::Lock;
 use super::open::{Before, Check, check_format, check_master, read_check};
+use super::rescue::DAMAGED;
 use super::restore::{give_to_owner, settle};
 use super::seal::{Place, Seal};
 use super::{row_content, rows};
 use crate::core::names::{Fingerprint, Token};
 use crate::secret::Secret;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// What a reseal came to.
@@ -53,8 +55,10 @@ pub fn reseal(dir: &Path, old: &Secret, new: &Secret, write: &str) -> Result<Res
         check_master(&disk, dir, &old)?;
         reseal_answers(dir, &old, &new)?;
         secrets = reseal_rows(&disk, &old, &new, write)?;
+        fail_point!(RowsResealed);
     }
     drop(disk);
+    forget_damaged(dir)?;
     settle_answers(&dir.join(escrow::FOLDER), &to)?;
     give_to_owner(dir, &dir.join("sled"))?;
     Ok(Resealed { from, to, secrets, already })
@@ -80,8 +84,23 @@ pub(super) fn settle_answers(answers: &Path, holds: &Fingerprint) -> Result<(), 
         let done =
             if master == holds.as_str() { fs::rename(&path, answers.join(token)) } else { fs::remove_file(&path) };
         done.map_err(at(&path))?;
+        fail_point!(AnswerSettled);
     }
     if moved { sync(answers) } else { Ok(()) }
+}
+
+/// A damaged database that was kept aside is sealed with the old key. Whoever exchanges the key, because others may have it,
+/// wants nothing left that it opens.
+fn forget_damaged(dir: &Path) -> Result<(), StoreError> {
+    let damaged = dir.join(DAMAGED);
+    match fs::remove_dir_all(&damaged) {
+        Ok(()) => {
+            fail_point!(DamagedRemoved);
+            sync(dir)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(at(&damaged)(error)),
+    }
 }
 
 fn reseal_answers(dir: &Path, old: &Seal, new: &Seal) -> Result<(), StoreError> {
@@ -92,6 +111,7 @@ fn reseal_answers(dir: &Path, old: &Seal, new: &Seal) -> Result<(), StoreError> 
         let sealed = new.seal(&Place::Answer(&token), &answer)?;
         Escrow::put_sealed(&answers, &token, &format!(".{}", new.fingerprint()), &sealed)?;
         give_to_owner(dir, &answers)?;
+        fail_point!(AnswerResealed);
     }
     Ok(())
 }

@@ -6,12 +6,41 @@ use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// With less than this free, in bytes, opening the database may fail.
 const OPEN_BYTES: u64 = 4 * 1024 * 1024;
 
 /// With less than this free, in bytes, it is not tried: a database that can't write while it opens can't be used after.
 const OPEN_LEAST: u64 = 1024 * 1024;
+
+/// Looks at the reserve, each of which writes to the disk. However many ask for one while another is under way, they share the
+/// next: on a slow disk they would else wait for each other, and commits for all of them.
+pub(super) struct Looks {
+    begun: AtomicU64,
+    /// The number of the last one, and what it showed.
+    last: Mutex<(u64, Result<(), String>)>,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { begun: AtomicU64::new(0), last: Mutex::new((0, Ok(()))) }
+    }
+}
+
+impl Looks {
+    /// What a look shows that begins no sooner than now.
+    pub(super) fn share(&self, look: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+        let before = self.begun.load(Ordering::SeqCst);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.0 <= before {
+            let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+            *last = (number, look());
+        }
+        last.1.clone()
+    }
+}
 
 /// The reserve of one state.
 pub(super) struct Reserve {
@@ -39,6 +68,8 @@ impl Reserve {
             return Err(unwritable(format!("{free} bytes are free, {OPEN_LEAST} are needed to open the state")));
         }
         let probe = dir.join("probe");
+        // One that was left behind may be another user's, who could be root.
+        let _ = std::fs::remove_file(&probe);
         let written = std::fs::write(&probe, "?").and_then(|()| std::fs::remove_file(&probe));
         written.map_err(|it| unwritable(it.to_string()))
     }
@@ -123,6 +154,30 @@ pub(super) fn free(dir: &Path) -> Result<u64, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_asks_during_a_slow_look_shares_the_next_and_nobody_is_told_what_was_true_before_he_asked() {
+        let (looks, made) = (Looks::default(), AtomicU64::new(0));
+        let look = || looks.share(|| Err(made.fetch_add(1, Ordering::SeqCst).to_string()));
+        let (begun, end) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                looks.share(|| {
+                    begun.wait();
+                    end.wait();
+                    Ok(())
+                })
+            });
+            begun.wait();
+            let asking: Vec<_> = (0..9).map(|_| scope.spawn(look)).collect();
+            // Each has asked before the look under way ends, or asks after it: then it may need one of its own.
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            end.wait();
+            assert!(asking.into_iter().all(|it| it.join().unwrap() == Err("0".to_owned())), "not the one before");
+        });
+        assert_eq!(made.load(Ordering::SeqCst), 1);
+        assert_eq!(look(), Err("1".to_owned()), "who asks later is told what is true then");
+    }
 
     #[test]
     fn the_reserve_is_taken_and_taken_back() {

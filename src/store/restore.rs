@@ -12,6 +12,7 @@ use super::kept;
 use super::ledger::{self, Digest};
 use super::lock::Lock;
 use super::open::{Identity, random_hex};
+use super::rescue;
 use super::rows;
 use super::seal::Seal;
 use super::snapshot::{Header, Snapshot, SnapshotFault};
@@ -86,7 +87,9 @@ pub fn restore(
     remove_file(&dir.join(kept::NAME))?;
     write(&work, &contents)?;
     give_to_owner(dir, &work)?;
+    fail_point!(RestoreWritten);
     move_in(dir, &work)?;
+    fail_point!(RestoreEnds);
     Ok(Restored { header: snapshot.header().clone(), counts })
 }
 
@@ -119,13 +122,15 @@ pub(super) fn give_to_owner(dir: &Path, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What may be in a folder that has no state: the lock, room, the backups, and what a restore left that broke off.
+/// What may be in a folder that has no state: the lock, room, the backups, a damaged database that was kept aside, and what
+/// a restore left that broke off.
 fn check_empty(dir: &Path, backups: &Path) -> Result<(), RestoreError> {
     let broke_off = dir.join(FOLDER).exists() && !dir.join(DATABASE).exists();
     for entry in fs::read_dir(dir).map_err(at(dir))? {
         let path = entry.map_err(at(dir))?.path();
         let name = path.file_name().unwrap_or_default();
-        let harmless = ["lock", "reserve", "lost+found"].iter().any(|it| name == *it) || backups.starts_with(&path);
+        let harmless = ["lock", "reserve", "probe", rescue::DAMAGED, "lost+found"].iter().any(|it| name == *it);
+        let harmless = harmless || backups.starts_with(&path);
         let leftover = broke_off && [FOLDER, escrow::FOLDER, kept::NAME].iter().any(|it| name == *it);
         if !harmless && !leftover {
             return Err(RestoreError::NotEmpty { dir: dir.to_owned(), found: path });
@@ -186,8 +191,10 @@ fn move_in(dir: &Path, work: &Path) -> Result<(), StoreError> {
             Err(error) if error.kind() == ErrorKind::NotFound && name == kept::NAME => {}
             done => done.map_err(at(&dir.join(name)))?,
         }
+        fail_point!(RestoreMoved);
     }
     sync(dir)?;
+    fail_point!(RestoreSynced);
     remove(work)?;
     sync(dir)
 }

@@ -116,8 +116,11 @@ pub fn keep_snapshot(path: &Path, snapshot: &[u8]) -> Result<(), StoreError> {
             _ => {}
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        fail_point!(BackupMade);
         file.write_all(snapshot)?;
+        fail_point!(BackupWritten);
         file.sync_all()?;
+        fail_point!(BackupSynced);
         fs::rename(&beside, path)
     };
     if let Err(error) = write() {
@@ -125,7 +128,10 @@ pub fn keep_snapshot(path: &Path, snapshot: &[u8]) -> Result<(), StoreError> {
         let _ = fs::remove_file(&beside);
         return Err(at(path)(error));
     }
-    sync(path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+    fail_point!(BackupRenamed);
+    sync(path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+    fail_point!(BackupFolderSynced);
+    Ok(())
 }
 
 /// A snapshot of a state that no daemon has open. The state is not touched: a copy of it is read, see [`super::look()`].

@@ -31,6 +31,13 @@ pub(crate) struct Walked {
     resent: usize,
 }
 
+impl Walked {
+    /// Nothing yet.
+    pub(crate) fn of(name: &'static str) -> Self {
+        Self { name, deaths: Vec::new(), missed: 0, halts: 0, resent: 0 }
+    }
+}
+
 impl fmt::Display for Walked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let points: BTreeSet<_> = self.deaths.iter().map(|it| it.0).collect();
@@ -81,7 +88,7 @@ struct Walker {
 
 impl Walker {
     async fn begin(course: &'static Course) -> Self {
-        let walked = Walked { name: course.name, deaths: Vec::new(), missed: 0, halts: 0, resent: 0 };
+        let walked = Walked::of(course.name);
         let rig = Rig::prepare(course.world()).await;
         let mut it = Self { course, rig, walked, died: false, kept: false, rested: BTreeSet::new(), arms: 0 };
         (course.prepare)(&it.rig);

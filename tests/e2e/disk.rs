@@ -297,6 +297,23 @@ async fn a_key_that_the_state_lost_halts_and_an_adoption_brings_it_back() {
     rig.until_true("its end is told", over).await;
 }
 
+#[tokio::test]
+async fn a_second_loss_is_told_though_the_first_is_not_answered() {
+    let mut rig = Rig::start_created(calm(&[Service::Infobip, Service::SingleInvoice])).await;
+    rig.until_told().await;
+    rig.stop().await;
+    for (key, row) in [(KEY, "secret/billing-sms/1"), ("invoices", "secret/invoices/1")] {
+        lose_row(&rig, row).await;
+        rig.run().await;
+        rig.until_phase(key, PhaseName::Halted).await;
+        let named =
+            || rig.own_notices("daemon.degraded", "firing").iter().any(|it| it.contains(&format!("is lost: {key}.")));
+        rig.until_true("the owners of the daemon are told of this one", named).await;
+        rig.until_told().await;
+        rig.stop().await;
+    }
+}
+
 /// Removes a row behind the daemon's back.
 async fn lose_row(rig: &Rig, row: &str) {
     let config = sled::Config::new().path(rig.path("state").join("sled")).flush_every_ms(None);

@@ -310,6 +310,11 @@ async fn each_use_of_what_carries_a_secret_is_in_the_history() {
         it.verb == "adopt" && it.actor.as_ref().is_some_and(|it| it.uid == me)
     };
     assert_eq!(history.commands.iter().filter(by_me).count(), 1, "{:?}", history.commands);
+    rig.ok(&["backup", rig.path("state.backup").to_str().unwrap()]).await;
+    let all = rig.client().history(None, None, None).await.unwrap();
+    let backups = all.commands.iter().filter(|it| it.verb == "backup");
+    let by_whom: Vec<_> = backups.map(|it| it.actor.as_ref().map(|it| it.uid)).collect();
+    assert_eq!(by_whom, [Some(me)], "all secrets, sealed, went out");
     let told = rig.log();
     assert!(told.contains("secret revealed") && !told.contains(secret.trim()));
 }

@@ -170,13 +170,18 @@ impl Rig {
     /// Starts the daemon, and waits until it answers.
     pub(crate) async fn run(&mut self) {
         self.spawn();
+        self.until_up(PATIENCE).await;
+    }
+
+    /// Waits until the daemon answers.
+    pub(crate) async fn until_up(&self, patience: Duration) {
         let client = self.client();
         let up = async {
             while client.status().await.is_err() {
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        let up = tokio::time::timeout(PATIENCE, up).await;
+        let up = tokio::time::timeout(patience, up).await;
         assert!(up.is_ok(), "the daemon never answered:\n{}", self.tail());
     }
 
@@ -184,6 +189,15 @@ impl Rig {
     pub(crate) fn spawn(&mut self) {
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
         self.daemon = Some(self.daemon_command().stderr(log).spawn().unwrap());
+    }
+
+    /// Starts the daemon under another command.
+    pub(crate) fn spawn_under(&mut self, words: &[&str]) {
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(env!("CARGO_BIN_EXE_rekeyd")).arg("--config").arg(self.config()).arg("run");
+        command.env("RUST_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+        self.daemon = Some(command.spawn().unwrap());
     }
 
     /// The process id of the daemon.
@@ -352,8 +366,10 @@ impl Rig {
 /// The wall clock of this command is ahead by as many seconds as stand in a file; the clocks that never jump go on as they are.
 fn fake_clock(command: &mut Command, by: &Path) {
     let folders = fs::read_dir("/usr/lib").unwrap().map(|it| it.unwrap().path().join("faketime/libfaketimeMT.so.1"));
-    let library =
-        folders.into_iter().find(|it| it.exists()).expect("the package faketime is there: tests/run installs it");
+    let library = folders
+        .into_iter()
+        .find(|it| it.exists())
+        .unwrap_or_else(|| panic!("the package faketime: tests/run installs it"));
     command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", by).env("FAKETIME_NO_CACHE", "1");
     command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
 }

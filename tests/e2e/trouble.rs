@@ -56,6 +56,36 @@ async fn a_refused_login_holds_all_keys_once_is_told_once_and_heals_by_itself() 
 }
 
 #[tokio::test]
+async fn a_login_that_may_not_revoke_is_told_once_not_tried_again_and_used_again_when_somebody_says_so() {
+    let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
+    rig.edit_config(|it| it + &many_keys(&rig));
+    rig.run().await;
+    let key = |n: usize| format!("many-{n}");
+    for n in 0..KEYS {
+        rig.until(&key(n), "created", |it| number(it) == 1 && it.phase == PhaseName::Steady).await;
+    }
+    rig.sim.faults(Service::Infobip, |plan| plan.often(Call::Revoke, Fault::ErrorBefore { status: 403 }, 1000));
+    for n in 0..KEYS {
+        rig.rotate(&key(n)).await;
+    }
+    for n in 0..KEYS {
+        rig.until(&key(n), "rotated", |it| number(it) == 2).await;
+    }
+    rig.until_own_notice("provider.refused", "firing").await;
+    rig.until_true("all overlaps are over", || rig.sim.truth().live(Service::Infobip).len() > 2 * KEYS).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let asked = || rig.sim.truth().calls(Service::Infobip, Call::Revoke);
+    let before = asked();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(asked(), before, "nobody tries for an hour what would lock the login");
+    assert_eq!(rig.own_notices("provider.refused", "firing").len(), 1);
+    rig.sim.faults(Service::Infobip, rekeyd::simulator::FaultPlan::clear);
+    rig.ok(&["resume", &key(0)]).await;
+    rig.until_true("all old keys are revoked", || rig.sim.truth().live(Service::Infobip).len() == KEYS + 1).await;
+    rig.until_own_notice("provider.refused", "resolved").await;
+}
+
+#[tokio::test]
 async fn a_refused_login_is_told_to_the_owners_of_the_provider_and_once_over_a_restart() {
     let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
     let (hook, secret) = (rig.sim.hook().url(), rig.path("secrets/hook"));
@@ -154,6 +184,8 @@ async fn a_key_is_looked_at_on_another_machine_even_where_its_rotation_has_lost_
     rig.run().await;
     rig.until("billing-sms", "held", |it| it.blocked.as_ref().is_some_and(|it| it.reason == "observing")).await;
     assert_eq!(rig.key("billing-sms").await.phase, PhaseName::Reobserve);
+    // What became of the create is told by the one that runs on.
+    rig.ok(&["resume", "--all"]).await;
     rig.until_notice("billing-sms", "revoke.needed").await;
 }
 

@@ -3,6 +3,7 @@ use crate::python::Aiosmtpd;
 use crate::smtp::{Behaviour, Certificate, Server};
 use crate::{AT, message, secret_file, why_later};
 use rekeyd::notifiers::email::EmailNotifier;
+use rekeyd::notifiers::measured::ANSWER_BYTES;
 use rekeyd::notifiers::smtp::{CONNECTIONS, Smtp, SmtpClient};
 use rekeyd::notifiers::{Fault, Message, Notifier, Sent};
 use serde_json::{Value, json};
@@ -62,6 +63,25 @@ async fn a_connection_that_the_server_closed_is_replaced() {
         assert_eq!(notifier.send(&message(), AT).await, Sent::Taken);
     }
     assert_eq!((server.mails().len(), server.connections()), (3, 3));
+}
+
+/// In the clear, after STARTTLS, and under TLS from the first byte.
+#[tokio::test]
+async fn a_server_that_never_ends_a_line_is_left_before_it_costs_memory() {
+    let certificate = Certificate::make();
+    let endless = Behaviour { never_ends_a_line: true, ..Behaviour::default() };
+    let trust = format!("ca_file = {:?}\n", certificate.cert());
+    for (behaviour, more) in [
+        (endless.clone(), PLAIN.to_owned()),
+        (Behaviour { starttls: Some(certificate.acceptor()), ..endless.clone() }, trust.clone()),
+        (Behaviour { tls: Some(certificate.acceptor()), ..endless.clone() }, format!("security = \"tls\"\n{trust}")),
+    ] {
+        let server = Server::start(behaviour).await;
+        let why = why_later(email(server.port, &more).send(&message(), AT).await);
+        assert!(why.contains("no end within"), "{why}");
+        // What it could say beyond what was read lies in the buffers of the kernel.
+        assert!(server.babbled() < 16 * ANSWER_BYTES, "{} bytes", server.babbled());
+    }
 }
 
 #[tokio::test]

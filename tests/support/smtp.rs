@@ -31,6 +31,8 @@ pub struct Behaviour {
     pub closes_after_mail: bool,
     /// Never answers the end of the first mail.
     pub stalls_after_first_mail: bool,
+    /// Answers the first command with a line that has no end.
+    pub never_ends_a_line: bool,
 }
 
 /// A running server.
@@ -43,6 +45,7 @@ pub struct Server {
 struct Seen {
     mails: Vec<String>,
     connections: usize,
+    babbled: usize,
     recipients: Vec<String>,
 }
 
@@ -74,6 +77,11 @@ impl Server {
     /// The mails that were accepted, headers and body as they came.
     pub fn mails(&self) -> Vec<String> {
         self.seen.lock().unwrap().mails.clone()
+    }
+
+    /// How much it said in a line without an end, in bytes.
+    pub fn babbled(&self) -> usize {
+        self.seen.lock().unwrap().babbled
     }
 
     /// How many connections were made.
@@ -117,6 +125,13 @@ where
         line.clear();
         if stream.read_line(&mut line).await? == 0 {
             return Ok(None);
+        }
+        if behaviour.never_ends_a_line && starttls.is_none() {
+            stream.write_all(b"250 ").await?;
+            loop {
+                stream.write_all(&[b'a'; 4096]).await?;
+                seen.lock().unwrap().babbled += 4096;
+            }
         }
         let answer = match line.split([' ', ':', '\r']).next().unwrap_or("") {
             "EHLO" if starttls.is_some() => "250-sink\r\n250 STARTTLS",

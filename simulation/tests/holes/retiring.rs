@@ -261,3 +261,19 @@ pub fn a_target_that_comes_back_may_still_hold_the_old_key() {
         assert!(it.pass().iter().any(|it| is_revoke_of(it, 1)));
     }
 }
+
+/// A login may create, and not revoke. Asking again and again with it is what locks it out: while the edges say that nobody is to
+/// ask, nothing is asked, neither for an old key nor for that of a lost create, and the key looks again within the hour.
+#[test]
+pub fn what_may_not_be_revoked_with_our_login_waits_until_that_is_asked_again() {
+    let mut it = Bench::keeps().rotated();
+    it.wait(days(8));
+    it.facts.revokes_withheld.insert(it.policy.account.clone());
+    for _ in 0..3 {
+        it.wait(minutes(5)).rests();
+        assert!(it.wake_at > it.now && it.wake_at <= it.now.plus(hours(1)), "{}", it.wake_at);
+    }
+    it.facts.revokes_withheld.clear();
+    let actions = it.pass();
+    assert!(matches!(actions.as_slice(), [Action::Revoke(_)]), "{actions:?}");
+}

@@ -216,3 +216,30 @@ pub fn no_create_without_an_answered_recovery_read() {
         assert_eq!((it.account.creates.len(), it.account.open.len()), (0, 0));
     }
 }
+
+/// While a lost create was to be looked for, the daemon was down or the provider showed no list. Nobody has looked: its owners are
+/// told of it, and its key is still ended once a list shows it. It must not be told as one that was looked for and not found.
+#[test]
+pub fn a_lost_create_that_nobody_could_look_for_is_told_and_still_ended_once_it_shows() {
+    for is_there in [true, false] {
+        let (mut it, create) = in_doubt();
+        it.facts.listed = None;
+        let watch = it.policy.watch;
+        it.wait(watch).pass();
+        assert_eq!(it.told(NoticeKind::RevokeNeeded), 0, "as much time again may pass until somebody has looked");
+        it.wait(watch).pass();
+        assert_eq!(it.told(NoticeKind::RevokeNeeded), 1);
+        assert!(it.notices.iter().all(|it| !it.summary.contains("not found")), "nobody has looked: {:#?}", it.notices);
+        assert!(it.wake_at > it.now && it.wake_at <= it.now.plus(hours(1)), "it is looked for on, at {}", it.wake_at);
+        it.wait(days(1)).pass();
+        let shown = if is_there { vec![listed(&create, None, Probe::Inconclusive)] } else { Vec::new() };
+        it.lists(shown);
+        let revokes = it.pass().into_iter().find(|it| is_revoke_of_orphan(it, &create));
+        assert_eq!(revokes.is_some(), is_there);
+        if let Some(revoke) = revokes {
+            it.answer(&revoke, Outcome::Revoked);
+        }
+        assert!(!it.account.open.contains_key(&token(&create)));
+        assert_eq!(it.told(NoticeKind::RevokeNeeded), 1, "it is told once");
+    }
+}

@@ -1,0 +1,73 @@
+//! The third verb, commit: what is in the books becomes durable, and what waited for that begins. It may take the disk seconds:
+//! whoever only looks is answered meanwhile, from what is durable.
+use super::Engine;
+use super::full::QUICK_COMMIT;
+use crate::clock;
+use crate::store::{Batch, Store, StoreError};
+use std::pin::pin;
+use std::sync::Arc;
+
+impl Engine {
+    /// Commit: what is in the books becomes durable; then what waited for that begins.
+    pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
+        if let Some(batch) = self.books.take_batch(clock::now(), !self.clock.is_suspect()) {
+            let (told, began) = (!batch.outbox_put.is_empty(), clock::now());
+            let (batch, written) = self.write(batch).await;
+            match written {
+                Ok(()) => {
+                    self.books.is_durable();
+                    self.disk_took(Self::since(began), clock::now());
+                }
+                Err(error @ StoreError::Unwritable { .. }) => {
+                    self.wait_for_disk(batch, error.to_string(), clock::now());
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+            if Self::since(began) >= QUICK_COMMIT {
+                // Whoever asks during the next commit, which may be as slow, can't wait for these.
+                self.count_outbox();
+            }
+            if told || self.books.dirty {
+                // New rows are to be sent now.
+                let _ = self.events.try_send(super::event::Event::Due);
+            }
+        }
+        std::mem::take(&mut self.replies).into_iter().for_each(|it| it(None));
+        for _ in 0..std::mem::take(&mut self.noted) {
+            fail_point!(NoticeNoted);
+        }
+        for token in std::mem::take(&mut self.books.ended) {
+            let escrow = self.books.store.escrow().clone();
+            tokio::task::spawn_blocking(move || escrow.forget(&token));
+        }
+        for effect in std::mem::take(&mut self.after_commit) {
+            effect();
+        }
+        Ok(())
+    }
+
+    /// The state's calls block, and an fdatasync may take long. Gives the batch back.
+    async fn write(&mut self, batch: Batch) -> (Batch, Result<(), StoreError>) {
+        self.writing = true;
+        let mut done = pin!(write(Arc::clone(&self.books.store), batch));
+        let written = loop {
+            tokio::select! {
+                biased;
+                written = &mut done => break written,
+                Some(request) = self.glances.recv() => self.answer(request),
+            }
+        };
+        self.writing = false;
+        written
+    }
+}
+
+async fn write(store: Arc<Store>, batch: Batch) -> (Batch, Result<(), StoreError>) {
+    let done = tokio::task::spawn_blocking(move || {
+        let written = store.commit(&batch);
+        (batch, written)
+    });
+    let broken = |why: String| (Batch::default(), Err(StoreError::Encode { what: "the batch".into(), why }));
+    done.await.unwrap_or_else(|panic| broken(panic.to_string()))
+}
