@@ -5,7 +5,12 @@
 //!
 //! `CRASH_COURSES="mobivate life"` walks only these; `CRASH_POINTS="RowsSynced"` only these points; `CRASH_EVERY=1` dies
 //! at every time that a point is reached, not only at three of them.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic anywhere, and tells what it did")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test may panic anywhere, and tells what it did"
+)]
 #[path = "crash_matrix/courses.rs"]
 mod courses;
 #[path = "crash_matrix/offline.rs"]
