@@ -128,7 +128,8 @@ fn journal_name(text: &str, name: &str) -> String {
 }
 
 fn put(bytes: &mut Vec<u8>, name: &str, value: &str) {
-    let value = &value[..value.floor_char_boundary(FIELD_BYTES)];
+    let end = (0..=value.len().min(FIELD_BYTES)).rev().find(|it| value.is_char_boundary(*it)).unwrap_or(0);
+    let value = &value[..end];
     bytes.extend_from_slice(name.as_bytes());
     if value.contains('\n') {
         bytes.push(b'\n');

@@ -366,8 +366,10 @@ impl Rig {
 /// The wall clock of this command is ahead by as many seconds as stand in a file; the clocks that never jump go on as they are.
 fn fake_clock(command: &mut Command, by: &Path) {
     let folders = fs::read_dir("/usr/lib").unwrap().map(|it| it.unwrap().path().join("faketime/libfaketimeMT.so.1"));
-    let library =
-        folders.into_iter().find(|it| it.exists()).expect("the package faketime is there: tests/run installs it");
+    let library = folders
+        .into_iter()
+        .find(|it| it.exists())
+        .unwrap_or_else(|| panic!("the package faketime: tests/run installs it"));
     command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", by).env("FAKETIME_NO_CACHE", "1");
     command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
 }

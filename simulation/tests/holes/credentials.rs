@@ -29,8 +29,8 @@ fn read_by(units: &[&str], nudges: bool) -> Bench {
 }
 
 fn reader(it: &Bench, unit: &str) -> Reader {
-    let readers = it.policy.targets.iter().flat_map(|it| &it.readers);
-    readers.filter(|it| it.stands_for(unit)).next().unwrap().clone()
+    let mut readers = it.policy.targets.iter().flat_map(|it| &it.readers);
+    readers.find(|it| it.stands_for(unit)).unwrap().clone()
 }
 
 fn asks(it: &Bench) -> Answer {

@@ -164,7 +164,7 @@ scene_the_master_key_may_be_encrypted_for_this_machine() {
 
 scene_systemctl_status_says_how_it_stands() {
     status_line() {
-        property rekeyd StatusText | grep -qx "2 keys, next rotation [a-z]*-sms in 75 days"
+        property rekeyd StatusText | grep -qx "2 keys, next rotation [a-z]*-sms in 76 days"
     }
     until_true status_line
 }

@@ -10,7 +10,8 @@ After=rekeyd-credential.socket
 [Service]
 LoadCredential=$2:/run/rekeyd-credential.sock
 ExecStart=/bin/bash -c 'cp \${CREDENTIALS_DIRECTORY}/$2 /run/%n.key; echo >>/run/%n.starts; exec sleep infinity'
-ExecReload=/bin/bash -c 'cp \${CREDENTIALS_DIRECTORY}/$2 /run/%n.reloaded'
+# By its place: systemd 257 does not tell a reload of the folder.
+ExecReload=/bin/bash -c 'cp /run/credentials/%n/$2 /run/%n.reloaded'
 [Install]
 WantedBy=multi-user.target
 EOF
