@@ -1,5 +1,5 @@
 //! What must hold, judged from outside by what is really true.
-use super::agent::{Agent, Flight, phase_words};
+use super::agent::{Agent, Flight, SKEW_NOTICED, phase_words};
 use super::run::Sim;
 use super::scenario::{World as Disturbance, delivers_in_freeze, may_begin};
 use super::world::{DAY, HOUR, Key, Killer, MINUTE, Maker, Ms};
@@ -196,7 +196,9 @@ impl Sim {
             if before.contains(&retired.version.number) {
                 continue;
             }
-            let live = self.world.live(fingerprint, self.now);
+            // What expires by itself may be booked as early as a clock runs ahead unnoticed: nothing is left undone by that.
+            let booked = if retired.ended == Some(Ended::Expired) { self.now + SKEW_NOTICED } else { self.now };
+            let live = self.world.live(fingerprint, booked);
             if live && retired.ended != Some(Ended::Reported) {
                 let how = retired.ended;
                 self.broken(Rule::Lost, || format!("{fingerprint} is booked as {how:?}, but it lives"));
