@@ -2,8 +2,6 @@
 use super::exit::{Exit, Failure};
 use crate::core::names::KeyName;
 use crate::secret::{SECRET_BYTES, Secret};
-use rustix::fs::{FileType, fstat};
-use rustix::io::ioctl_fionread;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::io::{BufRead, IsTerminal, Read, Stdin, Write};
 use zeroize::Zeroizing;
@@ -28,18 +26,6 @@ pub(super) fn secret(key: &KeyName, remedy: &str) -> Result<Secret, Failure> {
         Ok(_) => Ok(secret),
         Err(error) => Err(Failure::new(Exit::Data, error.to_string()).remedy("give the key as the provider shows it")),
     }
-}
-
-/// Whether somebody gave something on stdin that nobody has read: a file, or a pipe with bytes in it. A terminal, and a
-/// stdin that a scheduler left open and empty, give nothing.
-pub(super) fn is_given() -> bool {
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        return false;
-    }
-    let Ok(kind) = fstat(&stdin).map(|it| FileType::from_raw_mode(it.st_mode)) else { return false };
-    matches!(kind, FileType::RegularFile | FileType::Fifo | FileType::Socket)
-        && ioctl_fionread(&stdin).is_ok_and(|unread| unread > 0)
 }
 
 /// Asks for one line at the terminal, which shows nothing of it.

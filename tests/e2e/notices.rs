@@ -68,6 +68,10 @@ async fn a_refused_mail_is_given_up_and_status_shows_it() {
 #[tokio::test]
 async fn a_test_notice_goes_through_every_channel_and_each_answer_is_printed() {
     let rig = Rig::start_created(calm(&[Service::Infobip])).await;
+    rig.until_true("both channels are told of the first key", || {
+        !rig.sim.mail().mails().is_empty() && !rig.sim.hook().requests().is_empty()
+    })
+    .await;
     rig.until_told().await;
     let (mails, hooks) = (rig.sim.mail().mails().len(), rig.sim.hook().requests().len());
     let said = rig.ok(&["notify", "payments"]).await;

@@ -60,7 +60,7 @@ impl Office {
     /// What only root and the service's user may.
     async fn owns_nothing(&self, who: (u32, u32)) {
         let owned: [&[&str]; 8] = [
-            &["backup", "nowhere/state.backup"],
+            &["backup", "/tmp/no-backup-of-a-stranger"],
             &["reveal", KEY],
             &["adopt", "--age-unknown", KEY],
             &["rollback", KEY],

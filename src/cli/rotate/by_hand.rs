@@ -3,7 +3,6 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::stdin;
 use crate::control::protocol::{KeyStatus, Time};
 use crate::control::requests::{NewKey, SecretText};
-use crate::core::names::KeyName;
 use crate::providers::KINDS;
 
 /// What is said of the new key. Without a date it counts as issued now.
@@ -30,14 +29,6 @@ impl New {
     }
 }
 
-/// Whoever gives a key wants that one to come into use; it must not seem as if it did.
-fn not_taken(key: &KeyName) -> Failure {
-    let why = format!("the provider of {key} is asked for a new key, so that none is taken from stdin");
-    let remedy =
-        format!("rekeyd rotate {key} < /dev/null, or, to take over the key that you have: rekeyd adopt {key} < FILE");
-    Failure::new(Exit::Usage, why).remedy(remedy)
-}
-
 /// The new key, where only a human can get one: its secret is asked for. `alone`: no other key is rotated with it.
 pub(super) fn new_key(status: &KeyStatus, alone: bool, new: &New) -> Result<Option<NewKey>, Failure> {
     let key = &status.name;
@@ -48,7 +39,8 @@ pub(super) fn new_key(status: &KeyStatus, alone: bool, new: &New) -> Result<Opti
         if new.is_given() {
             return Err(wrong.remedy(format!("rekeyd rotate {key}")));
         }
-        return if stdin::is_given() { Err(not_taken(key)) } else { Ok(None) };
+        // A stdin that is not asked for is left to its owner: a loop over names reads its next one from there.
+        return Ok(None);
     }
     if !alone {
         let why = format!("{key} is replaced by hand: its new secret comes on stdin, where there is but one");
