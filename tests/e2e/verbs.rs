@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 /// The columns of the table: a verb, and the name of its key.
-pub(crate) const VERBS: [(&[&str], &str); 12] = [
+pub(crate) const VERBS: [(&[&str], &str); 13] = [
     (&["rotate"], "rotate"),
     (&["rotate", "--now"], "now"),
+    (&["rotate", "--compromised"], "leaked"),
     (&["pause", "--until", "1h"], "pause"),
     (&["resume"], "resume"),
     (&["rollback"], "rollback"),
@@ -224,6 +225,7 @@ async fn unadopted() {
     let row = [
         /* rotate   */ No("not adopted yet"),
         /* now      */ No("not adopted yet"),
+        /* leaked   */ No("not adopted yet"),
         /* pause    */ Yes("nothing is begun or revoked until", Paused),
         /* resume   */ Yes("neither paused nor halted", In(PhaseName::Unadopted)),
         /* rollback */ No("not adopted yet"),
@@ -244,6 +246,7 @@ async fn steady() {
     let row = [
         /* rotate   */ Yes("rotation 2 begins now", Rests(2)),
         /* now      */ Yes("rotation 2 begins now", Rests(2)),
+        /* leaked   */ Yes("rotation 2 begins now", Rests(2)),
         /* pause    */ Yes("nothing is begun or revoked until", Paused),
         /* resume   */ Yes("neither paused nor halted", In(PhaseName::Steady)),
         /* rollback */ No("no previous version"),
@@ -266,6 +269,7 @@ async fn announced() {
     let row = [
         /* rotate   */ Yes("rotation 2 begins in the next window", In(PhaseName::Announce)),
         /* now      */ Yes("rotation 2 begins now", Rests(2)),
+        /* leaked   */ Yes("rotation 2 begins now", Rests(2)),
         /* pause    */ Yes("nothing is begun or revoked until", Paused),
         /* resume   */ Yes("neither paused nor halted", In(PhaseName::Announce)),
         /* rollback */ No("no previous version"),
@@ -292,6 +296,7 @@ async fn create_with_a_lost_answer() {
     let row = [
         /* rotate   */ Yes("rotation 2 is under way already, in create", Rests(2)),
         /* now      */ Yes("rotation 2 is under way already, in create", Rests(2)),
+        /* leaked   */ Yes("rotation 2 is under way already, in create", Rests(2)),
         /* pause    */ Yes("nothing is begun or revoked until", Paused),
         /* resume   */ Yes("tried again now", Rests(2)),
         /* rollback */ No("a rotation is under way"),
@@ -320,6 +325,7 @@ async fn verify() {
     let row = [
         /* rotate   */ Yes("rotation 2 is under way already, in verify", Rests(2)),
         /* now      */ Yes("rotation 2 is under way already, in verify", Rests(2)),
+        /* leaked   */ Yes("rotation 2 is under way already, in verify", Rests(2)),
         /* pause    */ Yes("nothing is begun or revoked until", Paused),
         /* resume   */ Yes("", Rests(2)),
         /* rollback */ No("a rotation is under way"),
@@ -347,6 +353,7 @@ async fn delivery_to_a_blocked_target() {
     let row = [
         /* rotate   */ Yes("rotation 2 is under way already, in deliver", Rests(2)),
         /* now      */ Yes("rotation 2 is under way already, in deliver", Rests(2)),
+        /* leaked   */ Yes("rotation 2 is under way already, in deliver", Rests(2)),
         /* pause    */ Yes("nothing is begun or revoked until", Paused),
         /* resume   */ Yes("", Rests(2)),
         /* rollback */ No("a rotation is under way"),
@@ -369,6 +376,7 @@ async fn overlap() {
     let row = [
         /* rotate   */ Yes("rotation 3 begins now", Rests(3)),
         /* now      */ Yes("rotation 3 begins now", Rests(3)),
+        /* leaked   */ Yes("rotation 3 begins now", Rests(3)),
         /* pause    */ Yes("nothing is begun or revoked until", Paused),
         /* resume   */ Yes("neither paused nor halted", In(PhaseName::Overlap)),
         /* rollback */ Yes("version 1 is checked", Rests(1)),
@@ -393,6 +401,7 @@ async fn halted() {
     let row = [
         /* rotate   */ No("it is halted"),
         /* now      */ No("it is halted"),
+        /* leaked   */ No("it is halted"),
         /* pause    */ Yes("nothing is begun or revoked until", In(PhaseName::Halted)),
         /* resume   */ Yes("it goes on in create", Rests(2)),
         /* rollback */ No("a rotation is under way"),
@@ -415,6 +424,7 @@ async fn paused() {
     let row = [
         /* rotate   */ No("it is paused"),
         /* now      */ No("it is paused"),
+        /* leaked   */ No("it is paused"),
         /* pause    */ Yes("it keeps the pause without end", Paused),
         /* resume   */ Yes("the pause is over", In(PhaseName::Steady)),
         /* rollback */ No("no previous version"),
@@ -443,6 +453,7 @@ async fn unmanaged() {
     let row = [
         /* rotate   */ unmanaged,
         /* now      */ unmanaged,
+        /* leaked   */ unmanaged,
         /* pause    */ unmanaged,
         /* resume   */ unmanaged,
         /* rollback */ unmanaged,

@@ -20,6 +20,7 @@ async fn the_end_of_an_old_key_that_is_refused() {
     let row = [
         /* rotate   */ Yes("rotation 3 begins now", Rests(3)),
         /* now      */ Yes("rotation 3 begins now", Rests(3)),
+        /* leaked   */ Yes("rotation 3 begins now", Rests(3)),
         /* pause    */ Yes("nothing is begun or revoked until", Paused),
         /* resume   */ Yes("what waits is tried now", In(PhaseName::Steady)),
         /* rollback */ No("being revoked already"),
@@ -48,6 +49,7 @@ async fn a_state_that_was_put_back_and_can_not_be_compared_yet() {
     let row = [
         /* rotate   */ Yes("rotation 2 begins now", Rests(2)),
         /* now      */ Yes("rotation 2 begins now", Rests(2)),
+        /* leaked   */ Yes("rotation 2 begins now", Rests(2)),
         /* pause    */ Yes("nothing is begun or revoked until", Paused),
         /* resume   */ Yes("what waits is tried now", In(PhaseName::Steady)),
         /* rollback */ No("not possible in this phase"),

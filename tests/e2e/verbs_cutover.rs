@@ -29,6 +29,7 @@ async fn a_cutover_that_is_announced() {
     let row = [
         /* rotate   */ Yes("rotation 2 begins in the next window", In(PhaseName::Announce)),
         /* now      */ Yes("rotation 2 begins now", Rests(2)),
+        /* leaked   */ Yes("rotation 2 begins now", Rests(2)),
         /* pause    */ Yes("nothing is begun or revoked until", Paused),
         /* resume   */ Yes("neither paused nor halted", In(PhaseName::Announce)),
         /* rollback */ No("a new key ends the old one"),
@@ -57,6 +58,7 @@ async fn the_create_of_a_cutover_with_a_lost_answer() {
     let row = [
         /* rotate   */ Yes("rotation 2 is under way already, in create", Rests(2)),
         /* now      */ Yes("rotation 2 is under way already, in create", Rests(2)),
+        /* leaked   */ Yes("rotation 2 is under way already, in create", Rests(2)),
         /* pause    */ Yes("nothing is begun or revoked until", Paused),
         /* resume   */ Yes("tried again now", Rests(2)),
         /* rollback */ No("a rotation is under way"),
@@ -86,6 +88,7 @@ async fn the_delivery_in_the_gap_of_a_cutover() {
     let row = [
         /* rotate   */ Yes("rotation 2 is under way already, in deliver", Rests(2)),
         /* now      */ Yes("rotation 2 is under way already, in deliver", Rests(2)),
+        /* leaked   */ Yes("rotation 2 is under way already, in deliver", Rests(2)),
         /* pause    */ Yes("the cutover under way finishes", Rests(2)),
         /* resume   */ Yes("", Rests(2)),
         /* rollback */ No("a rotation is under way"),
@@ -110,6 +113,7 @@ async fn the_verification_after_a_cutover() {
     let row = [
         /* rotate   */ Yes("rotation 2 is under way already, in verify", Rests(2)),
         /* now      */ Yes("rotation 2 is under way already, in verify", Rests(2)),
+        /* leaked   */ Yes("rotation 2 is under way already, in verify", Rests(2)),
         /* pause    */ Yes("the cutover under way finishes", Rests(2)),
         /* resume   */ Yes("", Rests(2)),
         /* rollback */ No("a rotation is under way"),
@@ -132,6 +136,7 @@ async fn at_rest_after_a_cutover() {
     let row = [
         /* rotate   */ Yes("rotation 3 begins in the next window", In(PhaseName::Announce)),
         /* now      */ Yes("rotation 3 begins now", Rests(3)),
+        /* leaked   */ Yes("rotation 3 begins now", Rests(3)),
         /* pause    */ Yes("nothing is begun or revoked until", Paused),
         /* resume   */ Yes("neither paused nor halted", In(PhaseName::Steady)),
         /* rollback */ No("a new key ends the old one"),
@@ -157,6 +162,7 @@ async fn halted_in_a_cutover() {
     let row = [
         /* rotate   */ No("it is halted"),
         /* now      */ No("it is halted"),
+        /* leaked   */ No("it is halted"),
         /* pause    */ Yes("nothing is begun or revoked until", In(PhaseName::Halted)),
         /* resume   */ Yes("it goes on in verify", Rests(3)),
         /* rollback */ No("a rotation is under way"),
