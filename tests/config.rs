@@ -87,7 +87,7 @@ fn shipped() -> Vec<PathBuf> {
 #[test]
 fn every_shipped_config_passes() {
     let shipped = shipped();
-    for name in ["init.toml", "minimal.toml", "rekeyd.toml", "company.toml", "generated/rekeyd.toml"] {
+    for name in ["init.toml", "minimal.toml", "two-keys.toml", "rekeyd.toml", "company.toml", "generated/rekeyd.toml"] {
         assert!(shipped.iter().any(|it| it.ends_with(name)), "{name}");
     }
     for path in shipped {
