@@ -70,6 +70,9 @@ fn begin(path: &Path, load: &Load) -> Result<Begin, Failure> {
     }
 }
 
+/// How long the units that are held are refused before the process ends in haste.
+const REFUSE_WITHIN: Duration = Duration::from_secs(2);
+
 async fn serve(begin: Begin, load: Load, passed: Option<UnixListener>) -> Result<Exit, Failure> {
     let mut signals = Signals::new()?;
     let socket = begin.loaded.settings.daemon.control_socket.clone();
@@ -84,7 +87,7 @@ async fn serve(begin: Begin, load: Load, passed: Option<UnixListener>) -> Result
     let Some(opened) = open_when_it_can(&begin, &mut signals).await? else { return Ok(Exit::Ok) };
     let (engine, mut worker) = engine::start(begin, opened, stop.clone()).await?;
     let desk = tokio::spawn(server.serve(engine.clone(), load.clone(), stop.clone()));
-    let counter = tokio::spawn(serve_credentials(credentials, engine.clone(), stop.clone()));
+    let mut counter = tokio::spawn(serve_credentials(credentials, engine.clone(), stop.clone()));
     if let Some(listener) = listener {
         tracing::info!(address = %listener.address(), "metrics and health are served");
         tokio::spawn(listener.serve(engine.clone(), stop.clone()));
@@ -95,10 +98,15 @@ async fn serve(begin: Begin, load: Load, passed: Option<UnixListener>) -> Result
     let ended = attend(&mut signals, &engine, &load, &mut worker).await;
     systemd::stopping(STOP_WITHIN + STOP_MARGIN);
     stop.cancel();
-    ended?;
+    if let Err(failed) = ended {
+        // A connection that ends with the process starts its unit with an empty key: each is refused in full first.
+        drop(tokio::time::timeout(REFUSE_WITHIN, counter).await);
+        return Err(failed);
+    }
     let stopped = tokio::select! {
-        stopped = tokio::time::timeout(STOP_WITHIN, async { (worker.await, desk.await, counter.await).0 }) => stopped,
+        stopped = tokio::time::timeout(STOP_WITHIN, async { (worker.await, desk.await, (&mut counter).await).0 }) => stopped,
         () = asked_to_stop(&mut signals) => {
+            drop(tokio::time::timeout(REFUSE_WITHIN, &mut counter).await);
             tracing::warn!("stopped at once");
             return Ok(Exit::Ok);
         }

@@ -56,7 +56,10 @@ impl Engine {
             let since = *self.books.digests.last.entry(name.clone()).or_insert(now);
             if let Some(at) = schedule.last(now).filter(|it| *it > since) {
                 self.books.digests.last.insert(name.clone(), at);
-                if let Some(notice) = self.books.digest(name, schedule, since, at, now) {
+                // While a copy only observes, the digests are those of the daemon that it is a copy of.
+                let told =
+                    self.observing.is_none().then(|| self.books.digest(name, schedule, since, at, now)).flatten();
+                if let Some(notice) = told {
                     self.books.post(notice, std::slice::from_ref(name));
                 }
             }

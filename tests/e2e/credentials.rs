@@ -4,6 +4,7 @@ use crate::mounts::Mount;
 use crate::rig::{PATIENCE, Rig, calm, number, write};
 use rekeyd::control::protocol::{KeyStatus, PhaseName};
 use rekeyd::simulator::{Call, Fault, Service, World};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, socket};
 use rustix::process::Signal;
 use std::fs;
@@ -73,7 +74,13 @@ fn connected(path: &Path, address: &str) -> UnixStream {
     if !address.is_empty() {
         bind(&fd, &SocketAddrUnix::new_abstract_name(address.as_bytes()).unwrap()).unwrap();
     }
-    connect(&fd, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    let address = SocketAddrUnix::new(path).unwrap();
+    // A socket that is there does not listen yet.
+    let until = std::time::Instant::now() + PATIENCE;
+    while let Err(refused) = connect(&fd, &address) {
+        assert!(refused == Errno::CONNREFUSED && std::time::Instant::now() < until, "{refused}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let stream = UnixStream::from(fd);
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     stream
