@@ -11,12 +11,12 @@ impl Engine {
     /// Commit: what is in the books becomes durable; then what waited for that begins.
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
         if let Some(batch) = self.books.take_batch(clock::now(), !self.clock.is_suspect()) {
-            let (told, began) = (!batch.outbox_put.is_empty(), clock::now());
+            let (told, began) = (!batch.outbox_put.is_empty(), clock::Boot::now());
             let (batch, written) = self.write(batch).await;
             match written {
                 Ok(()) => {
                     self.books.is_durable();
-                    self.disk_took(Self::since(began), clock::now());
+                    self.disk_took(began.elapsed(), clock::now());
                 }
                 Err(error @ StoreError::Unwritable { .. }) => {
                     self.wait_for_disk(batch, error.to_string(), clock::now());
@@ -24,7 +24,7 @@ impl Engine {
                 }
                 Err(error) => return Err(error),
             }
-            if Self::since(began) >= QUICK_COMMIT {
+            if began.elapsed() >= QUICK_COMMIT {
                 // Whoever asks during the next commit, which may be as slow, can't wait for these.
                 self.count_outbox();
             }

@@ -6,7 +6,6 @@ use super::Engine;
 use super::channels::Known;
 use super::handle::{Refused, Request};
 use super::outbox::send;
-use crate::clock;
 use crate::core::plan::NoticeKind;
 use crate::core::time::Timestamp;
 use crate::store::{Batch, OutboxRow};
@@ -91,10 +90,5 @@ impl Engine {
             let settings = Arc::clone(&self.books.settings);
             tokio::spawn(send(id, vec![row], settings, Known::nothing(), now, self.events.clone()));
         }
-    }
-
-    /// How long a commit took.
-    pub(super) fn since(began: Timestamp) -> Duration {
-        clock::now().since(began)
     }
 }
