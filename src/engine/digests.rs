@@ -32,14 +32,17 @@ impl Digests {
             Self::default()
         }))
     }
-
-    /// When the next one is due.
-    pub(super) fn due_at(&self) -> Timestamp {
-        self.next.unwrap_or(Timestamp::NEVER)
-    }
 }
 
 impl Engine {
+    /// When the next ones are to be written: never while the clock is not believed, nor at the end.
+    pub(super) fn digests_due_at(&self) -> Timestamp {
+        if self.clock.is_suspect() || self.stopping {
+            return Timestamp::NEVER;
+        }
+        self.books.digests.next.unwrap_or(Timestamp::NEVER)
+    }
+
     /// Puts the digests into the outbox that have fallen due.
     pub(super) fn write_digests(&mut self, now: Timestamp) {
         let waits = self.books.digests.next.is_some_and(|it| now < it);

@@ -274,7 +274,7 @@ impl Engine {
 
     fn until_due(&self) -> Duration {
         let due = self.due.first().map_or(Timestamp::NEVER, |it| it.0);
-        let next = due.min(self.backups.due_at()).min(self.books.digests.due_at());
+        let next = due.min(self.backups.due_at()).min(self.digests_due_at());
         let next = if self.unwritable.is_none() { next.min(self.books.lines.next()) } else { next };
         let longest = if self.unwritable.is_some() { full::RETRY_DISK } else { LONGEST_SLEEP };
         next.since(clock::now()).min(self.watchdog.longest_sleep(longest)).min(self.clock.until_sweep())
