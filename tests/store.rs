@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 use rekeyd::core::account::Account;
 use rekeyd::core::names::{AccountId, KeyName, NoticeId, Token};
-use rekeyd::core::plan::{Notice, NoticeKind, NoticeStatus, Severity};
+use rekeyd::core::plan::{Notice, NoticeKind, Severity};
 use rekeyd::core::record::Record;
 use rekeyd::core::time::Timestamp;
 use rekeyd::secret::Secret;
@@ -49,23 +49,13 @@ fn records(records: &[Record]) -> Batch {
 
 fn notice(id: &str, at: Timestamp) -> Notice {
     Notice {
-        id: NoticeId::from(id),
-        kind: NoticeKind::KeyExpiring,
         key: Some(name("billing")),
-        provider: None,
         severity: Severity::Warning,
         incident: "billing/expiring".to_owned(),
-        status: NoticeStatus::Firing,
-        at,
         summary: "billing expires".to_owned(),
         actions: vec!["rekeyd rotate billing".to_owned()],
         version: Some(3),
-        fingerprint: None,
-        valid_to: None,
-        next: None,
-        escalates: false,
-        at_worst: None,
-        digest: Vec::new(),
+        ..Notice::bare(NoticeId::from(id), NoticeKind::KeyExpiring, at)
     }
 }
 

@@ -121,23 +121,11 @@ fn notice(
 ) -> Notice {
     let name = format!("key-{key:05}");
     Notice {
-        id: NoticeId::of(&[&name, kind.code(), severity.code(), status.code(), incident]),
-        kind,
         key: name.parse().ok(),
-        provider: None,
         severity,
         incident: format!("{name}/{incident}"),
         status,
-        at,
-        summary: String::new(),
-        actions: Vec::new(),
-        version: None,
-        fingerprint: None,
-        valid_to: None,
-        next: None,
-        escalates: false,
-        at_worst: None,
-        digest: Vec::new(),
+        ..Notice::bare(NoticeId::of(&[&name, kind.code(), severity.code(), status.code(), incident]), kind, at)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A digest that is missed, because the daemon was down, is made up for by one, however many were due.
 use super::by_hand::is_awaited;
 use super::names::{KeyName, NoticeId};
-use super::plan::{DigestLine, DigestSection, Notice, NoticeKind, NoticeStatus, Severity};
+use super::plan::{DigestLine, DigestSection, Notice, NoticeKind};
 use super::policy::{Initial, Policy};
 use super::record::{Ended, Phase, Record, RotationResult};
 use super::time::Timestamp;
@@ -79,23 +79,10 @@ pub fn digest<'a>(owner: &str, keys: impl Iterator<Item = Subject<'a>>, span: Sp
     let hand = of(DigestSection::Hand) + of(DigestSection::Failing) > 0;
     let id = NoticeId::of(&["digest", owner, &span.at.0.to_string()]);
     Some(Notice {
-        incident: id.to_string(),
-        id,
-        kind: NoticeKind::Digest,
-        key: None,
-        provider: None,
-        severity: Severity::Info,
-        status: NoticeStatus::Firing,
-        at: now,
         summary,
         actions: if hand { vec!["rekeyd status".to_owned()] } else { Vec::new() },
-        version: None,
-        fingerprint: None,
-        valid_to: None,
-        next: None,
-        escalates: false,
-        at_worst: None,
         digest: shortened(lines),
+        ..Notice::bare(id, NoticeKind::Digest, now)
     })
 }
 
@@ -223,6 +210,7 @@ impl Subject<'_> {
 mod tests {
     use super::*;
     use crate::core::names::AccountId;
+    use crate::core::plan::Severity;
     use crate::core::record::{Incident, Reason};
 
     const NOW: Timestamp = Timestamp(1_790_000_000_000);

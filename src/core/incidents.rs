@@ -106,23 +106,10 @@ impl Open {
     fn notice(&self, cause: &str, status: NoticeStatus, now: Timestamp) -> Notice {
         let begun = self.since.0.to_string();
         Notice {
-            id: NoticeId::of(&["rekeyd", self.kind.code(), cause, &begun, status.code()]),
-            kind: self.kind,
-            key: None,
             provider: self.provider.clone(),
-            severity: Severity::Info,
             incident: NoticeId::of(&["rekeyd", cause, &begun]).to_string(),
             status,
-            at: now,
-            summary: String::new(),
-            actions: Vec::new(),
-            version: None,
-            fingerprint: None,
-            valid_to: None,
-            next: None,
-            escalates: false,
-            at_worst: None,
-            digest: Vec::new(),
+            ..Notice::bare(NoticeId::of(&["rekeyd", self.kind.code(), cause, &begun, status.code()]), self.kind, now)
         }
     }
 }

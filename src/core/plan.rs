@@ -83,6 +83,31 @@ pub struct Notice {
     pub digest: Vec<DigestLine>,
 }
 
+impl Notice {
+    /// It says no more than what happened and when, and is an incident of its own.
+    pub fn bare(id: NoticeId, kind: NoticeKind, at: Timestamp) -> Self {
+        Self {
+            incident: id.to_string(),
+            id,
+            kind,
+            key: None,
+            provider: None,
+            severity: Severity::Info,
+            status: NoticeStatus::Firing,
+            at,
+            summary: String::new(),
+            actions: Vec::new(),
+            version: None,
+            fingerprint: None,
+            valid_to: None,
+            next: None,
+            escalates: false,
+            at_worst: None,
+            digest: Vec::new(),
+        }
+    }
+}
+
 /// One line of a digest.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -190,23 +190,9 @@ mod tests {
 
     fn notice(id: &str, incident: &str, after: u64) -> Notice {
         Notice {
-            id: id.into(),
-            kind: NoticeKind::RotationFailed,
-            key: None,
-            provider: None,
             severity: Severity::Warning,
             incident: incident.to_owned(),
-            status: NoticeStatus::Firing,
-            at: NOW.plus(Duration::from_secs(after)),
-            summary: String::new(),
-            actions: Vec::new(),
-            version: None,
-            fingerprint: None,
-            valid_to: None,
-            next: None,
-            escalates: false,
-            at_worst: None,
-            digest: Vec::new(),
+            ..Notice::bare(id.into(), NoticeKind::RotationFailed, NOW.plus(Duration::from_secs(after)))
         }
     }
 

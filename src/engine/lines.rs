@@ -204,27 +204,8 @@ pub(super) mod tests {
 
     /// One that waits, was tried so often, and is due so many seconds later.
     pub(in crate::engine) fn row(id: &str, attempts: u32, due: u64) -> OutboxRow {
-        let (severity, status) = (Severity::Warning, NoticeStatus::Firing);
         OutboxRow {
-            notice: Notice {
-                id: id.into(),
-                kind: NoticeKind::RotationFailed,
-                key: None,
-                provider: None,
-                severity,
-                incident: id.to_owned(),
-                status,
-                at: NOW,
-                summary: String::new(),
-                actions: Vec::new(),
-                version: None,
-                fingerprint: None,
-                valid_to: None,
-                next: None,
-                escalates: false,
-                at_worst: None,
-                digest: Vec::new(),
-            },
+            notice: Notice { severity: Severity::Warning, ..Notice::bare(id.into(), NoticeKind::RotationFailed, NOW) },
             owner: "payments".to_owned(),
             channel: "webhook:https://hooks.example.com".to_owned(),
             attempts,

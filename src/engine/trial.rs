@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::config::settings::{Channel, Owner};
 use crate::core::names::NoticeId;
-use crate::core::plan::{Notice, NoticeKind, NoticeStatus, Severity};
+use crate::core::plan::{Notice, NoticeKind};
 use crate::core::record::Actor;
 use crate::core::time::Timestamp;
 use crate::notifiers::{Message, Sent};
@@ -43,23 +43,8 @@ fn message(channel: &str, owner: &Owner, by: &Actor, at: Timestamp) -> Message {
     let id = NoticeId::of(&["test", &owner.name, channel, &at.0.to_string()]);
     let who = by.user.clone().unwrap_or_else(|| format!("uid {}", by.uid));
     let notice = Notice {
-        id: id.clone(),
-        kind: NoticeKind::Test,
-        key: None,
-        provider: None,
-        severity: Severity::Info,
-        incident: id.to_string(),
-        status: NoticeStatus::Firing,
-        at,
         summary: format!("{who} tries whether {} can be told by {channel}: it works", owner.name),
-        actions: Vec::new(),
-        version: None,
-        fingerprint: None,
-        valid_to: None,
-        next: None,
-        escalates: false,
-        at_worst: None,
-        digest: Vec::new(),
+        ..Notice::bare(id.clone(), NoticeKind::Test, at)
     };
     Message { id, owner: owner.name.clone(), provider: None, notice, more: Vec::new() }
 }

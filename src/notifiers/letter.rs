@@ -208,14 +208,9 @@ pub(super) fn line(text: &str, chars: usize) -> String {
 /// Letters of every shape, to try a template with: one with all that there may be, one with as little, one with a table.
 pub(super) fn shapes() -> Vec<(Letter, Message)> {
     let notice = Notice {
-        id: NoticeId::of(&["shape"]),
-        kind: NoticeKind::RotationHalted,
         key: "billing-sms".parse().ok(),
-        provider: None,
         severity: Severity::Critical,
         incident: "billing-sms/halted".to_owned(),
-        status: NoticeStatus::Firing,
-        at: Timestamp(0),
         summary: "the answer to a create was lost".to_owned(),
         actions: vec!["rekeyd resume billing-sms".to_owned()],
         version: Some(3),
@@ -227,9 +222,7 @@ pub(super) fn shapes() -> Vec<(Letter, Message)> {
             reason: "halted".to_owned(),
             message: "told again while nobody acts".to_owned(),
         }),
-        escalates: false,
-        at_worst: None,
-        digest: Vec::new(),
+        ..Notice::bare(NoticeId::of(&["shape"]), NoticeKind::RotationHalted, Timestamp(0))
     };
     let little = Notice {
         kind: NoticeKind::DaemonDegraded,
@@ -280,23 +273,12 @@ mod tests {
             owner: "payments".into(),
             provider: None,
             notice: Notice {
-                id: NoticeId::of(&["7"]),
-                kind: NoticeKind::DeliveryFailed,
                 key: Some("billing-sms".parse().unwrap()),
-                provider: None,
                 severity: Severity::Warning,
                 incident: "7".into(),
-                status: NoticeStatus::Firing,
-                at: Timestamp(1_795_298_400_000),
                 summary: "It failed.".into(),
                 actions: vec!["rekeyd resume billing-sms".into()],
-                version: None,
-                fingerprint: None,
-                valid_to: None,
-                next: None,
-                escalates: false,
-                at_worst: None,
-                digest: Vec::new(),
+                ..Notice::bare(NoticeId::of(&["7"]), NoticeKind::DeliveryFailed, Timestamp(1_795_298_400_000))
             },
             more: Vec::new(),
         }

@@ -167,23 +167,13 @@ mod tests {
 
     fn notice(key: &str, kind: NoticeKind, severity: Severity, status: NoticeStatus) -> Notice {
         Notice {
-            id: NoticeId::of(&[key, kind.code()]),
-            kind,
             key: Some(key.parse().unwrap()),
-            provider: None,
             severity,
             incident: key.to_owned(),
             status,
-            at: Timestamp(1_795_298_400_000),
             summary: format!("{key}: it happened"),
             actions: vec![format!("rekeyd status {key}"), format!("rekeyd resume {key}")],
-            version: None,
-            fingerprint: None,
-            valid_to: None,
-            next: None,
-            escalates: false,
-            at_worst: None,
-            digest: Vec::new(),
+            ..Notice::bare(NoticeId::of(&[key, kind.code()]), kind, Timestamp(1_795_298_400_000))
         }
     }
 

@@ -6,7 +6,7 @@ use rekeyd::control::protocol::{Health, KeyStatus, PhaseName, PlanReport};
 use rekeyd::control::view;
 use rekeyd::core::facts::Blocked;
 use rekeyd::core::names::{Fingerprint, NoticeId};
-use rekeyd::core::plan::{Notice, NoticeKind, NoticeStatus, Severity};
+use rekeyd::core::plan::{Notice, NoticeKind};
 use rekeyd::core::policy::{Capabilities, OnCreate, OutsideWindow, Policy, RotateBefore};
 use rekeyd::core::record::{Actor, Creating, Phase, Reason, Record, Wish};
 use rekeyd::engine::handle::{CommandRow, History, NoticeRow, ReadRow, Snapshot};
@@ -61,23 +61,12 @@ fn plan_is_as_the_committed_json_and_text() {
 #[test]
 fn history_is_as_the_committed_json_and_text() {
     let notice = Notice {
-        id: NoticeId::from("1f"),
-        kind: NoticeKind::RotationSucceeded,
         key: Some(name("billing-sms")),
-        provider: None,
-        severity: Severity::Info,
         incident: "rotation-7".to_owned(),
-        status: NoticeStatus::Firing,
-        at: at("2026-06-15T21:00:01Z"),
         summary: "billing-sms has a new version".to_owned(),
-        actions: Vec::new(),
         version: Some(3),
         fingerprint: Some(Fingerprint::of(b"3")),
-        valid_to: None,
-        next: None,
-        escalates: false,
-        at_worst: None,
-        digest: Vec::new(),
+        ..Notice::bare(NoticeId::from("1f"), NoticeKind::RotationSucceeded, at("2026-06-15T21:00:01Z"))
     };
     let sent = ("email".to_owned(), "sent", at("2026-06-15T21:00:02Z"));
     let read = ReadRow {

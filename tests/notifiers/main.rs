@@ -7,7 +7,7 @@
 )]
 #![allow(unreachable_pub, reason = "what lies in `support` serves several tests")]
 use rekeyd::core::names::{Fingerprint, NoticeId};
-use rekeyd::core::plan::{Next, Notice, NoticeKind, NoticeStatus, Severity};
+use rekeyd::core::plan::{Next, Notice, NoticeKind, Severity};
 use rekeyd::core::time::Timestamp;
 use rekeyd::notifiers::smtp::SmtpClient;
 use rekeyd::notifiers::{Fault, KINDS, Message, Sent, Shared};
@@ -36,14 +36,9 @@ fn message() -> Message {
         owner: "payments".into(),
         provider: Some("sms".into()),
         notice: Notice {
-            id: NoticeId::of(&["billing-sms", "7"]),
-            kind: NoticeKind::RotationHalted,
             key: Some("billing-sms".parse().unwrap()),
-            provider: None,
             severity: Severity::Critical,
             incident: "billing-sms/halted/7".into(),
-            status: NoticeStatus::Firing,
-            at: AT,
             summary: format!("Größe <&> passt nicht.\r\nBcc: x@y.example {}", "word ".repeat(300)),
             actions: vec![
                 "rekeyd resume billing-sms".into(),
@@ -58,9 +53,7 @@ fn message() -> Message {
                 reason: "halted".into(),
                 message: "Repeated while nobody acts.".into(),
             }),
-            escalates: false,
-            at_worst: None,
-            digest: Vec::new(),
+            ..Notice::bare(NoticeId::of(&["billing-sms", "7"]), NoticeKind::RotationHalted, AT)
         },
         more: Vec::new(),
     }

@@ -2,7 +2,7 @@
 use crate::AT;
 use crate::email::with;
 use rekeyd::core::names::{Fingerprint, NoticeId};
-use rekeyd::core::plan::{Next, Notice, NoticeKind, NoticeStatus, Severity};
+use rekeyd::core::plan::{Next, Notice, NoticeKind, Severity};
 use rekeyd::notifiers::email::Written;
 use rekeyd::notifiers::{Also, Message};
 use std::path::Path;
@@ -14,23 +14,14 @@ const COLUMNS: usize = 78;
 
 fn notice(key: &str, kind: NoticeKind, severity: Severity, summary: &str) -> Notice {
     Notice {
-        id: NoticeId::of(&[key, kind.code()]),
-        kind,
         key: Some(key.parse().unwrap()),
-        provider: None,
         severity,
         incident: format!("{key}/{}", kind.code()),
-        status: NoticeStatus::Firing,
-        at: AT,
         summary: summary.into(),
-        actions: Vec::new(),
         version: Some(3),
         fingerprint: Some(Fingerprint::of(key.as_bytes())),
         valid_to: Some(AT.plus(10 * DAY)),
-        next: None,
-        escalates: false,
-        at_worst: None,
-        digest: Vec::new(),
+        ..Notice::bare(NoticeId::of(&[key, kind.code()]), kind, AT)
     }
 }
 

@@ -58,23 +58,16 @@ impl Pass<'_> {
         // What does not last is an incident of its own each time: no later one makes it superfluous.
         let incident = it.incident.map_or_else(|| id.clone(), |it| NoticeId::of(&[&name, &it, &begun]));
         let notice = Notice {
-            id,
-            kind: it.kind,
             key: Some(self.record.name.clone()),
-            provider: None,
             severity: it.severity,
             incident: incident.to_string(),
-            status: NoticeStatus::Firing,
-            at: self.now,
             summary: it.summary,
             actions: it.actions,
             version,
             fingerprint: about.as_ref().map(|it| it.fingerprint.clone()),
             valid_to: about.as_ref().and_then(|it| it.valid_to),
-            next: None,
             escalates,
-            at_worst: None,
-            digest: Vec::new(),
+            ..Notice::bare(id, it.kind, self.now)
         };
         self.notices.push(notice);
     }
