@@ -82,6 +82,8 @@ mod rotation;
 mod slow;
 #[path = "e2e/stuck.rs"]
 mod stuck;
+#[path = "e2e/suspended.rs"]
+mod suspended;
 #[path = "e2e/system.rs"]
 mod system;
 #[path = "e2e/telling.rs"]

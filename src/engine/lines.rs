@@ -100,6 +100,17 @@ impl Lines {
         self.changed.insert(id.clone());
     }
 
+    /// Nothing waits any longer.
+    pub(super) fn at_once(&mut self, now: Timestamp) {
+        for (id, line) in &mut self.lines {
+            line.hold = None;
+            for row in line.rows.values_mut() {
+                row.retry_at = row.retry_at.min(now);
+            }
+            self.changed.insert(id.clone());
+        }
+    }
+
     /// These are being sent.
     pub(super) fn begin<'a>(&mut self, id: &LineId, notices: impl IntoIterator<Item = &'a NoticeId>) {
         if let Some(line) = self.lines.get_mut(id) {
@@ -245,6 +256,16 @@ pub(super) mod tests {
     fn what_a_clock_that_was_ahead_put_off_for_a_year_goes_now() {
         let (mut lines, id) = lines(&[row("a", 1, 365 * 86_400)]);
         assert_eq!(lines.round(&id, false, NOW).len(), 1);
+    }
+
+    #[test]
+    fn what_a_clock_that_was_ahead_put_off_by_hours_goes_when_it_was_set() {
+        let (mut lines, id) = lines(&[row("a", 3, 3 * 3600), row("b", 0, 3 * 3600)]);
+        lines.hold(&id, at(4 * 3600));
+        assert_eq!(lines.round(&id, false, NOW).len(), 0);
+        lines.at_once(NOW);
+        assert_eq!(lines.due(NOW), [id.clone()]);
+        assert_eq!(lines.round(&id, false, NOW).len(), 2);
     }
 
     #[test]

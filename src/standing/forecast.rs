@@ -191,7 +191,9 @@ fn why_then(slot: Option<Slot>, policy: &Policy, due: (&'static str, String)) ->
     let a_day = policy.creates_per_day;
     let why = match slot.map(|it| it.why) {
         Some(Why::Later) => format!("later: the {a_day} creates a day of its account are taken before"),
-        Some(Why::Earlier) => format!("sooner: the {a_day} creates a day of its account are taken from then on"),
+        Some(Why::Earlier) => {
+            format!("sooner: {a_day} creates a day are too few for all keys of its account that are due then")
+        }
         Some(Why::Together) => match &policy.together {
             Some(word) => format!("sooner: it goes together with {word:?}"),
             None => return (reason, message),
