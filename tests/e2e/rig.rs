@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 /// Longer than anything takes that a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The pause between two looks.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 /// The largest part of the daemon's log that a failed wait shows, in bytes.
 const LOG_SHOWN: usize = 6000;
 
