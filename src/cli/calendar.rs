@@ -2,6 +2,7 @@
 use super::output::folded;
 use super::times::absolute;
 use crate::control::protocol::{PlanFreeze, PlanWindow, Time, WindowStatus};
+use crate::core::time::Timestamp;
 use chrono_tz::Tz;
 use std::fmt::Write;
 
@@ -29,6 +30,9 @@ pub(super) fn text(windows: &[PlanWindow], freezes: &[PlanFreeze], now: Time, wi
 /// `; open until Tue 02:00; next: …`: what is open now is not what comes next.
 fn openings(window: &PlanWindow, freezes: &[PlanFreeze], now: Time) -> String {
     let zone: Option<Tz> = window.timezone.parse().ok();
+    if window.openings.iter().any(|it| it.opens <= now && it.closes.0 == Timestamp::LAST_WRITTEN) {
+        return "; it never closes, for it lasts longer than from one opening to the next".to_owned();
+    }
     let (open, coming): (Vec<_>, Vec<_>) = window.openings.iter().partition(|it| it.opens <= now);
     let until: Vec<String> = open.iter().map(|it| format!("; open until {}", shown(it.closes, zone))).collect();
     let opens = |it: &&WindowStatus| format!("{}{}", shown(it.opens, zone), frozen(it, freezes, zone));
