@@ -7,6 +7,7 @@ use super::backoff;
 use super::due;
 use super::facts::{Action, Blocked, Facts, Found, Probe, Revoke, Revokee};
 use super::names::{Fingerprint, Token};
+use super::notices::lost_incident;
 use super::pass::Pass;
 use super::policy::{OnAmbiguous, OnCreate, Recover};
 use super::record::{Creating, Expiry, Phase, Reason, Version};
@@ -54,6 +55,7 @@ impl Pass<'_> {
     fn watch_on(&mut self, facts: &Facts, token: &Token, lost_at: Timestamp) {
         if facts.listed.is_some() {
             self.account.open.remove(token);
+            self.resolve(&lost_incident(token));
         } else {
             self.wake(self.now.plus(backoff::look(self.now.since(lost_at))));
         }
@@ -137,6 +139,7 @@ impl Pass<'_> {
             version.id = version.id.take().or(id.cloned());
         }
         self.account.open.remove(token);
+        self.resolve(&lost_incident(token));
         true
     }
 
@@ -149,6 +152,7 @@ impl Pass<'_> {
             _ => drop(self.account.open.remove(token)),
         }
         self.unlock();
+        self.resolve(&lost_incident(token));
         self.created(version, open.sent_at);
     }
 

@@ -86,8 +86,9 @@ impl Books {
     fn post_but_for(&mut self, notice: Notice, owners: &[String], but_for: Option<&LineId>) {
         self.dirty = true;
         let settings = Arc::clone(&self.settings);
+        let besides = self.take_heard(&notice);
         let escalated = owners.iter().filter(|_| notice.escalates).flat_map(|it| self.escalates_to(it));
-        let told: BTreeSet<String> = owners.iter().cloned().chain(escalated).collect();
+        let told: BTreeSet<String> = owners.iter().cloned().chain(escalated).chain(besides).collect();
         for owner in &told {
             self.batch.history.push(HistoryRow::Notice { notice: notice.clone(), owner: owner.clone() });
             let Some(section) = settings.owners.get(owner) else { continue };

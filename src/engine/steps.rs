@@ -24,6 +24,7 @@ impl Engine {
         self.prune_at = self.prune_at.min(now.plus(PRUNE_EVERY));
         self.backups.look_again();
         self.doors.knock(now);
+        self.books.lines.unheard.awake(now);
         self.sweep();
     }
 
