@@ -192,8 +192,10 @@ impl Books {
 
     /// Keys that are on their way out of service.
     pub(super) fn ending(&self) -> impl Iterator<Item = &KeyName> {
-        let under_way =
-            |it: &&Record| it.decommissioned.is_some() && (!it.held.is_empty() || it.live_versions().next().is_some());
+        // What was reported may expire by itself.
+        let lives =
+            |it: &Record| !it.held.is_empty() || it.live_versions().next().is_some() || !it.incidents.is_empty();
+        let under_way = |it: &&Record| it.decommissioned.is_some() && lives(it);
         self.records.values().filter(under_way).map(|it| &it.name)
     }
 
@@ -383,6 +385,8 @@ impl Books {
         }
         self.dirty = true;
         if change.forgotten {
+            let owners = self.owners_of(&name);
+            change.notices.into_iter().for_each(|it| self.post(it, &owners));
             return self.forget(&change.record);
         }
         self.keep_before(&name);

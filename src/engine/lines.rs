@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// No wait is longer. What is due later than that was put off by a clock that was ahead, and is due now.
-const LONGEST: Duration = Duration::from_secs(25 * 60 * 60);
+pub(super) const LONGEST: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// A channel of an owner.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]

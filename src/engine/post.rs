@@ -149,6 +149,31 @@ impl Books {
         (id, rows)
     }
 
+    /// A message of several notices is refused for what it says, or for its length: each half of it goes by itself, at once, so
+    /// that one notice that nobody takes keeps no other back.
+    pub(super) fn send_in_two(&mut self, line: &LineId, rows: &[OutboxRow], why: &str, now: Timestamp) {
+        let (owner, channel, notices) = (&line.owner, &line.channel, rows.len());
+        tracing::warn!(owner, channel, notices, why, "a message is refused for what it says; it goes in two");
+        let (first, second) = rows.split_at(rows.len() / 2);
+        for half in [first, second] {
+            let ids: Vec<NoticeId> = half.iter().map(|it| it.notice.id.clone()).collect();
+            let message = Some(message_id(line, &ids));
+            for row in half {
+                let (attempts, why) = (row.attempts.saturating_add(1), Some(why.to_owned()));
+                let message = message.clone();
+                self.put_row(OutboxRow {
+                    attempts,
+                    at: now,
+                    retry_at: now,
+                    why,
+                    message,
+                    unsure: false,
+                    ..row.clone()
+                });
+            }
+        }
+    }
+
     /// Whether a channel takes several notices in one message, and its owner wants that.
     pub(super) fn goes_together(&self, line: &LineId) -> bool {
         let wanted = self.settings.owners.get(&line.owner).is_some_and(|it| !it.group_within.is_zero());

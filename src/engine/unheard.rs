@@ -5,9 +5,10 @@
 //! Who was told so is kept for as long as the incident lasts: whoever heard of the beginning hears of the end.
 use super::Engine;
 use super::books::Books;
+use super::lines::LONGEST;
 use crate::core::names::NoticeId;
 use crate::core::plan::{Notice, NoticeStatus};
-use crate::core::queue::{Fate, for_others, patience, untold_at};
+use crate::core::queue::{Fate, TRIED_WITHIN, for_others, patience, untold_at};
 use crate::core::time::Timestamp;
 use crate::store::{OutboxId, OutboxRow, OutboxState, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -33,9 +34,14 @@ pub(super) struct Unheard {
 }
 
 impl Unheard {
-    /// The daemon has begun to run, or its clock was set: every channel gets the time for a try.
+    /// The daemon has begun to run, or its clock was set: every channel gets the time for a try. What a clock that was ahead put
+    /// off is looked after then, too.
     pub(super) fn awake(&mut self, now: Timestamp) {
         self.awake = now;
+        let far = (now.plus(LONGEST), (NoticeId::from(""), String::new()));
+        for (_, telling) in self.due.split_off(&far) {
+            self.look(telling, now.plus(TRIED_WITHIN));
+        }
     }
 
     /// A row of the outbox is new, or has changed.
@@ -250,6 +256,17 @@ mod tests {
         assert_eq!(unheard.next(), Timestamp::NEVER);
         unheard.note(&OutboxRow { state: OutboxState::Dead, ..row("a", 1, 0) });
         assert_eq!(looks(&mut unheard, 0), 1);
+    }
+
+    #[test]
+    fn what_a_clock_that_was_ahead_dated_is_looked_after_once_that_is_right() {
+        let mut unheard = Unheard::default();
+        let mut ahead = row("a", 0, 0);
+        ahead.notice.at = at(365 * 86_400);
+        unheard.note(&ahead);
+        unheard.note(&row("b", 0, 0));
+        unheard.awake(NOW);
+        assert_eq!((unheard.next(), looks(&mut unheard, 60), looks(&mut unheard, 3600)), (at(60), 1, 1));
     }
 
     #[test]
