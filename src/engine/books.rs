@@ -195,7 +195,7 @@ impl Books {
         // What was reported may expire by itself.
         let lives =
             |it: &Record| !it.held.is_empty() || it.live_versions().next().is_some() || !it.incidents.is_empty();
-        let under_way = |it: &&Record| it.decommissioned.is_some() && lives(it);
+        let under_way = move |it: &&Record| it.decommissioned.is_some() && lives(it);
         self.records.values().filter(under_way).map(|it| &it.name)
     }
 
