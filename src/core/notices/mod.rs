@@ -51,8 +51,9 @@ impl Pass<'_> {
         let number = version.unwrap_or_default().to_string();
         let name = self.record.name.as_str().to_owned();
         let escalates = it.incident.is_some() && (it.kind == NoticeKind::RotationHalted || self.is_near_end());
-        let once = it.incident.as_deref().is_some_and(over::is_told_once);
-        let once = once.then(|| NoticeId::of(&[&name, it.kind.code(), it.cause]));
+        // Told once and for all, under whatever id: the incident may have ended since.
+        let once =
+            it.incident.as_deref().filter(|it| over::is_told_once(it)).map(|incident| NoticeId::of(&[&name, incident]));
         if once.as_ref().is_some_and(|it| self.record.told.contains_key(it)) {
             return;
         }
@@ -61,10 +62,11 @@ impl Pass<'_> {
             None => Some(String::new()),
         };
         let Some(begun) = begun else { return };
-        let id = once.unwrap_or_else(|| NoticeId::of(&[&name, &number, it.kind.code(), it.cause, &begun]));
+        let id = NoticeId::of(&[&name, &number, it.kind.code(), it.cause, &begun]);
         if self.record.told.insert(id.clone(), self.now).is_some() {
             return;
         }
+        self.record.told.extend(once.map(|it| (it, self.now)));
         if let Some(incident) = it.incident.as_ref().and_then(|it| self.record.incidents.get_mut(it)) {
             incident.escalated |= escalates;
         }
