@@ -68,7 +68,7 @@ impl Engine {
             Request::Snapshot(_)
             | Request::Pulse(_)
             | Request::Settings(_)
-            // What it holds is served: a unit that does not start is worse than a line that the history lacks.
+            // What a unit may have anyway is served: that it does not start is worse than a line that the history lacks.
             | Request::Credential { .. }
             | Request::CredentialRead(_)
             | Request::History { .. }

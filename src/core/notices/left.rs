@@ -27,6 +27,17 @@ impl Pass<'_> {
         self.tell_left(revoke_incident(version.number), "refused", summary, look, Some(version));
     }
 
+    /// Nobody uses the key of a lost create, but it works: its owners can end it sooner than the provider lets us.
+    pub(in crate::core) fn tell_orphan_refused(&mut self, token: &Token, why: &str) {
+        let (name, account) = (self.record.name.clone(), self.account.id.clone());
+        let summary = format!(
+            "{name}: the create {token} was lost and left a key at account {account}, which nobody uses and which can't be \
+             revoked: {why}; it is tried again"
+        );
+        let actions = vec![format!("rekeyd status {name}")];
+        self.tell_left(orphan_incident(token), &format!("{token} refused"), summary, actions, None);
+    }
+
     pub(in crate::core) fn tell_lost(&mut self, token: &Token, sent_at: Timestamp, why: &str) {
         let summary = format!(
             "{}: the create {token} sent at {} may have left a key at account {}; {why}; if it is there, revoke it",
@@ -90,4 +101,9 @@ impl Pass<'_> {
 /// What it is called that nobody knows what came of a create.
 pub(in crate::core) fn lost_incident(token: &Token) -> String {
     format!("lost:{token}")
+}
+
+/// What it is called that the key of a lost create can't be revoked yet.
+pub(in crate::core) fn orphan_incident(token: &Token) -> String {
+    format!("orphan:{token}")
 }

@@ -6,7 +6,7 @@ mod operator;
 mod over;
 mod unread;
 
-pub(in crate::core) use left::lost_incident;
+pub(in crate::core) use left::{lost_incident, orphan_incident};
 
 use crate::core::command;
 use crate::core::due;

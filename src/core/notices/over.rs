@@ -6,7 +6,7 @@ use crate::core::record::{Ended, Expiry, Held, Incident, Phase};
 
 /// What a key leaves behind when it is taken out of service: these families of incidents end when a human says that he saw
 /// to it, or when the record is dropped.
-const LEFT: [&str; 4] = ["revoke", "lost", "left", "empty"];
+const LEFT: [&str; 5] = ["revoke", "lost", "left", "orphan", "empty"];
 
 impl Pass<'_> {
     /// Ends an incident.
@@ -168,6 +168,7 @@ fn words_of(incident: &str) -> &'static str {
         "outside" => "that rotation has ended",
         "delivery" => "the target holds the key again",
         "unread" => "no unit uses that version any more",
+        "orphan" => "it was revoked",
         "lost" => "what it left was found, or is not there",
         _ => "the key was replaced in the end",
     }
