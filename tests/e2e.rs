@@ -33,6 +33,8 @@ mod decommission;
 mod disk;
 #[path = "e2e/drift.rs"]
 mod drift;
+#[path = "e2e/escalation.rs"]
+mod escalation;
 #[path = "e2e/freezes.rs"]
 mod freezes;
 #[path = "e2e/hints.rs"]

@@ -1,15 +1,16 @@
 //! The outbox in memory: what waits, in a line for each channel of each owner. What stands here stands in the state too, or in the
 //! batch that becomes durable next.
+use super::unheard::Unheard;
 use crate::core::names::NoticeId;
 use crate::core::plan::{Notice, NoticeStatus};
-use crate::core::queue::{Round, Waiting, round, superseded};
+use crate::core::queue::{Round, Waiting, rank, round, superseded};
 use crate::core::time::Timestamp;
 use crate::store::{OutboxRow, OutboxState, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// No wait is longer. What is due later than that was put off by a clock that was ahead, and is due now.
-const LONGEST: Duration = Duration::from_secs(25 * 60 * 60);
+pub(super) const LONGEST: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// A channel of an owner.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -27,6 +28,8 @@ pub(super) struct Lines {
     /// A copy that only observes tells of itself alone, from this moment on. What it brought along is the original's to tell,
     /// and what it sees of keys is the original's doing: that waits until somebody says which of the two goes on.
     only_itself: Option<Timestamp>,
+    /// What may have to be told to others.
+    pub(super) unheard: Unheard,
 }
 
 /// What waits for one channel.
@@ -60,6 +63,7 @@ impl Lines {
 
     /// A row is new, or has changed. What is over waits no longer.
     pub(super) fn note(&mut self, row: OutboxRow) {
+        self.unheard.note(&row);
         let id = row.line();
         let line = self.lines.entry(id.clone()).or_default();
         if row.state == OutboxState::Pending {
@@ -134,6 +138,13 @@ impl Lines {
         self.changed.insert(id.clone());
     }
 
+    /// Whether something waits for this owner that says what has become of the same incident since.
+    pub(super) fn says_more(&self, owner: &str, notice: &Notice) -> bool {
+        let lines = self.lines.iter().filter(|it| it.0.owner == owner);
+        let mut rows = lines.flat_map(|it| it.1.rows.values());
+        rows.any(|it| it.notice.incident == notice.incident && rank(&it.notice) > rank(notice))
+    }
+
     /// What has become superfluous in the lines that changed.
     pub(super) fn superseded(&self) -> Vec<OutboxRow> {
         let lines = self.changed.iter().filter_map(|it| self.lines.get(it));
@@ -185,7 +196,7 @@ impl Line {
         let may_go = |it: &&OutboxRow| only_itself.is_none_or(|since| is_about_itself(&it.notice, since));
         let waiting = |row| {
             let OutboxRow { notice, retry_at, attempts, message, .. }: &OutboxRow = row;
-            let due = if is_due(*retry_at, now) { now.min(*retry_at) } else { *retry_at };
+            let due = due_at(*retry_at, now);
             let under_way = self.under_way.contains(&notice.id);
             Waiting { notice, due, failed: *attempts > 0, sealed: message.as_ref(), under_way }
         };
@@ -196,6 +207,11 @@ impl Line {
 fn is_about_itself(notice: &Notice, since: Timestamp) -> bool {
     let nobody_else = notice.key.is_none() && notice.provider.is_none();
     nobody_else && notice.status == NoticeStatus::Firing && notice.at >= since
+}
+
+/// When something falls due that is to go at this moment.
+pub(super) fn due_at(at: Timestamp, now: Timestamp) -> Timestamp {
+    if is_due(at, now) { now.min(at) } else { at }
 }
 
 fn is_due(at: Timestamp, now: Timestamp) -> bool {

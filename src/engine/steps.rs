@@ -28,6 +28,7 @@ impl Engine {
         if self.clock.is_suspect() {
             self.books.lines.at_once(now);
         }
+        self.books.lines.unheard.awake(now);
         self.sweep();
     }
 
