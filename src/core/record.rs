@@ -247,9 +247,17 @@ pub struct Held {
     pub retry_at: Option<Timestamp>,
     /// What the last failure said; never a secret.
     pub last_error: Option<String>,
+    /// The version whose `then` has been done in part, and what of it: only the rest is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub then_done: Option<(VersionNo, BTreeSet<String>)>,
 }
 
 impl Held {
+    /// What of the `then` is done already for this version.
+    pub fn done_for(&self, version: VersionNo) -> BTreeSet<String> {
+        self.then_done.as_ref().filter(|it| it.0 == version).map(|it| it.1.clone()).unwrap_or_default()
+    }
+
     /// Whether it surely holds exactly this version.
     pub fn is_settled_at(&self, version: VersionNo) -> bool {
         self.settled == Some(version) && self.maybe.is_empty()

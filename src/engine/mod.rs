@@ -42,6 +42,7 @@ pub mod trial;
 mod trouble;
 mod twin;
 mod unmanaged;
+mod veil;
 mod wake;
 
 pub use start::{Begin, EngineTask, StartError, start};

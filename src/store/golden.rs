@@ -162,6 +162,7 @@ fn full_record() -> Record {
         failures: 1,
         retry_at: Some(NOW),
         last_error: Some("connection refused".to_owned()),
+        then_done: None,
     };
     let incident = Incident {
         since: NOW,

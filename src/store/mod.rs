@@ -180,6 +180,20 @@ impl Store {
         opened.map(Some).ok_or_else(|| rows::damaged(self.disk.dir(), &row, "it does not open with the master key"))
     }
 
+    /// Which versions have a secret that is kept.
+    ///
+    /// # Errors
+    /// Where a row can't be read.
+    pub fn secrets_kept(&self) -> Result<Vec<(KeyName, VersionNo)>, StoreError> {
+        let _reading = self.reading();
+        let kept = self.disk.prefix(rows::SECRETS).map(|row| {
+            let (row, _) = row?;
+            let of = row.strip_prefix(rows::SECRETS).and_then(contents::version);
+            of.ok_or_else(|| rows::damaged(self.disk.dir(), &row, "it is the secret of no version"))
+        });
+        kept.collect()
+    }
+
     /// The keys that are due at `now`, the longest due first. Costs what is due, not what there is.
     ///
     /// # Errors
