@@ -155,8 +155,9 @@ pub async fn reload(
         }
         Err(faults) => {
             let problem = Problem::config(faults);
-            let rejected = handle::Request::ConfigRejected { why: problem.with_first_fault(), by };
-            engine.requests.send(rejected).await.map_err(|_| Problem::from(handle::Stopped))?;
+            let why = problem.with_first_fault();
+            // Whoever asks for the status next sees it. Who asked for the reload hears the faults in any case.
+            let _ = ask(engine, |reply| handle::Request::ConfigRejected { why, by, reply }).await;
             Err(problem)
         }
     }

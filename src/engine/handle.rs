@@ -131,6 +131,8 @@ pub enum Request {
         why: String,
         /// Who asked for a reload, and why; none where it was a signal.
         by: Option<By>,
+        /// Answered when status says so.
+        reply: oneshot::Sender<()>,
     },
     /// A channel has taken a test notice: where it was switched off, it is used again.
     ChannelWorks {

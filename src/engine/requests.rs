@@ -73,7 +73,10 @@ impl Engine {
                 let taken = self.reload(*loaded, allow_removals, by.as_ref());
                 self.reply(reply, taken);
             }
-            Request::ConfigRejected { why, by } => self.reject_reload(why, false, by.as_ref(), clock::now()),
+            Request::ConfigRejected { why, by, reply } => {
+                self.reject_reload(why, false, by.as_ref(), clock::now());
+                let _ = reply.send(());
+            }
             Request::ChannelWorks { owner, channel } => {
                 self.switch_on(&LineId { owner, channel }, "it took a test notice", clock::now());
             }

@@ -89,7 +89,10 @@ async fn answer(mut waiting: mpsc::Receiver<Request>, snapshot: Snapshot, desk: 
             }
             Request::Backup { reply, .. } => drop(reply.send(Ok(b"rekeyd-backup 1\n".to_vec()))),
             Request::Reload { reply, .. } => drop(reply.send(Ok(Done { message: "in use".to_owned(), attempt: None }))),
-            Request::ConfigRejected { why, .. } => desk.rejected.lock().unwrap().push(why),
+            Request::ConfigRejected { why, reply, .. } => {
+                desk.rejected.lock().unwrap().push(why);
+                let _ = reply.send(());
+            }
             Request::AckLetters { reply, .. } => drop(reply.send(Err(Refused::NoDeadLetters))),
             // Only the listener asks.
             Request::Pulse(_) => {}

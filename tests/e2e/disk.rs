@@ -7,6 +7,7 @@ use crate::rig::{PATIENCE, Rig, calm, copy_folder, number};
 use crate::watch::Consumer;
 use rekeyd::control::protocol::{DaemonState, DaemonStatus, PhaseName};
 use rekeyd::simulator::{Call, Service};
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -246,13 +247,21 @@ async fn versions(rig: &Rig) -> [u32; 2] {
 /// Keeps a copy of the state at rest.
 async fn keep(rig: &mut Rig) -> [u32; 2] {
     rig.until_rest().await;
-    let count = |status| rig.own_notices("daemon.degraded", status).len();
-    rig.until_true("every incident is over", || count("firing") == count("resolved")).await;
+    // What ended before it was sent is told as it ended and no more.
+    let ended = || incidents(rig, "firing").is_subset(&incidents(rig, "resolved"));
+    rig.until_true("every incident is over", ended).await;
     rig.until_told().await;
     let versions = versions(rig).await;
     rig.kill().await;
     copy_folder(&rig.path("state"), &rig.path("whole"));
     versions
+}
+
+/// The incidents of the daemon itself that were told of with this status.
+fn incidents(rig: &Rig, status: &str) -> BTreeSet<String> {
+    let notices = rig.notices().into_values().map(|(_, it)| it["data"].clone());
+    let own = notices.filter(|it| it["key"].is_null() && it["status"] == status);
+    own.map(|it| it["incident"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Does what the notice says with each key that waits for a human.

@@ -24,7 +24,7 @@ async fn a_mail_waits_while_the_mail_server_is_down_even_over_a_kill() {
     rig.until_rest().await;
     rig.until_true("the webhook came", || rig.notices().len() == 1).await;
     rig.until_true("a try failed", || rig.log().contains("a notice waits")).await;
-    assert_eq!(rig.status().await.daemon.outbox_pending, 1);
+    rig.until_pending(1).await;
     rig.kill().await;
     rig.run().await;
     assert_eq!(rig.status().await.daemon.outbox_pending, 1);

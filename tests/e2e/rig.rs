@@ -14,9 +14,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 /// Longer than anything takes that a test waits for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// The pause between two looks.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 /// The largest part of the daemon's log that a failed wait shows, in bytes.
 const LOG_SHOWN: usize = 6000;
 
@@ -318,8 +318,13 @@ impl Rig {
 
     /// Waits until no notice is on its way.
     pub(crate) async fn until_told(&self) {
+        self.until_pending(0).await;
+    }
+
+    /// Waits until no more notices than these are on their way.
+    pub(crate) async fn until_pending(&self, most: u64) {
         let wait = async {
-            while self.status().await.daemon.outbox_pending > 0 {
+            while self.status().await.daemon.outbox_pending > most {
                 tokio::time::sleep(PAUSE).await;
             }
         };
