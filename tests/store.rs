@@ -214,6 +214,8 @@ fn the_history_is_ordered_by_time_and_pruned_from_its_old_end() {
         by: "unit:billing.service".to_owned(),
         version: 1,
         via: "credential".to_owned(),
+        times: 1,
+        last: None,
     };
     for history in [vec![read("a", 30), read("b", 10)], vec![read("a", 20), read("a", 20)]] {
         store.commit(&Batch { history, ..Batch::default() }).unwrap();

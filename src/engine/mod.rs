@@ -123,6 +123,8 @@ struct Engine {
     blocked: BTreeMap<KeyName, Blocked>,
     sights: Sights,
     doors: Doors,
+    /// What units read of late.
+    reads: reads::Reads,
     backups: Backups,
     /// The messages that are being sent: to whom, and under which id.
     sending: BTreeSet<(LineId, NoticeId)>,

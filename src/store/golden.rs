@@ -280,6 +280,8 @@ fn history() -> Vec<HistoryRow> {
         by: "unit:billing.service".to_owned(),
         version: 5,
         via: "credential".to_owned(),
+        times: 1,
+        last: None,
     });
     let command = |name, verb: &str, actor, result| HistoryRow::Command {
         name,

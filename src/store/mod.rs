@@ -41,7 +41,7 @@ mod shelf;
 mod snapshot;
 mod writer;
 
-pub use batch::{Batch, HistoryRow, OutboxCounts, OutboxId, OutboxRow, OutboxState};
+pub use batch::{Batch, HistoryRow, OutboxCounts, OutboxId, OutboxRow, OutboxState, READ_BY_UNIT};
 pub use contents::Counts;
 pub use error::StoreError;
 pub use escrow::{ANSWERS_KEPT, Answer, BODY_BYTES, Escrow};
