@@ -98,6 +98,8 @@ mod verbs;
 mod verbs_between;
 #[path = "e2e/verbs_cutover.rs"]
 mod verbs_cutover;
+#[path = "e2e/verbs_under_way.rs"]
+mod verbs_under_way;
 #[path = "e2e/walk.rs"]
 mod walk;
 #[path = "e2e/watch.rs"]

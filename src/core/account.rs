@@ -47,6 +47,10 @@ pub struct Open {
     pub reported_at: Option<Timestamp>,
     /// Whether the key that it left behind is being revoked: it is never adopted any more.
     pub ending: bool,
+    /// How often revoking that key failed.
+    pub failures: u32,
+    /// When that is tried next.
+    pub retry_at: Option<Timestamp>,
 }
 
 impl Account {

@@ -238,6 +238,8 @@ impl Pass<'_> {
             self.note_gap();
             return self.enter(Phase::Cutover { since, delivered_at: Some(self.now), again });
         }
+        // The delivery may have taken longer than that: then it has not been asked yet.
+        let since = delivered_at.unwrap_or(since);
         let patience_ends = since.plus(self.policy.accept_within);
         let alive = facts.probes.get(&current.number) == Some(&Probe::Alive);
         let newer = self.believable(facts.read.as_ref());

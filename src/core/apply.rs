@@ -224,7 +224,7 @@ impl Pass<'_> {
             (Revokee::Orphan(token), Outcome::Revoked) => {
                 self.account.open.remove(token);
             }
-            (Revokee::Orphan(_), Outcome::Failed(why)) => self.note_error("revoke_failed", why),
+            (Revokee::Orphan(token), Outcome::Failed(why)) => self.orphan_revoke_failed(token, why),
             _ => {}
         }
     }

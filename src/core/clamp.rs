@@ -14,6 +14,7 @@ impl Pass<'_> {
         self.clamp_retry(now);
         let retries = self.record.held.values_mut().map(|it| &mut it.retry_at);
         let retries = retries.chain(self.record.retired.iter_mut().map(|it| &mut it.retry_at));
+        let retries = retries.chain(self.account.open.values_mut().map(|it| &mut it.retry_at));
         for at in retries.flatten() {
             *at = (*at).min(longest);
         }

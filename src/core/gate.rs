@@ -457,6 +457,8 @@ impl Pass<'_> {
             locks: serial && self.holds(Rule::Lock),
             reported_at: None,
             ending: false,
+            failures: 0,
+            retry_at: None,
         };
         self.account.open.insert(token.clone(), open);
         self.account.reserve(self.now);

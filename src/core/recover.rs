@@ -7,6 +7,7 @@ use super::backoff;
 use super::due;
 use super::facts::{Action, Blocked, Facts, Found, Probe, Revoke, Revokee};
 use super::names::{Fingerprint, Token};
+use super::notices::TELL_AFTER;
 use super::pass::Pass;
 use super::policy::{OnAmbiguous, OnCreate, Recover};
 use super::record::{Creating, Expiry, Phase, Reason, Version};
@@ -119,11 +120,27 @@ impl Pass<'_> {
         let Some(id) = id else {
             return self.report_lost(&token, "it was found, and can't be revoked from here");
         };
+        if let Some(at) = open.retry_at.filter(|at| *at > self.now) {
+            return self.wake(at);
+        }
         if let Some(open) = self.account.open.get_mut(&token) {
             open.ending = true;
         }
         let account = self.policy.account.clone();
         self.actions.push(Action::Revoke(Revoke { account, id, what: Revokee::Orphan(token) }));
+    }
+
+    /// Counts a call to revoke what a lost create had made that failed: as with old keys, it is tried again, for ever, with
+    /// growing waits.
+    pub(super) fn orphan_revoke_failed(&mut self, token: &Token, why: &str) {
+        let (now, name) = (self.now, self.record.name.clone());
+        self.note_error("revoke_failed", why);
+        let Some(open) = self.account.open.get_mut(token) else { return };
+        open.failures = open.failures.saturating_add(1);
+        open.retry_at = Some(now.plus(backoff::after(open.failures, &name, None)));
+        if open.failures == TELL_AFTER {
+            self.tell_orphan_refused(token, why);
+        }
     }
 
     /// The key of a lost create came to us by another way (adopted from the portal): its handle is welcome.

@@ -1,11 +1,14 @@
 //! The third verb, commit: what is in the books becomes durable, and what waited for that begins. It may take the disk seconds:
 //! whoever only looks is answered meanwhile, from what is durable.
 use super::Engine;
-use super::full::QUICK_COMMIT;
 use crate::clock;
 use crate::store::{Batch, Store, StoreError};
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A commit that takes longer is felt by who asks meanwhile.
+const FELT: Duration = Duration::from_millis(50);
 
 impl Engine {
     /// Commit: what is in the books becomes durable; then what waited for that begins.
@@ -24,7 +27,7 @@ impl Engine {
                 }
                 Err(error) => return Err(error),
             }
-            if began.elapsed() >= QUICK_COMMIT {
+            if began.elapsed() >= FELT {
                 // Whoever asks during the next commit, which may be as slow, can't wait for these.
                 self.count_outbox();
             }

@@ -32,6 +32,14 @@ impl Books {
         self.before = Before::default();
     }
 
+    /// A record as the disk holds it.
+    pub(super) fn durable_record(&self, name: &KeyName) -> Option<&Record> {
+        match self.before.records.get(name) {
+            Some(before) => before.as_ref(),
+            None => self.records.get(name),
+        }
+    }
+
     /// The records and accounts as the disk holds them.
     pub(super) fn durable(&self) -> (BTreeMap<KeyName, Record>, BTreeMap<AccountId, Account>) {
         let (mut records, mut accounts) = (self.records.clone(), self.accounts.clone());

@@ -17,7 +17,7 @@ pub(super) const RETRY_DISK: Duration = Duration::from_secs(1);
 /// A commit that takes longer is told.
 const SLOW_COMMIT: Duration = Duration::from_secs(5);
 /// A disk that was slow is well again with a commit that takes less than this.
-pub(super) const QUICK_COMMIT: Duration = Duration::from_secs(1);
+const QUICK_COMMIT: Duration = Duration::from_secs(1);
 
 /// The cause of "the disk takes nothing".
 const DISK: &str = "disk";
@@ -68,7 +68,7 @@ impl Engine {
             Request::Snapshot(_)
             | Request::Pulse(_)
             | Request::Settings(_)
-            // What it holds is served: a unit that does not start is worse than a line that the history lacks.
+            // What a unit may have anyway is served: that it does not start is worse than a line that the history lacks.
             | Request::Credential { .. }
             | Request::CredentialRead(_)
             | Request::History { .. }

@@ -45,10 +45,7 @@ impl Engine {
                 let revealed = self.reveal(&name, &actor);
                 self.reply(reply, revealed);
             }
-            Request::Credential { unit, credential, reply } => {
-                let fetched = self.fetch(&unit, &credential);
-                self.show(reply, fetched);
-            }
+            Request::Credential { unit, credential, reply } => self.serve(&unit, &credential, reply),
             Request::CredentialRead(receipt) => self.note_read(&receipt),
             Request::History { name, since, until, reply } => {
                 let (store, settings) = (Arc::clone(&self.books.store), Arc::clone(&self.books.settings));
@@ -98,11 +95,6 @@ impl Engine {
             // Whoever asked may have gone away.
             drop(reply.send(answer.and_then(|it| unsaved.map_or(Ok(it), Err))));
         }));
-    }
-
-    /// The same for a unit that fetches its key: where the disk takes nothing, it is answered all the same.
-    fn show<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
-        self.replies.push(Box::new(move |_| drop(reply.send(answer))));
     }
 
     fn pulse(&self) -> Pulse {

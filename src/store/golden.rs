@@ -219,6 +219,8 @@ fn accounts() -> Vec<Account> {
         package: Some("Account".to_owned()),
         locks: true,
         ending: true,
+        failures: 2,
+        retry_at: Some(NOW),
         reported_at: Some(NOW),
     };
     let full = |learned| Account {

@@ -11,6 +11,7 @@ const MACHINE: &str = "0123456789abcdef0123456789abcdef";
 async fn copied_with_something_untold() -> Option<(Rig, Rig)> {
     let mut first = Rig::start_created(calm(&[Service::Infobip])).await;
     first.until_told().await;
+    first.until_told().await;
     first.sim.hook().set_mode(HookMode::Answers { status: 503 });
     first.sim.mail().set_mode(MailMode::Defers);
     first.rotate(SMS).await;

@@ -288,6 +288,28 @@ async fn without_a_network_and_with_a_full_disk_units_start() {
     rig.until_own_notice("daemon.degraded", "resolved").await;
 }
 
+/// A unit that gets a version that the state can't record would be forgotten with the daemon, and its key revoked under it:
+/// it waits for the disk. The one that is known to have it does not.
+#[tokio::test]
+async fn on_a_disk_that_takes_nothing_a_unit_gets_what_it_is_known_to_have_and_nothing_else() {
+    let mut rig = prepared(fetched_by(&format!("[{SHOP:?}, {BILLS:?}]"), "")).await;
+    let Some(disk) = Mount::memory(&rig.path("state")) else { return };
+    rig.edit_config(|it| it.replace("[daemon]\n", "[daemon]\nreserve = \"8MiB\"\n"));
+    rig.run().await;
+    rig.until_version(KEY, 1).await;
+    let key = rig.held(KEY).unwrap();
+    assert_eq!(gets(&rig, SHOP).await, key);
+    rig.until_told().await;
+    take_room(&rig, &disk);
+    let bills = starts(&rig, BILLS);
+    rig.until_true("it is held", || rig.log().contains("does not know yet that the unit may have this version")).await;
+    assert_eq!(gets(&rig, SHOP).await, key);
+    assert!(!bills.is_finished(), "it may not have the key yet");
+    disk.free();
+    let read = tokio::time::timeout(PATIENCE, bills).await.unwrap().unwrap();
+    assert_eq!(read, key.as_bytes(), "{}", rig.tail());
+}
+
 /// Slow readers and a crowd keep nobody from starting, and cost no memory.
 #[tokio::test]
 async fn a_crowd_that_reads_nothing_keeps_no_unit_from_starting() {

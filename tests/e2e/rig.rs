@@ -35,6 +35,8 @@ pub(crate) struct Rig {
     dir: TempDir,
     pub(crate) daemon: Option<Child>,
     machine: Option<&'static str>,
+    /// How long anything may take that is waited for.
+    pub(crate) patience: Duration,
     /// More of the daemon's environment.
     pub(crate) environment: Vec<(&'static str, String)>,
 }
@@ -66,6 +68,7 @@ impl Rig {
             dir: tempfile::tempdir().unwrap(),
             daemon: None,
             machine: None,
+            patience: PATIENCE,
             environment: Vec::new(),
         };
         rig.write_config();
@@ -170,7 +173,7 @@ impl Rig {
     /// Starts the daemon, and waits until it answers.
     pub(crate) async fn run(&mut self) {
         self.spawn();
-        self.until_up(PATIENCE).await;
+        self.until_up(self.patience).await;
     }
 
     /// Waits until the daemon answers.
@@ -231,7 +234,7 @@ impl Rig {
         command.args(&words[1..]).arg(env!("CARGO_BIN_EXE_rekeyd")).arg("--config").arg(self.config()).arg("run");
         command.env("RUST_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
         let mut daemon = command.spawn().ok()?;
-        let ended = tokio::time::timeout(PATIENCE, daemon.wait()).await;
+        let ended = tokio::time::timeout(self.patience, daemon.wait()).await;
         Some(ended.unwrap_or_else(|_| panic!("the daemon did not end:\n{}", self.tail())).unwrap().code())
     }
 
@@ -242,7 +245,7 @@ impl Rig {
     /// Waits until the daemon has ended by itself.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let mut daemon = self.daemon.take().unwrap();
-        let ended = tokio::time::timeout(PATIENCE, daemon.wait()).await;
+        let ended = tokio::time::timeout(self.patience, daemon.wait()).await;
         ended.unwrap_or_else(|_| panic!("the daemon did not end:\n{}", self.tail())).unwrap()
     }
 
@@ -281,7 +284,7 @@ impl Rig {
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        match tokio::time::timeout(PATIENCE, wait).await {
+        match tokio::time::timeout(self.patience, wait).await {
             Ok(status) => status,
             Err(_) => panic!("{key} never was {what}: {:#?}\n{}", self.key(key).await, self.tail()),
         }
@@ -312,7 +315,7 @@ impl Rig {
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        let done = tokio::time::timeout(PATIENCE, wait).await;
+        let done = tokio::time::timeout(self.patience, wait).await;
         assert!(done.is_ok(), "never came true: {what}\n{}", self.tail());
     }
 
@@ -328,7 +331,7 @@ impl Rig {
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "notices stayed:\n{}", self.tail());
+        assert!(tokio::time::timeout(self.patience, wait).await.is_ok(), "notices stayed:\n{}", self.tail());
     }
 
     /// Runs one command line of the binary.
@@ -344,7 +347,7 @@ impl Rig {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(stdin.as_bytes()).await.unwrap();
-        let said = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
+        let said = tokio::time::timeout(self.patience, child.wait_with_output()).await.unwrap().unwrap();
         let text = |it: Vec<u8>| String::from_utf8(it).unwrap();
         Said { code: said.status.code(), out: text(said.stdout), err: text(said.stderr) }
     }

@@ -64,7 +64,7 @@ async fn keys_that_are_replaced_together_are_one_mail_and_a_webhook_each() {
 
 #[tokio::test]
 async fn a_message_whose_answer_was_lost_comes_again_as_it_was_even_over_a_kill() {
-    let mut rig = grouping(&ALL, "1s").await;
+    let mut rig = grouping(&ALL, "3s").await;
     rig.sim.mail().set_mode(MailMode::LosesAnswer);
     rig.run().await;
     rig.until_rest().await;

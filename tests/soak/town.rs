@@ -1,4 +1,5 @@
 //! Fifty keys at four services, and what goes wrong there.
+use crate::REST_WITHIN;
 use crate::rig::{Rig, calm, fingerprint};
 use rekeyd::clock;
 use rekeyd::control::protocol::PhaseName;
@@ -23,6 +24,8 @@ const AT: [(Service, usize); 4] =
 const LIFETIME: Duration = Duration::from_secs(3600);
 /// How long a key is used before it is replaced.
 const USED_FOR: Duration = Duration::from_secs(20);
+/// The same of the one key whose every cutover is to be seen.
+const CUT_OVER_AFTER: Duration = Duration::from_secs(3);
 
 /// How long a create that was lost is looked for.
 pub(crate) const WATCHED_FOR: Duration = Duration::from_secs(10);
@@ -75,7 +78,8 @@ impl Town {
             ..calm(&Service::ALL)
         };
         let mut town = Self { rig: Rig::beside(&Arc::new(sim), world), resumed: 0 };
-        town.write_config(Some(USED_FOR));
+        town.rig.patience = REST_WITHIN;
+        town.write_config(true);
         town.rig.run().await;
         for (_, key) in town.keys() {
             town.rig.until(&key, "created", |it| it.current.is_some()).await;
@@ -115,7 +119,7 @@ impl Town {
 
     /// From the next start on nothing is due by itself any more.
     pub(crate) fn calm_down(&mut self) {
-        self.write_config(None);
+        self.write_config(false);
     }
 
     /// Says `resume` for each key that waits for a human, until this moment.
@@ -193,13 +197,16 @@ impl Town {
         self.rig.sim.truth().requests().iter().filter(|it| it.fault.is_some()).count()
     }
 
-    fn write_config(&mut self, used_for: Option<Duration>) {
-        let age = used_for.map_or(String::new(), |it| format!("max_age = \"{}s\"\n", it.as_secs()));
-        self.rig.world.more = Service::ALL.map(|it| (World::key_name(it).to_owned(), age.clone())).to_vec();
+    fn write_config(&mut self, rotates: bool) {
+        let age = |it: Service| {
+            let age = if it == Service::Mobivate { CUT_OVER_AFTER } else { USED_FOR };
+            if rotates { format!("max_age = \"{}s\"\n", age.as_secs()) } else { String::new() }
+        };
+        self.rig.world.more = Service::ALL.map(|it| (World::key_name(it).to_owned(), age(it))).to_vec();
         self.rig.world.sections = String::new();
         for (service, count) in AT {
             for nth in 1..count {
-                let section = self.section(service, &name(service, nth), &age);
+                let section = self.section(service, &name(service, nth), &age(service));
                 self.rig.world.sections += &section;
             }
         }

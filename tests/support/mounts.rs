@@ -26,6 +26,12 @@ impl Mount {
         Self::with(at, &["-o", "loop,errors=remount-ro", &image.display().to_string()])
     }
 
+    /// The same, for what only stands for a device: what it is told to sync need not reach a disk.
+    #[allow(dead_code, reason = "each test binary uses its part")]
+    pub(crate) fn stand_in(image: &Path, at: &Path) -> Option<Self> {
+        Self::with(at, &["-o", "loop,nobarrier", &image.display().to_string()])
+    }
+
     fn with(at: &Path, words: &[&str]) -> Option<Self> {
         fs::create_dir_all(at).unwrap();
         if quietly(Command::new("mount").args(words).arg(at)) {
@@ -72,7 +78,12 @@ impl Drop for Mount {
 
 /// Makes an image with an empty ext4 in it.
 pub(crate) fn make_image(path: &Path) -> bool {
-    File::create(path).unwrap().set_len(IMAGE_BYTES).unwrap();
+    make_image_of(path, IMAGE_BYTES)
+}
+
+/// The same of so many bytes.
+pub(crate) fn make_image_of(path: &Path, bytes: u64) -> bool {
+    File::create(path).unwrap().set_len(bytes).unwrap();
     quietly(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(path))
 }
 

@@ -355,7 +355,17 @@ pub fn what_a_list_shows_before_the_first_create_is_not_ours() {
     let mut it = Bench::new(OnCreate::Keeps, Recover::DiffList, true).due();
     let other = Token { by: it.by.clone(), name: "other".parse().unwrap(), n: 1 };
     let (sent_at, lost_at) = (it.now, Some(it.now));
-    let lost = Open { sent_at, lost_at, before: None, package: None, locks: false, reported_at: None, ending: false };
+    let lost = Open {
+        sent_at,
+        lost_at,
+        before: None,
+        package: None,
+        locks: false,
+        reported_at: None,
+        ending: false,
+        failures: 0,
+        retry_at: None,
+    };
     it.account.open.insert(other, lost);
     it.lists(strangers()).creates();
     assert!(!it.account.known.contains(&"stranger".into()), "another key's lost create may have made it");

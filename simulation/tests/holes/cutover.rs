@@ -43,6 +43,18 @@ pub fn a_cutover_is_announced_then_promoted_before_it_is_delivered_and_verified_
     it.is_at_rest();
 }
 
+/// Its consumer's host was away for longer than a new key is waited for: then nobody has been asked yet.
+#[test]
+pub fn a_key_that_was_delivered_late_is_asked_about_before_it_is_called_unverified() {
+    let mut it = cut();
+    it.probes(2, Probe::Inconclusive).wait(minutes(30)).delivers(2, "k2");
+    it.rests();
+    assert_eq!(it.phase(), "verify");
+    it.wait(seconds(1)).probes(2, Probe::Alive).rests();
+    assert_eq!((it.phase(), it.told(NoticeKind::KeyRefused)), ("steady", 0));
+    it.is_at_rest();
+}
+
 /// The announcement passes over a window that is nearer than `announce`, so that nobody is surprised.
 #[test]
 pub fn an_announcement_passes_over_a_window_that_is_too_near() {
@@ -154,6 +166,7 @@ pub fn a_newer_key_that_is_read_after_a_cutover_is_taken_over() {
 pub fn a_cutover_that_can_not_be_verified_rests_and_says_so() {
     let mut it = cut();
     it.probes(2, Probe::Inconclusive).delivers(2, "k2");
+    it.rests();
     it.wait(minutes(9)).rests();
     assert_eq!(it.phase(), "verify");
     it.wait(minutes(1)).rests();

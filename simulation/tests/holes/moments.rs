@@ -149,6 +149,8 @@ pub fn only_a_lost_create_of_this_key_is_looked_for() {
         locks: false,
         reported_at: None,
         ending: false,
+        failures: 0,
+        retry_at: None,
     };
     for (name, lost, looks) in [("billing", true, true), ("billing", false, false), ("shipping", true, false)] {
         let mut it = Bench::keeps();

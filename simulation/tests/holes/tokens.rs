@@ -132,6 +132,37 @@ pub fn a_lost_create_that_is_listed_with_its_secret_and_accepted_is_adopted() {
     it.is_at_rest();
 }
 
+/// The service refuses each revoke of what a lost create left behind with a 5xx. That is no reason to ask it every second
+/// for ever, nor to keep it to ourselves: a key works that nobody has.
+#[test]
+pub fn an_orphan_that_can_not_be_revoked_is_tried_with_growing_waits_and_told_once() {
+    let (mut it, create) = in_doubt();
+    it.created("k3");
+    it.probes(2, Probe::Alive).delivers(2, "k3");
+    it.rests();
+    it.lists(vec![listed(&create, None, Probe::Inconclusive)]);
+    let (begin, told) = (it.now, it.told(NoticeKind::RevokeNeeded));
+    let mut tries = Vec::new();
+    while it.now < begin.plus(days(1)) {
+        let actions = it.pass();
+        if let Some(revoke) = actions.iter().find(|it| is_revoke_of_orphan(it, &create)) {
+            tries.push(it.now.since(begin));
+            it.answer(revoke, Outcome::Failed("503".into()));
+        }
+        assert!(it.wake_at > it.now || !actions.is_empty(), "it never rests");
+        it.wait(seconds(1));
+    }
+    let waits: Vec<_> = tries.windows(2).map(|it| it[1] - it[0]).collect();
+    assert!(waits.is_sorted_by(|a, b| *a <= *b + seconds(15 * 60)), "{waits:?}");
+    assert!(waits[0] <= seconds(3) && tries.len() < 40, "{tries:?}");
+    assert_eq!(it.told(NoticeKind::RevokeNeeded), told + 1);
+    let revoke = it.wait(hours(2)).pass().into_iter().find(|it| is_revoke_of_orphan(it, &create));
+    it.answer(&revoke.expect("it is tried again"), Outcome::Revoked);
+    assert!(!it.account.open.contains_key(&token(&create)));
+    it.lists(vec![]).rests();
+    it.is_at_rest();
+}
+
 /// The revoke of an orphan is on the wire when its key begins to be accepted: adopting it now would deliver a key that dies
 /// a moment later.
 #[test]

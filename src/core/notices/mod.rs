@@ -1,6 +1,7 @@
 //! What the owners are told, and when. A notice is decided in the same pass as its cause, and its id is derived from the
 //! cause: none is told twice.
 mod announce;
+mod leftover;
 mod operator;
 mod unread;
 
@@ -8,7 +9,7 @@ use crate::core::command;
 use crate::core::due;
 use crate::core::facts::Facts;
 use crate::core::gate;
-use crate::core::names::{Fingerprint, NoticeId, TargetId, Token};
+use crate::core::names::{Fingerprint, NoticeId, TargetId};
 use crate::core::pass::Pass;
 use crate::core::plan::{Notice, NoticeKind, NoticeStatus, Severity};
 use crate::core::policy::Policy;
@@ -315,54 +316,6 @@ impl Pass<'_> {
             actions: vec![format!("rekeyd status {name}")],
             about: Some(version),
         });
-    }
-
-    pub(in crate::core) fn tell_lost(&mut self, token: &Token, sent_at: Timestamp, why: &str) {
-        let name = self.record.name.clone();
-        let cause = token.to_string();
-        self.tell(Tell {
-            kind: NoticeKind::RevokeNeeded,
-            severity: Severity::Warning,
-            incident: None,
-            cause: &cause,
-            summary: format!(
-                "{name}: the create {token} sent at {} may have left a key at account {}; {why}; if it is there, revoke it",
-                sent_at.whole_second(), self.account.id
-            ),
-            actions: Vec::new(),
-            about: None,
-        });
-    }
-
-    pub(in crate::core) fn tell_of_earlier_life(&mut self, token: &Token, id: &str) {
-        let (name, account) = (self.record.name.clone(), self.account.id.clone());
-        self.tell(Tell {
-            kind: NoticeKind::RevokeNeeded,
-            severity: Severity::Warning,
-            incident: None,
-            cause: &token.to_string(),
-            summary: format!(
-                "{name}: the key with id {id} at account {account} ({token}) was issued after the state that was put back; \
-                 where no consumer uses it, revoke it by hand"
-            ),
-            actions: vec![format!("rekeyd status {name}")],
-            about: None,
-        });
-    }
-
-    pub(in crate::core) fn report_keys(&mut self, keys: &[Fingerprint], why: &str) {
-        for key in keys {
-            let name = self.record.name.clone();
-            self.tell(Tell {
-                kind: NoticeKind::RevokeNeeded,
-                severity: Severity::Warning,
-                incident: None,
-                cause: key.as_str(),
-                summary: format!("{name}: a key with fingerprint {key} is at account {}: {why}", self.account.id),
-                actions: Vec::new(),
-                about: None,
-            });
-        }
     }
 
     /// A key that will not be replaced on time, or was not: the tightest threshold that has passed is told, the wider
