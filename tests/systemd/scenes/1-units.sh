@@ -9,8 +9,7 @@ Wants=rekeyd-credential.socket
 After=rekeyd-credential.socket
 [Service]
 LoadCredential=$2:/run/rekeyd-credential.sock
-ExecStartPre=test -s \${CREDENTIALS_DIRECTORY}/$2
-ExecStart=/bin/bash -c 'cp \${CREDENTIALS_DIRECTORY}/$2 /run/%n.key; echo >>/run/%n.starts; exec sleep infinity'
+ExecStart=/bin/bash -c 'test -s \${CREDENTIALS_DIRECTORY}/$2 || exit 1; cp \${CREDENTIALS_DIRECTORY}/$2 /run/%n.key; echo >>/run/%n.starts; exec sleep infinity'
 # By its place: systemd 257 does not tell a reload of the folder.
 ExecReload=/bin/bash -c 'cp /run/credentials/%n/$2 /run/%n.reloaded'
 [Install]
@@ -160,7 +159,7 @@ scene_a_masked_unit_does_not_have_its_sibling_restarted_again() {
     systemctl reload rekeyd
     starts=$(wc -l </run/shop.service.starts)
     rekeyd rotate billing-sms --now
-    failed_at_it() { (($(journalctl -b --no-pager -u rekeyd -o cat | grep -c "masked.service is masked") > $1)); }
+    failed_at_it() { (($(journalctl -b --no-pager -u rekeyd -o cat | grep -c "masked.service is masked" || true) > $1)); }
     until_true failed_at_it 0
     rekeyd resume billing-sms
     until_true failed_at_it 1
@@ -224,9 +223,10 @@ EOF
     systemctl daemon-reload
     systemctl stop shop.service
     rm -f /run/shop.service.key
-    fails systemctl start shop.service
+    systemctl start shop.service || true
+    gave_up() { same "$(property shop.service ExecMainStatus) $(property shop.service ActiveState)" "1 failed"; }
+    until_true gave_up
     [[ ! -e /run/shop.service.key ]]
-    same "$(property shop.service Result)" exit-code
     systemctl stop silence
     rm -f /run/rekeyd-credential.sock
     consumer shop.service billing-sms
