@@ -94,6 +94,8 @@ mod telling;
 mod trouble;
 #[path = "e2e/two_daemons.rs"]
 mod two_daemons;
+#[path = "e2e/units.rs"]
+mod units;
 #[path = "e2e/verbs.rs"]
 mod verbs;
 #[path = "e2e/verbs_between.rs"]

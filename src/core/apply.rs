@@ -56,8 +56,8 @@ impl Pass<'_> {
             Outcome::AnsweredAll(after) => self.keep_difference(token, after, sent_at, awaited),
             Outcome::Unreadable(why) => self.lose(token, awaited, "answer_unreadable", why),
             Outcome::Unknown(why) => self.lose(token, awaited, "answer_lost", why),
-            Outcome::Delivered { .. } | Outcome::Confirmed | Outcome::Revoked | Outcome::Emptied | Outcome::Left(_) => {
-            }
+            Outcome::Delivered { .. } | Outcome::PartlyDelivered { .. } | Outcome::Confirmed => {}
+            Outcome::Revoked | Outcome::Emptied | Outcome::Left(_) => {}
             Outcome::Failed(why) => self.lose(token, awaited, "answer_lost", why),
         }
     }
@@ -168,9 +168,12 @@ impl Pass<'_> {
         let (now, known) = (self.now, self.record.version(version).is_some());
         let (result, ms) = match outcome {
             Outcome::Delivered { ms } => ("delivered".to_owned(), *ms),
-            Outcome::Failed(why) => (why.clone(), 0),
+            Outcome::Failed(why) | Outcome::PartlyDelivered { why, .. } => (why.clone(), 0),
             _ => return,
         };
+        if let (Outcome::PartlyDelivered { done, .. }, Some(held)) = (outcome, self.record.held.get_mut(target)) {
+            held.then_done = Some((version, done.clone()));
+        }
         let ok = matches!(outcome, Outcome::Delivered { .. });
         if let Some(rotation) = &mut self.record.rotation {
             let first = Delivery { at: now, ms, result: String::new(), attempts: 0 };
@@ -187,6 +190,7 @@ impl Pass<'_> {
         let held = self.record.held.entry(target.clone()).or_default();
         held.settled = Some(version);
         held.maybe.clear();
+        held.then_done = None;
         held.foreign = None;
         held.failures = 0;
         held.retry_at = None;

@@ -225,6 +225,7 @@ impl Books {
     pub(super) fn reload(&mut self, mut settings: Settings, now: Timestamp) {
         let old = Arc::clone(&self.settings);
         self.leaving.clear();
+        let named = settings.providers.len();
         let mut gone = Vec::new();
         for (name, key) in old.keys.iter().filter(|(name, _)| !settings.keys.contains_key(*name)).collect::<Vec<_>>() {
             if self.is_rotating(name) {
@@ -241,6 +242,9 @@ impl Books {
                 let section = ProviderSection { name: name.clone(), ..section.clone() };
                 settings.providers.insert(name, section);
             }
+        }
+        if !self.leaving.is_empty() || settings.providers.len() > named {
+            settings.secrets.extend(old.secrets.iter().cloned());
         }
         self.settings = Arc::new(settings);
         self.generation += 1;

@@ -43,6 +43,7 @@ mod trouble;
 mod twin;
 mod unheard;
 mod unmanaged;
+mod veil;
 mod wake;
 
 pub use start::{Begin, EngineTask, StartError, start};
@@ -123,6 +124,8 @@ struct Engine {
     blocked: BTreeMap<KeyName, Blocked>,
     sights: Sights,
     doors: Doors,
+    /// What units read of late.
+    reads: reads::Reads,
     backups: Backups,
     /// The messages that are being sent: to whom, and under which id.
     sending: BTreeSet<(LineId, NoticeId)>,

@@ -162,6 +162,7 @@ fn full_record() -> Record {
         failures: 1,
         retry_at: Some(NOW),
         last_error: Some("connection refused".to_owned()),
+        then_done: None,
     };
     let incident = Incident {
         since: NOW,
@@ -281,6 +282,8 @@ fn history() -> Vec<HistoryRow> {
         by: "unit:billing.service".to_owned(),
         version: 5,
         via: "credential".to_owned(),
+        times: 1,
+        last: None,
     });
     let command = |name, verb: &str, actor, result| HistoryRow::Command {
         name,

@@ -10,7 +10,7 @@
 use super::age::Recipients;
 use super::format::{json, text};
 use super::hook::Confirm;
-use super::{DeliveryError, Parcel, Target};
+use super::{DeliveryError, Parcel, Target, Undelivered};
 use crate::core::facts::Content;
 use crate::core::names::{Fingerprint, NoticeId, TargetId};
 use crate::core::policy::Reach;
@@ -127,7 +127,7 @@ impl Target for Webhook {
         self.0.confirm.as_ref().map_or(Ok(()), Confirm::check)
     }
 
-    async fn deliver(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
+    async fn deliver(&self, parcel: &Parcel) -> Result<(), Undelivered> {
         let url = self.read(Self::url).await?;
         let body = self.body(parcel)?;
         let version = parcel.version.to_string();
@@ -135,9 +135,9 @@ impl Target for Webhook {
         match webhooks::bring(url, self.0.allow_private, &self.0.secret, id.as_str(), body).await {
             Ok(Posted::Taken) => Ok(()),
             Ok(Posted::Later(why, _) | Posted::Unfit(why) | Posted::Unsure(why) | Posted::Gone(why)) => {
-                Err(DeliveryError(why))
+                Err(DeliveryError(why).into())
             }
-            Err(fault) => Err(DeliveryError(fault.to_string())),
+            Err(fault) => Err(DeliveryError(fault.to_string()).into()),
         }
     }
 
