@@ -280,7 +280,7 @@ pub(super) mod tests {
         lines.hold(&id, at(4 * 3600));
         assert_eq!(lines.round(&id, false, NOW).len(), 0);
         lines.at_once(NOW);
-        assert_eq!(lines.due(NOW), [id.clone()]);
+        assert_eq!(lines.due(NOW), std::slice::from_ref(&id));
         assert_eq!(lines.round(&id, false, NOW).len(), 2);
     }
 
