@@ -4,6 +4,7 @@ use super::account::Account;
 use super::backoff;
 use super::facts::{Action, Found, Outcome, Refusal, RefusalKind, Revokee};
 use super::names::{Incarnation, TargetId, Token};
+use super::notices::{lost_incident, orphan_incident};
 use super::pass::Pass;
 use super::plan::Change;
 use super::policy::{OnAmbiguous, Policy, Recover};
@@ -223,6 +224,8 @@ impl Pass<'_> {
             (Revokee::Version(number), Outcome::Failed(why)) => self.revoke_failed(*number, why),
             (Revokee::Orphan(token), Outcome::Revoked) => {
                 self.account.open.remove(token);
+                self.resolve(&lost_incident(token));
+                self.resolve(&orphan_incident(token));
             }
             (Revokee::Orphan(token), Outcome::Failed(why)) => self.orphan_revoke_failed(token, why),
             _ => {}

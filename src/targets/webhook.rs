@@ -134,7 +134,9 @@ impl Target for Webhook {
         let id = NoticeId::of(&["key.issued", parcel.name.as_str(), &version, self.id().as_str()]);
         match webhooks::bring(url, self.0.allow_private, &self.0.secret, id.as_str(), body).await {
             Ok(Posted::Taken) => Ok(()),
-            Ok(Posted::Later(why, _) | Posted::Unsure(why) | Posted::Gone(why)) => Err(DeliveryError(why).into()),
+            Ok(Posted::Later(why, _) | Posted::Unfit(why) | Posted::Unsure(why) | Posted::Gone(why)) => {
+                Err(DeliveryError(why).into())
+            }
             Err(fault) => Err(DeliveryError(fault.to_string()).into()),
         }
     }
