@@ -2,9 +2,10 @@
 //! limit on how long it may take and on what we keep of what it says.
 mod mask;
 
+pub use mask::{Unknown, Veil};
+
 use crate::humane::HumanDuration;
 use crate::secret::Secret;
-use mask::mask;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde::Deserialize;
 use std::path::Path;
@@ -137,8 +138,10 @@ pub struct Run<'a> {
     pub env: Vec<(&'static str, String)>,
     /// What it gets on stdin; none for an empty one.
     pub stdin: Option<&'a Secret>,
-    /// What is masked in what it says.
+    /// What it was given to know, and is masked in what it says.
     pub hidden: Vec<&'a Secret>,
+    /// Whatever else is masked there.
+    pub veil: Veil,
 }
 
 /// What of a command is listened to.
@@ -163,7 +166,8 @@ impl Run<'_> {
     /// # Errors
     /// As for [`Run::run`].
     pub async fn read(self) -> Result<Vec<String>, CommandError> {
-        Ok(self.hear(Ear::Stdout).await?.lines(&self.hidden))
+        let said = self.hear(Ear::Stdout).await?;
+        Ok(self.lines(said).await)
     }
 
     async fn hear(&self, ear: Ear) -> Result<Tail, CommandError> {
@@ -195,13 +199,27 @@ impl Run<'_> {
         fail_point!(CommandEnds);
         match ended {
             Ok(Ok(status)) if status.success() => Ok(said),
-            Ok(Ok(status)) => Err(CommandError::Failed { program: program(), status, stderr: said.tell(&self.hidden) }),
+            Ok(Ok(status)) => Err(CommandError::Failed { program: program(), status, stderr: self.tell(said).await }),
             Ok(Err(source)) => Err(CommandError::Lost { program: program(), source }),
             Err(_) => {
                 group.end().await;
-                Err(CommandError::TimedOut { program: program(), after: self.limit, stderr: said.tell(&self.hidden) })
+                Err(CommandError::TimedOut { program: program(), after: self.limit, stderr: self.tell(said).await })
             }
         }
+    }
+
+    async fn tell(&self, said: Tail) -> String {
+        let last = self.lines(said).await;
+        if last.is_empty() { ", with nothing on stderr".into() } else { format!(": {}", last.join(" | ")) }
+    }
+
+    /// The last lines that are not blank, masked.
+    async fn lines(&self, said: Tail) -> Vec<String> {
+        let start = said.bytes.len().saturating_sub(SAID_BYTES);
+        let own = self.hidden.iter().map(|it| (*it).clone()).collect();
+        let told = mask::told(said.bytes, start, own, self.veil.clone()).await;
+        let lines: Vec<_> = told.lines().map(str::trim_end).filter(|it| !it.is_empty()).collect();
+        lines[lines.len().saturating_sub(SAID_LINES)..].iter().map(|it| (*it).to_owned()).collect()
     }
 
     fn spawn(&self, ear: Ear) -> std::io::Result<Group> {
@@ -283,17 +301,5 @@ impl Tail {
             self.bytes.extend_from_slice(&chunk[..n]);
             self.bytes.drain(..self.bytes.len().saturating_sub(Self::KEPT));
         }
-    }
-
-    fn tell(&self, hidden: &[&Secret]) -> String {
-        let last = self.lines(hidden);
-        if last.is_empty() { ", with nothing on stderr".into() } else { format!(": {}", last.join(" | ")) }
-    }
-
-    /// The last lines that are not blank.
-    fn lines(&self, hidden: &[&Secret]) -> Vec<String> {
-        let told = mask(&self.bytes, self.bytes.len().saturating_sub(SAID_BYTES), hidden);
-        let lines: Vec<_> = told.lines().map(str::trim_end).filter(|it| !it.is_empty()).collect();
-        lines[lines.len().saturating_sub(SAID_LINES)..].iter().map(|it| (*it).to_owned()).collect()
     }
 }

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use base64::Engine;
+use hyper::body::Bytes;
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -95,7 +96,7 @@ impl Request {
     fn build(self) -> Result<reqwest::Request, String> {
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
-            let mut line = HeaderValue::from_bytes(value.expose())
+            let mut line = HeaderValue::from_maybe_shared(shared(value.clone()))
                 .map_err(|_| format!("the value of the header {name} has bytes that a header can't carry"))?;
             line.set_sensitive(true);
             headers.insert(HeaderName::from_static(name), line);
@@ -103,13 +104,24 @@ impl Request {
         let mut request = reqwest::Request::new(self.method.clone(), self.url);
         *request.headers_mut() = headers;
         if let Some(body) = self.body {
-            *request.body_mut() = Some(body.expose().to_vec().into());
+            *request.body_mut() = Some(shared(body).into());
         } else if self.method != Method::GET {
             // An empty body is stated, so that no server waits for one.
             request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         Ok(request)
     }
+}
+
+/// The same bytes, wiped when the last who sends them has let go of them. What the connection copies into its buffers is not.
+fn shared(secret: Secret) -> Bytes {
+    struct Owner(Secret);
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            self.0.expose()
+        }
+    }
+    Bytes::from_owner(Owner(secret))
 }
 
 /// What came of a request.

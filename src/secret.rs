@@ -256,12 +256,19 @@ fn read_credential(path: PathBuf) -> Result<Secret, SecretError> {
     Ok(secret)
 }
 
+/// Room for what says nothing of its length beforehand, such as a pipe.
+const PIPED_BYTES: u64 = 4096;
+/// So much more room has a reader that is to find the end without asking for more.
+const SPARE_BYTES: usize = 64;
+
 fn read(path: &Path) -> Result<Secret, SecretError> {
     let failed = |source| SecretError::Read { path: path.to_owned(), source };
     let file = std::fs::File::open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
+    // Room for all of it at once: a buffer that grows leaves copies behind that nobody wipes.
+    let size = file.metadata().map_or(0, |it| it.len()).clamp(PIPED_BYTES, SECRET_BYTES + 1);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or(0) + SPARE_BYTES));
     file.take(SECRET_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    let secret = Secret::new(bytes);
+    let secret = Secret(bytes);
     if secret.0.len() as u64 > SECRET_BYTES { Err(SecretError::TooLarge(path.to_owned())) } else { Ok(secret) }
 }
 

@@ -2,12 +2,14 @@
 mod harden;
 mod journal;
 mod messages;
+mod sink;
 
 pub use harden::harden;
 
 use futures_util::StreamExt;
 use journal::Journal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use sink::Sink;
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -66,17 +68,35 @@ impl Signals {
 ///
 /// # Errors
 /// Where the directives make no sense, or a log is set up already.
-pub fn log(verbose: u8, directives: Option<&str>, stream: Option<&str>) -> Result<(), LogError> {
+pub fn log(verbose: u8, directives: Option<&str>, stream: Option<&str>) -> Result<Log, LogError> {
     // Not `init()`: that would also carry over what libraries say through the `log` crate.
-    let set = match Journal::of_stderr(stream) {
+    let (set, log) = match Journal::of_stderr(stream) {
         Some(journal) => {
+            let log = Log(Some(journal.sink().clone()));
             let journal = filtered(journal, verbose, directives)?;
-            tracing::subscriber::set_global_default(tracing_subscriber::registry().with(journal))
+            (tracing::subscriber::set_global_default(tracing_subscriber::registry().with(journal)), log)
         }
-        None => tracing::subscriber::set_global_default(subscriber(verbose, directives, io::stderr)?),
+        None => (tracing::subscriber::set_global_default(subscriber(verbose, directives, io::stderr)?), Log(None)),
     };
-    set.map_err(|_| LogError::Twice)
+    set.map_err(|_| LogError::Twice)?;
+    Ok(log)
 }
+
+/// The log, to be kept until the process ends: what still waits for the journal then goes out, if it can within 2 s.
+#[derive(Debug)]
+#[must_use = "the last lines are lost without it"]
+pub struct Log(Option<Sink>);
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if let Some(sink) = &self.0 {
+            sink.flush(FLUSH_WITHIN);
+        }
+    }
+}
+
+/// How long the end of the process waits for a journal that takes nothing.
+const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]

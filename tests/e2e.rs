@@ -33,6 +33,8 @@ mod decommission;
 mod disk;
 #[path = "e2e/drift.rs"]
 mod drift;
+#[path = "e2e/escalation.rs"]
+mod escalation;
 #[path = "e2e/freezes.rs"]
 mod freezes;
 #[path = "e2e/hints.rs"]
@@ -82,6 +84,8 @@ mod rotation;
 mod slow;
 #[path = "e2e/stuck.rs"]
 mod stuck;
+#[path = "e2e/suspended.rs"]
+mod suspended;
 #[path = "e2e/system.rs"]
 mod system;
 #[path = "e2e/telling.rs"]
@@ -90,6 +94,8 @@ mod telling;
 mod trouble;
 #[path = "e2e/two_daemons.rs"]
 mod two_daemons;
+#[path = "e2e/units.rs"]
+mod units;
 #[path = "e2e/verbs.rs"]
 mod verbs;
 #[path = "e2e/verbs_between.rs"]

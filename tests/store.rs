@@ -6,7 +6,9 @@ use rekeyd::core::plan::{Notice, NoticeKind, Severity};
 use rekeyd::core::record::Record;
 use rekeyd::core::time::Timestamp;
 use rekeyd::secret::Secret;
-use rekeyd::store::{Batch, HistoryRow, Opened, OutboxCounts, OutboxRow, OutboxState, Site, Store, StoreError};
+use rekeyd::store::{
+    Batch, HistoryRow, Opened, OutboxCounts, OutboxRow, OutboxState, READ_BY_UNIT, Site, Store, StoreError,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -213,7 +215,9 @@ fn the_history_is_ordered_by_time_and_pruned_from_its_old_end() {
         at: Timestamp(at),
         by: "unit:billing.service".to_owned(),
         version: 1,
-        via: "credential".to_owned(),
+        via: "reveal".to_owned(),
+        times: 1,
+        last: None,
     };
     for history in [vec![read("a", 30), read("b", 10)], vec![read("a", 20), read("a", 20)]] {
         store.commit(&Batch { history, ..Batch::default() }).unwrap();
@@ -224,6 +228,28 @@ fn the_history_is_ordered_by_time_and_pruned_from_its_old_end() {
     assert_eq!(within, [read("a", 20), read("a", 20)]);
     assert_eq!(store.prune(Timestamp(20)).unwrap(), 1);
     assert_eq!(all(&store), [read("a", 20), read("a", 20), read("a", 30)]);
+}
+
+#[test]
+fn a_read_that_is_repeated_by_a_unit_takes_the_place_of_the_first() {
+    let (_guard, dir) = state();
+    let store = open(&dir).store;
+    let read = |unit: &str, version, times| HistoryRow::Read {
+        name: name("a"),
+        at: Timestamp(20),
+        by: format!("unit:{unit}"),
+        version,
+        via: READ_BY_UNIT.to_owned(),
+        times,
+        last: (times > 1).then_some(Timestamp(90)),
+    };
+    for row in [read("shop.service", 1, 1), read("bills.service", 1, 1), read("shop.service", 2, 1)] {
+        store.commit(&Batch { history: vec![row], ..Batch::default() }).unwrap();
+    }
+    store.commit(&Batch { history: vec![read("shop.service", 1, 9)], ..Batch::default() }).unwrap();
+    let kept = store.history(None, None, None).unwrap();
+    assert_eq!(kept.len(), 3);
+    assert!(kept.contains(&read("shop.service", 1, 9)) && kept.contains(&read("shop.service", 2, 1)), "{kept:?}");
 }
 
 #[test]

@@ -41,6 +41,8 @@ fn rotate_all(keys: u32, version: u32) -> Vec<Batch> {
             by: "x".repeat(300),
             version,
             via: "reveal".into(),
+            times: 1,
+            last: None,
         }],
         due: vec![(name(number), Some(NOW))],
         sealing_point: number.is_multiple_of(7),

@@ -1,12 +1,14 @@
 //! What targets promise: whole files or none, the order of write and hook, commands that can't hang or harm us, and no secret
 //! in what they say.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+use rekeyd::command::Veil;
 use rekeyd::core::facts::Content;
 use rekeyd::core::names::Fingerprint;
 use rekeyd::core::policy::Reach;
 use rekeyd::core::time::Timestamp;
 use rekeyd::secret::Secret;
 use rekeyd::targets::{Emptied, KINDS, Parcel, Parsed, Target, empty};
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -41,7 +43,16 @@ fn exec(script: &str, more: &str) -> Arc<dyn Target> {
 fn parcel(version: u32, secret: &str) -> Parcel {
     let secret = Secret::from(secret.to_owned());
     let (name, obtained_at) = ("billing-sms".parse().unwrap(), Timestamp(1_790_000_000_000));
-    Parcel { name, provider: "sms".into(), version, secret, former: Vec::new(), valid_to: None, obtained_at }
+    Parcel {
+        name,
+        provider: "sms".into(),
+        version,
+        secret,
+        veil: Veil::default(),
+        done: BTreeSet::new(),
+        valid_to: None,
+        obtained_at,
+    }
 }
 
 fn fingerprint(secret: &str) -> Fingerprint {

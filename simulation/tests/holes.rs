@@ -31,6 +31,8 @@ mod crowds;
 mod cutover;
 #[path = "holes/drift.rs"]
 mod drift;
+#[path = "holes/ends.rs"]
+mod ends;
 #[path = "holes/escalation.rs"]
 mod escalation;
 #[path = "holes/freezes.rs"]

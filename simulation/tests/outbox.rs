@@ -9,7 +9,7 @@ mod rng;
 
 use rekeyd_simulation::core::names::NoticeId;
 use rekeyd_simulation::core::plan::{Notice, NoticeKind, NoticeStatus, Severity};
-use rekeyd_simulation::core::queue::{Waiting, due, retry_at, round, superseded};
+use rekeyd_simulation::core::queue::{Fate, Waiting, due, patience, retry_at, round, superseded, untold_at};
 use rekeyd_simulation::core::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -271,4 +271,45 @@ fn a_server_that_loses_answers_repeats_messages_under_their_ids_and_no_notice_un
         "3 of 10 answers lost, 2 of 10 refused: {messages} messages, {again} came again under their own id, 0 lost"
     );
     assert!(again > 0);
+}
+
+/// Two channels do whatever channels do: they are not tried, fail, hang, give up, or take it in the end. Others are told at the
+/// one moment that the notice's severity sets, or when both gave it up, and never of what was taken before.
+#[test]
+fn others_are_told_at_the_same_moment_whatever_the_channels_do_but_take_it() {
+    let mut chance = rng::Rng::new(16, 0);
+    let (mut by_time, mut given_up, mut taken) = (0, 0, 0);
+    for world in 0..5_000 {
+        let severity = [Severity::Info, Severity::Warning, Severity::Critical][chance.below(3) as usize];
+        let notice = notice(world, NoticeKind::RotationFailed, severity, NoticeStatus::Firing, "rotation", START);
+        let mut fates = [Fate::Waits(START), Fate::Waits(START)];
+        let told = (0..2 * HOUR / 10).map(|step| at(step * 10)).find(|now| {
+            for it in &mut fates {
+                *it = match (*it, chance.below(1000)) {
+                    (Fate::Waits(_) | Fate::Fails, 0) => Fate::Told,
+                    (Fate::Waits(_) | Fate::Fails, 1) => Fate::Lost,
+                    (Fate::Waits(_), 2..50) => Fate::Fails,
+                    (fate, _) => fate,
+                };
+            }
+            untold_at(&notice, &fates, at(0), *now) <= *now
+        });
+        let lost = fates.iter().all(|it| *it == Fate::Lost);
+        match (told, patience(&notice).map(|it| START.plus(it))) {
+            (None, _) => {
+                assert!(
+                    severity == Severity::Info || fates.contains(&Fate::Told),
+                    "nobody hears of {world}: {fates:?}"
+                );
+                taken += u32::from(fates.contains(&Fate::Told));
+            }
+            (Some(now), moment) => {
+                assert!(!fates.contains(&Fate::Told), "{world} was taken, and is told to others");
+                assert!(lost || Some(now) == moment, "{world} is told at {now}, not at {moment:?}");
+                (by_time, given_up) = (by_time + u32::from(!lost), given_up + u32::from(lost));
+            }
+        }
+    }
+    println!("others are told: {by_time} in time, {given_up} given up; {taken} were taken");
+    assert!(by_time > 500 && given_up > 100 && taken > 500);
 }

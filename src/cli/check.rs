@@ -6,6 +6,7 @@ use crate::clock;
 use crate::config::{self, Fault, Faults, Loaded};
 use crate::control::protocol::{PlanFreeze, PlanWindow};
 use crate::control::view;
+use crate::core::time::Timestamp;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -57,7 +58,8 @@ pub fn run(args: &Args, config: &Path, json: bool, out: &mut dyn Write) -> io::R
     let ok = result.is_ok();
     let effective = result.as_ref().ok().filter(|_| args.effective).map(Loaded::effective);
     let unit = result.as_ref().ok().filter(|_| args.unit).map(|it| Unit::of(it, config));
-    let times = result.as_ref().ok().filter(|_| args.explain.is_some()).map(times);
+    let now = clock::now();
+    let times = result.as_ref().ok().filter(|_| args.explain.is_some()).map(|it| times(it, now));
     if json {
         let (windows, freezes) = times.unzip();
         let report = Report { ok, faults, warnings, effective, unit, windows, freezes };
@@ -73,14 +75,14 @@ pub fn run(args: &Args, config: &Path, json: bool, out: &mut dyn Write) -> io::R
         faults.iter().try_for_each(|it| writeln!(out, "{it}"))?;
         writeln!(out, "{}", last_line(&result))?;
         let width = args.explain.unwrap_or(usize::MAX);
-        times.iter().try_for_each(|it| write!(out, "{}", calendar::text(&it.0, &it.1, width)))?;
+        times.iter().try_for_each(|it| write!(out, "{}", calendar::text(&it.0, &it.1, now.into(), width)))?;
     }
     Ok(if ok { Exit::Ok } else { Exit::Config })
 }
 
 /// Every window and freeze in words, whether a key names it or not, with its next times.
-fn times(loaded: &Loaded) -> (Vec<PlanWindow>, Vec<PlanFreeze>) {
-    let (now, settings) = (clock::now(), &loaded.settings);
+fn times(loaded: &Loaded, now: Timestamp) -> (Vec<PlanWindow>, Vec<PlanFreeze>) {
+    let settings = &loaded.settings;
     let windows = settings.windows.values().map(|it| view::window(it, now)).collect();
     (windows, settings.freezes.values().map(|it| view::freeze(&it.freeze, now)).collect())
 }

@@ -115,7 +115,11 @@ fn notice(it: &NoticeRow) -> Row {
 }
 
 fn read(it: &ReadRow) -> Row {
-    (None, vec![absolute(it.at), it.via.clone(), it.key.to_string(), it.version.to_string(), it.by.clone()])
+    let again = it.last_at.map(|at| format!(" ({} times, last {})", it.times, absolute(at))).unwrap_or_default();
+    (
+        None,
+        vec![absolute(it.at), it.via.clone(), it.key.to_string(), it.version.to_string(), format!("{}{again}", it.by)],
+    )
 }
 
 fn millis(from: Time, to: Time) -> u64 {

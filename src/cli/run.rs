@@ -33,7 +33,7 @@ const TELLING_SHARE: u32 = 100;
 pub(super) fn run(cli: &Cli) -> Result<Exit, Failure> {
     let directives = std::env::var("RUST_LOG").ok();
     let stream = std::env::var("JOURNAL_STREAM").ok();
-    service::log(cli.verbose, directives.as_deref(), stream.as_deref())
+    let _log = service::log(cli.verbose, directives.as_deref(), stream.as_deref())
         .map_err(|it| Failure::new(Exit::Usage, it.to_string()))?;
     service::harden();
     let path = cli.config.clone();

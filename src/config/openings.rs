@@ -152,9 +152,10 @@ impl Search<'_> {
         let first = calendar.opens_from(from).filter(|it| *it <= seen_until);
         let Some(first) = first else { return Some((0, from)) };
         let openings = std::iter::successors(Some(first), next).take_while(|it| *it <= seen_until);
-        let openings: Vec<_> = openings.take(LOOKS).collect();
+        // Where the first opening is far away, the worst moment is before it.
+        let openings: Vec<_> = std::iter::once(from).chain(openings.take(LOOKS)).collect();
         let wanted = usize::try_from(self.attempts).unwrap_or(usize::MAX);
-        let whole = openings.len() < LOOKS;
+        let whole = openings.len() <= LOOKS;
         let counted = openings.iter().enumerate().take_while(|(_, it)| **it < to).filter_map(|(n, opening)| {
             let ends = opening.plus(self.time).plus(CHANGE_OF_CLOCKS);
             let count = openings[n + 1..].iter().take(wanted).take_while(|it| **it <= ends).count();

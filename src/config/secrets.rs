@@ -1,4 +1,5 @@
 //! Looks whether the secrets that a config refers to can be had, before anybody needs them.
+use super::document::Document;
 use super::fault::{At, Findings, Hint};
 use super::section::Section;
 use super::wording;
@@ -57,6 +58,14 @@ fn try_it(at: At, reference: &SecretRef, findings: &mut Findings) {
         SecretError::Read { .. } => findings.fault(at, message, Hint::default()),
         _ => findings.fault(at, message, hint),
     }
+}
+
+/// Every secret that the config names, but for managed keys.
+pub(super) fn named(document: &Document<'_>) -> BTreeSet<SecretRef> {
+    let single = document.daemon.iter().chain(&document.smtp).chain(&document.backup);
+    let families = document.owners.values().chain(document.providers.values()).chain(document.keys.values());
+    let found = single.chain(families).flat_map(references).map(|it| it.1);
+    found.filter(|it| !matches!(it, SecretRef::Key(_))).collect()
 }
 
 /// Every `{ credential = "…" }` and its like in a section, however deep. No other table of a config has this shape.

@@ -11,7 +11,7 @@ use crate::secret::SecretRef;
 use crate::targets::Target;
 use chrono_tz::Tz;
 use croner::Cron;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,6 +35,8 @@ pub struct Settings {
     pub freezes: BTreeMap<String, NamedFreeze>,
     /// `[keys.NAME]`.
     pub keys: BTreeMap<KeyName, Key>,
+    /// Where every secret is that it names, but for managed keys.
+    pub secrets: BTreeSet<SecretRef>,
 }
 
 /// `[freezes.NAME]`.

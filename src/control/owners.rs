@@ -36,7 +36,9 @@ pub(super) async fn test(
 fn report(heard: trial::Heard) -> ChannelReport {
     let (taken, message) = match heard.answer {
         Sent::Taken => (true, "taken".to_owned()),
-        Sent::Later { why, .. } | Sent::Unsure(why) | Sent::Refused(why) | Sent::Gone(why) => (false, why),
+        Sent::Later { why, .. } | Sent::Unsure(why) | Sent::Refused(why) | Sent::Unfit(why) | Sent::Gone(why) => {
+            (false, why)
+        }
     };
     let ms = u64::try_from(heard.took.as_millis()).unwrap_or(u64::MAX);
     ChannelReport { channel: heard.channel, taken, message, ms }

@@ -4,6 +4,7 @@ use super::account::Account;
 use super::backoff;
 use super::facts::{Action, Found, Outcome, Refusal, RefusalKind, Revokee};
 use super::names::{Incarnation, TargetId, Token};
+use super::notices::{lost_incident, orphan_incident};
 use super::pass::Pass;
 use super::plan::Change;
 use super::policy::{OnAmbiguous, Policy, Recover};
@@ -55,8 +56,8 @@ impl Pass<'_> {
             Outcome::AnsweredAll(after) => self.keep_difference(token, after, sent_at, awaited),
             Outcome::Unreadable(why) => self.lose(token, awaited, "answer_unreadable", why),
             Outcome::Unknown(why) => self.lose(token, awaited, "answer_lost", why),
-            Outcome::Delivered { .. } | Outcome::Confirmed | Outcome::Revoked | Outcome::Emptied | Outcome::Left(_) => {
-            }
+            Outcome::Delivered { .. } | Outcome::PartlyDelivered { .. } | Outcome::Confirmed => {}
+            Outcome::Revoked | Outcome::Emptied | Outcome::Left(_) => {}
             Outcome::Failed(why) => self.lose(token, awaited, "answer_lost", why),
         }
     }
@@ -167,9 +168,12 @@ impl Pass<'_> {
         let (now, known) = (self.now, self.record.version(version).is_some());
         let (result, ms) = match outcome {
             Outcome::Delivered { ms } => ("delivered".to_owned(), *ms),
-            Outcome::Failed(why) => (why.clone(), 0),
+            Outcome::Failed(why) | Outcome::PartlyDelivered { why, .. } => (why.clone(), 0),
             _ => return,
         };
+        if let (Outcome::PartlyDelivered { done, .. }, Some(held)) = (outcome, self.record.held.get_mut(target)) {
+            held.then_done = Some((version, done.clone()));
+        }
         let ok = matches!(outcome, Outcome::Delivered { .. });
         if let Some(rotation) = &mut self.record.rotation {
             let first = Delivery { at: now, ms, result: String::new(), attempts: 0 };
@@ -186,6 +190,7 @@ impl Pass<'_> {
         let held = self.record.held.entry(target.clone()).or_default();
         held.settled = Some(version);
         held.maybe.clear();
+        held.then_done = None;
         held.foreign = None;
         held.failures = 0;
         held.retry_at = None;
@@ -219,6 +224,8 @@ impl Pass<'_> {
             (Revokee::Version(number), Outcome::Failed(why)) => self.revoke_failed(*number, why),
             (Revokee::Orphan(token), Outcome::Revoked) => {
                 self.account.open.remove(token);
+                self.resolve(&lost_incident(token));
+                self.resolve(&orphan_incident(token));
             }
             (Revokee::Orphan(token), Outcome::Failed(why)) => self.orphan_revoke_failed(token, why),
             _ => {}

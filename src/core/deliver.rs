@@ -122,7 +122,11 @@ impl Pass<'_> {
         held.foreign = Some(seen.clone());
         held.settled = None;
         held.maybe.clear();
-        self.tell_drifted(Some(&seen), &format!("{target} holds a key that is none of ours"));
+        self.tell_drifted(
+            format!("foreign:{target}"),
+            Some(&seen),
+            &format!("{target} holds a key that is none of ours"),
+        );
     }
 
     fn confirm(&mut self, wanted: &Version, target: &TargetId, held: &Held) {

@@ -86,6 +86,9 @@ pub fn digest<'a>(owner: &str, keys: impl Iterator<Item = Subject<'a>>, span: Sp
     })
 }
 
+/// Incidents that nothing is tried again for: those that need a hand, and those that pass.
+const NOT_FAILING: [&str; 8] = ["expiring", "outside", "unverified", "rollback", "revoke", "lost", "left", "empty"];
+
 /// At most [`LINES_PER_SECTION`] of each section, by time and name.
 fn shortened(mut lines: Vec<DigestLine>) -> Vec<DigestLine> {
     lines.sort_by(|a, b| (a.section, a.at, &a.key).cmp(&(b.section, b.at, &b.key)));
@@ -156,16 +159,25 @@ impl Subject<'_> {
         let lives = |end: Option<Timestamp>| end.is_none_or(|it| it > now);
         let reported = self.record.retired.iter().filter(|it| it.ended == Some(Ended::Reported));
         let reported = reported.filter(|it| lives(it.version.valid_to));
-        let line = |number| {
-            let what = format!("the old version {number} is to be revoked by hand");
-            self.line(DigestSection::Hand, None, what, Some(format!("rekeyd ack {name} --revoked")))
-        };
-        reported.map(|it| line(it.version.number)).collect()
+        let versions =
+            reported.map(|it| (format!("the old version {} is to be revoked by hand", it.version.number), None));
+        let left = self.record.incidents.iter().filter_map(|(incident, it)| {
+            let what = match incident.split_once(':')? {
+                ("lost", token) => format!("the create {token} may have left a key that is to be revoked by hand"),
+                ("left", key) => format!("a key that is none of ours ({key}) is to be looked at, and revoked by hand"),
+                ("empty", target) => format!("{target} may hold it still, and is to be emptied by hand"),
+                _ => return None,
+            };
+            Some((what, Some(it.since)))
+        });
+        let done = format!("rekeyd ack {name} --revoked");
+        versions.chain(left).map(|(what, at)| self.line(DigestSection::Hand, at, what, Some(done.clone()))).collect()
     }
 
     fn failing(&self) -> Option<DigestLine> {
-        let (incident, since) =
-            self.record.incidents.iter().find(|it| it.0 != "expiring").map(|it| (it.0, it.1.since))?;
+        let fails = |it: &str| !NOT_FAILING.contains(&it.split(':').next().unwrap_or_default());
+        let mut failing = self.record.incidents.iter().filter(|it| fails(it.0));
+        let (incident, since) = failing.next().map(|it| (it.0, it.1.since))?;
         let delivery = incident.strip_prefix("delivery:");
         let error = match delivery {
             Some(target) => {
@@ -253,6 +265,19 @@ mod tests {
         let notice = of(&[failing, record("a", halted)], None).unwrap();
         assert_eq!(said(&notice), [("needs_a_hand", "halted (ambiguous_create)"), ("failing", "rotation")]);
         assert_eq!(notice.actions, ["rekeyd status"]);
+    }
+
+    #[test]
+    fn what_only_a_human_can_end_needs_a_hand_until_he_says_that_he_has() {
+        let mut left = record("a", Phase::Steady);
+        for incident in ["lost:t", "empty:file:/f"] {
+            let (kind, severity) = (NoticeKind::RevokeNeeded, Severity::Warning);
+            let open = Incident { since: NOW, kind, severity, acked: false, escalated: false };
+            left.incidents.insert(incident.to_owned(), open);
+        }
+        let notice = of(&[left], None).unwrap();
+        let said = said(&notice);
+        assert!(said.iter().all(|it| it.0 == "needs_a_hand") && said.len() == 2, "{said:?}");
     }
 
     #[test]

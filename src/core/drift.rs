@@ -27,7 +27,19 @@ impl Pass<'_> {
         let reads = self.policy.provider.recover == Recover::ReadCurrent;
         match self.believable(facts.read.as_ref()).filter(|_| reads) {
             Some(found) => self.note_other_key(facts, &found),
-            None => self.note_dead_key(facts),
+            None => {
+                self.note_own_key(facts);
+                self.note_dead_key(facts);
+            }
+        }
+    }
+
+    /// The account's one key is ours again: whoever changed it has put it back.
+    fn note_own_key(&mut self, facts: &Facts) {
+        let read = facts.read.as_ref().and_then(|it| it.fingerprint.as_ref());
+        let current = self.record.current.as_ref().filter(|it| it.dead_since.is_none());
+        if read.is_some() && read == current.map(|it| &it.fingerprint) && self.record.rotation.is_none() {
+            self.resolve("drifted");
         }
     }
 
@@ -39,7 +51,7 @@ impl Pass<'_> {
             return self.close_read(&token);
         }
         let what = "somebody else changed the key at the provider";
-        self.tell_drifted(found.fingerprint.as_ref(), what);
+        self.tell_drifted("drifted".into(), found.fingerprint.as_ref(), what);
         if self.is_held() {
             // That consumers hold a dead key is told all the same.
             return self.note_dead_key(facts);

@@ -265,6 +265,14 @@ pub enum Outcome {
         /// How long it took, in milliseconds.
         ms: u64,
     },
+    /// The target holds the version, and a part of its `then` is done: this, which is not done again for the version. The rest
+    /// failed, and why.
+    PartlyDelivered {
+        /// Why.
+        why: String,
+        /// What is done, as the target calls it.
+        done: BTreeSet<String>,
+    },
     /// The consumer works with the version.
     Confirmed,
     /// The provider refuses the key from now on, or does not have it.

@@ -79,13 +79,6 @@ impl Incidents {
         Some(Told { notice, owners: open.owners })
     }
 
-    /// Something happened that does not last.
-    pub fn once(cause: &str, it: Incident, now: Timestamp) -> Told {
-        let Incident { kind, provider, severity, summary, actions, owners } = it;
-        let open = Open { kind, provider, since: now, owners: owners.clone(), severity };
-        Told { notice: Notice { severity, summary, actions, ..open.notice(cause, NoticeStatus::Firing, now) }, owners }
-    }
-
     /// Whether it was told, and has not ended.
     pub fn is_open(&self, cause: &str) -> bool {
         self.0.contains_key(cause)

@@ -27,6 +27,7 @@ mod empty;
 pub mod facts;
 pub mod freeze;
 pub mod gate;
+mod held;
 pub mod incidents;
 mod local;
 pub mod names;

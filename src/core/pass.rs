@@ -266,6 +266,7 @@ impl<'a> Pass<'a> {
     /// What becomes durable.
     pub(super) fn change(mut self, before: &Record) -> Change {
         self.prune();
+        self.end_what_is_over();
         if self.record != *before {
             self.record.revision = before.revision + 1;
             self.record.changed_at = self.now;

@@ -78,6 +78,9 @@ pub struct Notice {
     /// Of an incident that ended: how bad it was called at its worst. Whoever heard of that hears of the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_worst: Option<Severity>,
+    /// Of a copy for others: the owners whom it was meant for, and whose channels all fail.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub meant_for: Vec<String>,
     /// What a digest tells.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub digest: Vec<DigestLine>,
@@ -103,6 +106,7 @@ impl Notice {
             next: None,
             escalates: false,
             at_worst: None,
+            meant_for: Vec::new(),
             digest: Vec::new(),
         }
     }
@@ -129,6 +133,11 @@ impl Notice {
     pub fn subject(&self) -> &str {
         let provider = self.provider.as_deref().unwrap_or("rekeyd");
         self.key.as_ref().map_or(provider, KeyName::as_str)
+    }
+
+    /// Whether it belongs to something that lasts, and whose end is told.
+    pub fn lasts(&self) -> bool {
+        self.incident != self.id.as_str()
     }
 
     /// What a channel's `min_severity` is compared with: who was told of an incident is told of its end.

@@ -17,6 +17,8 @@ pub const CRITICAL_WITHIN: Duration = Duration::from_secs(10);
 pub const UNTOLD_AFTER: Duration = Duration::from_secs(60 * 60);
 /// The same of a critical notice.
 pub const CRITICAL_UNTOLD_AFTER: Duration = Duration::from_secs(10 * 60);
+/// How long a try may take before others are told all the same.
+pub const TRIED_WITHIN: Duration = Duration::from_secs(60);
 /// The first wait after a failed try; each further one doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// The longest wait between two tries, unless the channel asks for more.
@@ -68,27 +70,60 @@ pub fn due(notice: &Notice, group_within: Duration) -> Timestamp {
 /// What became of a notice by one channel of its owner, so far.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fate {
-    /// The channel took it.
+    /// The channel took it, or a later notice says what holds now.
     Told,
-    /// It waits, and was not tried yet.
-    Waits,
+    /// It was not tried yet, or the first try has not ended. It was to go at this moment.
+    Waits(Timestamp),
     /// It waits, and was tried in vain.
     Fails,
     /// It is not tried any more.
     Lost,
 }
 
-/// Whether a notice is to be told to those whom its owner names in `escalate_to`: none of his channels took it, each was tried,
-/// and it is given up, or matters and fails for too long.
-pub fn is_untold(notice: &Notice, fates: &[Fate], now: Timestamp) -> bool {
-    let given_up = fates.iter().all(|it| *it == Fate::Lost);
-    let failing = fates.iter().all(|it| matches!(it, Fate::Lost | Fate::Fails));
-    let long = match notice.reach() {
-        Severity::Critical => notice.at.plus(CRITICAL_UNTOLD_AFTER) <= now,
-        Severity::Warning => notice.at.plus(UNTOLD_AFTER) <= now,
-        Severity::Info => false,
-    };
-    !fates.is_empty() && (given_up || (failing && long))
+/// How long the owner's channels have time for it; none where only what is given up is told to others.
+pub fn patience(notice: &Notice) -> Option<Duration> {
+    match notice.severity {
+        Severity::Critical => Some(CRITICAL_UNTOLD_AFTER),
+        Severity::Warning => Some(UNTOLD_AFTER),
+        Severity::Info => None,
+    }
+}
+
+/// From when on a notice is to be told to those whom its owner names in `escalate_to`: at once where each of his channels gave
+/// it up, and where it matters and none took it in time, whatever keeps them from it. That an incident is over is told to
+/// those who heard of it, and to nobody else.
+///
+/// `awake`: since when the daemon runs, by a clock that was not set meanwhile. What came before that was not tried since: each
+/// channel gets the time for a try, as it does from the moment on when the notice was to go.
+pub fn untold_at(notice: &Notice, fates: &[Fate], awake: Timestamp, now: Timestamp) -> Timestamp {
+    let over = notice.status == NoticeStatus::Resolved || fates.contains(&Fate::Told);
+    if fates.is_empty() || over {
+        return Timestamp::NEVER;
+    }
+    if fates.iter().all(|it| *it == Fate::Lost) {
+        return notice.at.min(now);
+    }
+    let Some(patience) = patience(notice) else { return Timestamp::NEVER };
+    // A clock that was ahead may have dated it.
+    let from = if notice.at > now { awake } else { notice.at };
+    let went = fates.iter().filter_map(|it| if let Fate::Waits(due) = it { Some(*due) } else { None });
+    let tried = went.chain([awake]).max().unwrap_or(awake).plus(TRIED_WITHIN);
+    from.plus(patience).max(tried)
+}
+
+/// The same notice as others are told it, for owners whose channels all fail. It has an id of its own, and belongs to the same
+/// incident.
+pub fn for_others(notice: &Notice, owners: &[String], now: Timestamp) -> Notice {
+    let id = NoticeId::of(&[notice.id.as_str(), "for others"]);
+    Notice {
+        at: now,
+        summary: format!("{} (this was meant for {}, whose channels all fail)", notice.summary, owners.join(" and ")),
+        escalates: false,
+        incident: if notice.lasts() { notice.incident.clone() } else { id.to_string() },
+        meant_for: notice.meant_for.iter().chain(owners).cloned().collect(),
+        id,
+        ..notice.clone()
+    }
 }
 
 /// When a notice goes again that was tried so often and not taken. A channel may ask for more time than that.
@@ -169,7 +204,7 @@ fn open<'a, 'b>(waiting: &'b [Waiting<'a>]) -> Vec<&'b Waiting<'a>> {
 }
 
 /// Of one incident, what comes later ranks higher.
-fn rank(notice: &Notice) -> (Timestamp, bool) {
+pub fn rank(notice: &Notice) -> (Timestamp, bool) {
     (notice.at, notice.status == NoticeStatus::Resolved)
 }
 
@@ -293,20 +328,53 @@ mod tests {
         assert_eq!(wait(12, Some(NOW)), 3600, "less is not what it may ask for");
     }
 
+    /// In how many seconds others are told.
+    fn untold(notice: &Notice, fates: &[Fate], awake: u64, now: u64) -> Option<u64> {
+        let at = untold_at(notice, fates, at(awake), at(now));
+        (at < Timestamp::NEVER).then(|| at.since(NOW).as_secs())
+    }
+
     #[test]
     fn others_are_told_what_no_channel_took_the_sooner_the_worse_it_is() {
         use Fate::{Fails, Lost, Told, Waits};
-        let (warning, critical) = (notice("w", "w", 0), critical("c", 0));
+        let (warning, critical, over) = (notice("w", "w", 0), critical("c", 0), over("o", "w", 0));
         let info = Notice { severity: Severity::Info, ..notice("i", "i", 0) };
-        let over = Notice { at_worst: Some(Severity::Critical), ..over("o", "w", 0) };
-        assert!(!is_untold(&critical, &[Fails, Fails], at(599)));
-        assert!(is_untold(&critical, &[Fails, Lost], at(600)));
-        assert!(is_untold(&over, &[Fails], at(600)), "the end of what was critical");
-        assert!(!is_untold(&warning, &[Fails], at(3599)) && is_untold(&warning, &[Fails], at(3600)));
-        assert!(!is_untold(&info, &[Fails], at(999_999)), "until it is given up");
-        assert!(is_untold(&info, &[Lost, Lost], at(0)));
-        for fates in [&[Fails, Told][..], &[Fails, Waits], &[Lost, Told], &[]] {
-            assert!(!is_untold(&critical, fates, at(999_999)), "{fates:?}");
+        let waits = Waits(at(0));
+        for fates in [&[Fails, Fails][..], &[Fails, Lost], &[waits, Fails], &[waits, waits], &[waits, Lost]] {
+            assert_eq!(untold(&critical, fates, 0, 1), Some(600), "{fates:?}");
+            assert_eq!(untold(&warning, fates, 0, 1), Some(3600), "{fates:?}");
+            assert_eq!(untold(&info, fates, 0, 1), None, "until it is given up: {fates:?}");
+            assert_eq!(untold(&over, fates, 0, 1), None, "its end is told to those who heard of it: {fates:?}");
         }
+        for it in [&info, &warning, &critical] {
+            assert_eq!(untold(it, &[Lost, Lost], 0, 1), Some(0), "given up");
+            for fates in [&[Fails, Told][..], &[waits, Told], &[Lost, Told], &[]] {
+                assert_eq!(untold(it, fates, 0, 999_999), None, "{fates:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_channel_gets_the_time_for_a_try_first() {
+        use Fate::{Fails, Waits};
+        let warning = notice("w", "w", 0);
+        assert_eq!(untold(&warning, &[Fails], 9000, 9001), Some(9060), "the daemon was down");
+        assert_eq!(untold(&warning, &[Waits(at(7200))], 0, 3600), Some(7260), "it is to go with others, later");
+        assert_eq!(untold(&notice("w", "w", 99_999), &[Fails], 0, 1), Some(3600), "dated by a clock that was ahead");
+    }
+
+    #[test]
+    fn what_others_are_told_says_for_whom_it_was_and_belongs_to_the_same_incident() {
+        let begun = Notice { summary: "sms can't be replaced".into(), escalates: true, ..notice("a", "x", 0) };
+        let copy = for_others(&begun, &["payments".into(), "shop".into()], at(3600));
+        assert_eq!(
+            copy.summary,
+            "sms can't be replaced (this was meant for payments and shop, whose channels all fail)"
+        );
+        assert_eq!((copy.incident.as_str(), copy.lasts(), copy.escalates, copy.at), ("x", true, false, at(3600)));
+        let further = for_others(&copy, &["platform".into()], at(7200));
+        assert_eq!(further.meant_for, ["payments", "shop", "platform"], "so that it never goes round");
+        let event = Notice::bare("a".into(), NoticeKind::RotationSucceeded, NOW);
+        assert!(!for_others(&event, &["payments".into()], NOW).lasts());
     }
 }

@@ -1,4 +1,5 @@
 //! The durable state of one managed key. The secrets themselves live in the store, never here.
+pub use super::held::Held;
 pub use super::wish::{Actor, Pause, Trigger, Wish};
 
 use super::names::{AccountId, Fingerprint, KeyName, NoticeId, TargetId, Token};
@@ -227,38 +228,6 @@ pub enum Ended {
     Reported,
     /// Its time was up.
     Expired,
-}
-
-/// What a target holds, as far as we know.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Held {
-    /// The version it surely held at the last receipt.
-    pub settled: Option<VersionNo>,
-    /// The versions that it may hold: grows before a write, shrinks at its receipt. Nothing in it is revoked.
-    pub maybe: BTreeSet<VersionNo>,
-    /// The version that the consumer was confirmed to work with.
-    pub confirmed: Option<VersionNo>,
-    /// Content that is none of ours, which was told and which only a new key may overwrite.
-    pub foreign: Option<Fingerprint>,
-    /// Failed deliveries in a row.
-    pub failures: u32,
-    /// When the next delivery may be tried.
-    pub retry_at: Option<Timestamp>,
-    /// What the last failure said; never a secret.
-    pub last_error: Option<String>,
-}
-
-impl Held {
-    /// Whether it surely holds exactly this version.
-    pub fn is_settled_at(&self, version: VersionNo) -> bool {
-        self.settled == Some(version) && self.maybe.is_empty()
-    }
-
-    /// Whether it holds, or may hold, this version.
-    pub fn may_hold(&self, version: VersionNo) -> bool {
-        self.settled == Some(version) || self.maybe.contains(&version)
-    }
 }
 
 /// One rotation, from its intent to its end; then a row of the history.

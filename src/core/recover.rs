@@ -7,7 +7,7 @@ use super::backoff;
 use super::due;
 use super::facts::{Action, Blocked, Facts, Found, Probe, Revoke, Revokee};
 use super::names::{Fingerprint, Token};
-use super::notices::TELL_AFTER;
+use super::notices::{TELL_AFTER, lost_incident, orphan_incident};
 use super::pass::Pass;
 use super::policy::{OnAmbiguous, OnCreate, Recover};
 use super::record::{Creating, Expiry, Phase, Reason, Version};
@@ -55,6 +55,7 @@ impl Pass<'_> {
     fn watch_on(&mut self, facts: &Facts, token: &Token, lost_at: Timestamp) {
         if facts.listed.is_some() {
             self.account.open.remove(token);
+            self.resolve(&lost_incident(token));
         } else {
             self.wake(self.now.plus(backoff::look(self.now.since(lost_at))));
         }
@@ -154,6 +155,8 @@ impl Pass<'_> {
             version.id = version.id.take().or(id.cloned());
         }
         self.account.open.remove(token);
+        self.resolve(&lost_incident(token));
+        self.resolve(&orphan_incident(token));
         true
     }
 
@@ -166,6 +169,7 @@ impl Pass<'_> {
             _ => drop(self.account.open.remove(token)),
         }
         self.unlock();
+        self.resolve(&lost_incident(token));
         self.created(version, open.sent_at);
     }
 
@@ -368,6 +372,7 @@ impl Pass<'_> {
     /// Closes a lost create by telling the owners of it.
     pub(super) fn report_lost(&mut self, token: &Token, why: &str) {
         let Some(open) = self.account.open.remove(token) else { return };
+        self.resolve_as(&orphan_incident(token), "it is told as one that may have left a key");
         if self.holds(Rule::ReportLost) {
             self.tell_lost(token, open.sent_at, why);
         }

@@ -35,6 +35,7 @@ impl Pass<'_> {
     fn match_read(&mut self, facts: &Facts, current: &Version, since: Timestamp) {
         let Some(read) = facts.read.as_ref().and_then(|it| it.fingerprint.clone()) else { return };
         if read == current.fingerprint {
+            self.resolve("drifted");
             return self.enter(Phase::Steady);
         }
         if let Some(found) = self.believable(facts.read.as_ref()) {
@@ -59,10 +60,15 @@ impl Pass<'_> {
     fn match_targets(&mut self, facts: &Facts, current: &Version) {
         self.book_what_targets_hold(facts);
         if !is_newer(facts, current) && !self.was_issued_since(facts) && !self.current_is_dead() {
+            self.resolve("drifted");
             return self.enter(Phase::Steady);
         }
         self.leave_what_is_not_seen();
-        self.tell_drifted(None, "the restored state is older than what the provider or the targets hold");
+        self.tell_drifted(
+            "drifted".into(),
+            None,
+            "the restored state is older than what the provider or the targets hold",
+        );
         if self.on_create() != OnCreate::Keeps || self.is_by_hand() {
             return self.halt(Reason::Restored, "the restored state is older than what the targets hold");
         }

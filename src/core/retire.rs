@@ -1,7 +1,6 @@
 //! Retiring old keys, beside whatever is being issued: a consumer that never reloads, or a revoke that is refused, never
 //! stops the next rotation.
 use super::backoff;
-use super::credential::unread_incident;
 use super::facts::{Action, Blocked, Facts, Probe, Revoke, Revokee};
 use super::notices::TELL_AFTER;
 use super::pass::Pass;
@@ -34,6 +33,7 @@ enum Fate {
 impl Pass<'_> {
     /// Ends old keys that nothing holds any more.
     pub(super) fn retire(&mut self, facts: &Facts) {
+        self.end_expired(facts.clock_suspect);
         for n in 0..self.record.retired.len() {
             let it = self.record.retired[n].clone();
             if it.ended.is_some() {
@@ -45,7 +45,6 @@ impl Pass<'_> {
                 Fate::Revoke(_) | Fate::Report(_) if self.may_not_revoke() => {}
                 Fate::End(ended) => {
                     self.record.retired[n].ended = Some(ended);
-                    self.resolve(&unread_incident(it.version.number));
                 }
                 Fate::Report(why) => {
                     self.record.retired[n].ended = Some(Ended::Reported);

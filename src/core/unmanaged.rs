@@ -23,6 +23,7 @@ pub fn watch_expiry(
     let facts = Facts { clock_suspect, ..Facts::default() };
     let nobody = nobody();
     let mut pass = Pass::new(record, account, &policy, &nobody, now);
+    pass.end_expired(clock_suspect);
     pass.tell_expiry(&facts);
     Plan { blocked: Some(Blocked::Unmanaged), ..pass.plan(record, &facts) }
 }

@@ -3,10 +3,10 @@ use super::Engine;
 use super::event::Event;
 use super::execute::{Task, execute};
 use super::permits::Lane;
+use super::veil::veil;
 use crate::clock::{self, Boot};
 use crate::core::facts::{Action, Outcome};
 use crate::core::names::{AccountId, KeyName};
-use crate::core::record::Record;
 use crate::core::stuck;
 use crate::core::time::Timestamp;
 use std::collections::BTreeMap;
@@ -42,8 +42,8 @@ impl Engine {
             _ => (None, None),
         };
         let service = self.books.service(name, &account);
-        let live = self.books.records.get(name).into_iter().flat_map(Record::live_versions).map(|it| it.number);
-        let others = live.filter(|it| Some(*it) != version).collect();
+        let held = target.and_then(|it| self.books.records.get(name)?.held.get(it));
+        let done = held.zip(version).map(|(held, version)| held.done_for(version)).unwrap_or_default();
         let heir = match &action {
             Action::Empty { target } => self.books.delivered_to(target),
             _ => None,
@@ -54,7 +54,8 @@ impl Engine {
             service,
             target: target.and_then(|it| self.books.target(name, it)),
             version: version.and_then(|it| self.books.version(name, it)),
-            others,
+            veil: veil(&self.books.store, &self.books.settings),
+            done,
             heir,
             last_version: self.books.records.get(name).map_or(0, |it| it.last_version),
             provider: self.books.key(name).map(|it| it.provider).unwrap_or_default(),
@@ -85,6 +86,7 @@ pub(super) fn is_failure(outcome: &Outcome) -> bool {
 pub(super) fn message(outcome: &Outcome) -> &str {
     match outcome {
         Outcome::NotSent(why) | Outcome::Unreadable(why) | Outcome::Unknown(why) | Outcome::Failed(why) => why,
+        Outcome::PartlyDelivered { why, .. } => why,
         Outcome::Refused(it) => &it.message,
         _ => "",
     }

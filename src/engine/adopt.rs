@@ -10,6 +10,7 @@ use super::handle::{By, Done, Observing, Refused, Request};
 use super::observe::contents;
 use super::service::Service;
 use crate::clock;
+use crate::command::Veil;
 use crate::core::account::Account;
 use crate::core::command::command;
 use crate::core::facts::{Content, Probe};
@@ -22,7 +23,7 @@ use crate::secret::Secret;
 use crate::targets::{Parcel, Target};
 use dates::{Dates, said};
 use inventory::{Told, look_up};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -291,7 +292,8 @@ impl Examination {
     /// Our versions and the offered key, so that a target whose form can't be read back is recognised to hold it.
     fn parcels_with(&self, secret: &Secret) -> Vec<Parcel> {
         let offered = Parcel {
-            former: Vec::new(),
+            veil: Veil::default(),
+            done: BTreeSet::new(),
             name: self.name.clone(),
             provider: self.provider.clone(),
             version: self.record.last_version.saturating_add(1),

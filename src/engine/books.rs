@@ -10,6 +10,7 @@ use super::meters::{Calls, Meters};
 use super::post;
 use super::service::Service;
 use super::spent::newly_useless;
+use super::unheard::Heard;
 use crate::config::settings::{Key, ProviderSection, Settings};
 use crate::core::account::Account;
 use crate::core::command::{taken_up, unmanaged};
@@ -49,6 +50,8 @@ pub(super) struct Books {
     pub(super) incidents: Incidents,
     /// What waits to be told.
     pub(super) lines: Lines,
+    /// Who was told of an incident besides its owners.
+    pub(super) heard: Heard,
     /// The channels that are switched off.
     pub(super) channels: Channels,
     /// The digests that were sent.
@@ -70,7 +73,7 @@ impl Books {
         let (leaving, batch) = (BTreeSet::new(), Batch::default());
         let (ended, generation) = (Vec::new(), 0);
         let (meters, calls) = (Meters::default(), Calls::default());
-        let incidents = post::incidents(&store)?;
+        let (incidents, heard) = (post::incidents(&store)?, Heard::read(&store)?);
         let (lines, channels, digests) = (Lines::read(&store)?, Channels::read(&store)?, Digests::read(&store)?);
         Ok(Self {
             store,
@@ -85,6 +88,7 @@ impl Books {
             generation,
             incidents,
             lines,
+            heard,
             channels,
             digests,
             meters,
@@ -188,8 +192,10 @@ impl Books {
 
     /// Keys that are on their way out of service.
     pub(super) fn ending(&self) -> impl Iterator<Item = &KeyName> {
-        let under_way =
-            |it: &&Record| it.decommissioned.is_some() && (!it.held.is_empty() || it.live_versions().next().is_some());
+        // What was reported may expire by itself.
+        let lives =
+            |it: &Record| !it.held.is_empty() || it.live_versions().next().is_some() || !it.incidents.is_empty();
+        let under_way = move |it: &&Record| it.decommissioned.is_some() && lives(it);
         self.records.values().filter(under_way).map(|it| &it.name)
     }
 
@@ -219,6 +225,7 @@ impl Books {
     pub(super) fn reload(&mut self, mut settings: Settings, now: Timestamp) {
         let old = Arc::clone(&self.settings);
         self.leaving.clear();
+        let named = settings.providers.len();
         let mut gone = Vec::new();
         for (name, key) in old.keys.iter().filter(|(name, _)| !settings.keys.contains_key(*name)).collect::<Vec<_>>() {
             if self.is_rotating(name) {
@@ -235,6 +242,9 @@ impl Books {
                 let section = ProviderSection { name: name.clone(), ..section.clone() };
                 settings.providers.insert(name, section);
             }
+        }
+        if !self.leaving.is_empty() || settings.providers.len() > named {
+            settings.secrets.extend(old.secrets.iter().cloned());
         }
         self.settings = Arc::new(settings);
         self.generation += 1;
@@ -379,6 +389,8 @@ impl Books {
         }
         self.dirty = true;
         if change.forgotten {
+            let owners = self.owners_of(&name);
+            change.notices.into_iter().for_each(|it| self.post(it, &owners));
             return self.forget(&change.record);
         }
         self.keep_before(&name);

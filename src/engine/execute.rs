@@ -2,6 +2,7 @@
 use super::event::{Acted, FoundSecrets, Trouble};
 use super::observe::found;
 use super::service::{Service, blocked_by};
+use crate::command::Veil;
 use crate::core::account::Account;
 use crate::core::apply::THROTTLED;
 use crate::core::facts::{Action, Blocked, Found, Outcome, Probe, RefusalKind, Revoke};
@@ -12,6 +13,7 @@ use crate::providers::{CreateError, Created, Raw};
 use crate::store::{Escrow, Store, StoreError};
 use crate::targets::{self, DeliveryError, Emptied, Parcel, Target};
 use futures_util::FutureExt;
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +36,10 @@ pub struct Task {
     pub target: Option<Arc<dyn Target>>,
     /// What to deliver; its secret is read when the action begins, which is after the commit that may have brought it.
     pub version: Option<Version>,
-    /// The other versions that may live. A consumer may say them, so that they are masked in what it says.
-    pub others: Vec<VersionNo>,
+    /// What must not be told, whoever says it.
+    pub veil: Veil,
+    /// What of the target's `then` is done already for the version.
+    pub done: BTreeSet<String>,
     /// The key that is delivered to a target now that is to be emptied, if there is one.
     pub heir: Option<KeyName>,
     /// The number of the key's last version.
@@ -176,9 +180,10 @@ async fn deliver(task: &Task, target: &TargetId, clock: fn() -> Timestamp) -> Ou
     let (Some(to), Some(parcel)) = (&task.target, parcel(task).await) else { return gone(target) };
     let began = clock();
     let delivered = tokio::time::timeout(DELIVERY_WITHIN, to.deliver(&parcel)).await;
-    match delivered.unwrap_or_else(|_| Err(late())) {
+    match delivered.unwrap_or_else(|_| Err(late().into())) {
         Ok(()) => Outcome::Delivered { ms: u64::try_from(clock().since(began).as_millis()).unwrap_or(u64::MAX) },
-        Err(why) => Outcome::Failed(why.to_string()),
+        Err(it) if it.done.is_empty() => Outcome::Failed(it.why.to_string()),
+        Err(it) => Outcome::PartlyDelivered { why: it.why.to_string(), done: it.done },
     }
 }
 
@@ -214,19 +219,15 @@ fn late() -> DeliveryError {
 async fn parcel(task: &Task) -> Option<Parcel> {
     let version = task.version.as_ref()?;
     let (store, name, number) = (Arc::clone(&task.store), task.name.clone(), version.number);
-    let others: Vec<VersionNo> = task.others.clone();
-    let read = tokio::task::spawn_blocking(move || {
-        let former = others.into_iter().filter_map(|it| store.secret(&name, it).ok().flatten()).collect();
-        store.secret(&name, number).map(|it| (it, former))
-    });
-    let (secret, former) = match read.await.ok()? {
-        Ok((secret, former)) => (secret?, former),
+    let secret = match tokio::task::spawn_blocking(move || store.secret(&name, number)).await.ok()? {
+        Ok(secret) => secret?,
         Err(error) => {
             tracing::error!(key = %task.name, version = number, %error, "a secret of the state can't be read");
             return None;
         }
     };
-    Some(Parcel { former, ..Parcel::of(&task.name, &task.provider, version, secret) })
+    let (veil, done) = (task.veil.clone(), task.done.clone());
+    Some(Parcel { veil, done, ..Parcel::of(&task.name, &task.provider, version, secret) })
 }
 
 fn gone(target: &TargetId) -> Outcome {
@@ -284,7 +285,8 @@ mod tests {
             service: None,
             target: None,
             version: None,
-            others: Vec::new(),
+            veil: Veil::default(),
+            done: BTreeSet::new(),
             heir: None,
             last_version: 1,
             provider: "sms".to_owned(),

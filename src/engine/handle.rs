@@ -375,6 +375,10 @@ pub struct ReadRow {
     pub version: VersionNo,
     /// `reveal` or `credential`.
     pub via: String,
+    /// How often.
+    pub times: u32,
+    /// The last time, where it was several.
+    pub last: Option<Timestamp>,
 }
 
 /// An operator did something.

@@ -1,17 +1,14 @@
 //! Notices that a channel did not take: those that were given up stay visible, and the daemon is degraded, until somebody
-//! says that he knows of them. Where no channel of an owner takes a notice, those whom he names in `escalate_to` are told it.
+//! says that he knows of them.
 use super::books::Books;
 use super::handle::{By, Done, Refused};
 use super::lines::LineId;
 use super::{Engine, audit};
 use crate::clock;
 use crate::core::incidents::Incident;
-use crate::core::names::NoticeId;
 use crate::core::plan::{NoticeKind, Severity};
-use crate::core::queue::{Fate, is_untold};
 use crate::core::time::Timestamp;
-use crate::store::{OutboxId, OutboxRow, OutboxState, StoreError};
-use std::collections::BTreeMap;
+use crate::store::{OutboxRow, OutboxState};
 
 /// How many are acknowledged in one commit.
 const ACKED_MOST: usize = 1000;
@@ -55,9 +52,6 @@ impl Engine {
             let actions = vec!["rekeyd history".to_owned(), "rekeyd ack --dead-letters".to_owned()];
             self.books.begin_channel_incident(&cause, line, summary, actions, now);
         }
-        for row in rows {
-            self.books.escalate_untold(row, now);
-        }
     }
 }
 
@@ -78,45 +72,6 @@ impl Books {
         let (kind, severity) = (NoticeKind::DaemonDegraded, Severity::Warning);
         let incident = Incident { kind, provider: None, severity, summary, actions, owners };
         self.begin_incident_but_for(cause, incident, Some(line), now);
-    }
-
-    /// Where no channel of an owner took a notice, those whom he names in `escalate_to` are told it, once.
-    fn escalate_untold(&mut self, row: &OutboxRow, now: Timestamp) {
-        let notice = &row.notice;
-        let escalates_to = self.escalates_to(&row.owner);
-        // Most are on their way, or have come.
-        if escalates_to.is_empty() || !is_untold(notice, &[fate(row)], now) {
-            return;
-        }
-        let rows = match self.fates(&notice.id) {
-            Ok(rows) => rows,
-            Err(error) => return tracing::error!(%error, "what became of a notice can't be read"),
-        };
-        let fates: Vec<Fate> = rows.iter().filter(|it| it.owner == row.owner).map(fate).collect();
-        let untold = |it: &String| !rows.iter().any(|row| row.owner == *it);
-        let others: Vec<String> = escalates_to.into_iter().filter(untold).collect();
-        if is_untold(notice, &fates, now) && !others.is_empty() {
-            let (about, kind, owner) = (notice.subject(), notice.kind.code(), &row.owner);
-            tracing::warn!(about, kind, owner, ?others, "no channel takes it; others are told");
-            self.post(notice.clone(), &others);
-        }
-    }
-
-    /// What became of a notice so far, over all owners and channels.
-    fn fates(&self, notice: &NoticeId) -> Result<Vec<OutboxRow>, StoreError> {
-        let written = self.store.outbox(notice)?;
-        let fresh = self.batch.outbox_put.iter().filter(|it| it.notice.id == *notice).cloned();
-        let rows: BTreeMap<OutboxId, OutboxRow> = written.into_iter().chain(fresh).map(|it| (it.id(), it)).collect();
-        Ok(rows.into_values().collect())
-    }
-}
-
-fn fate(row: &OutboxRow) -> Fate {
-    match row.state {
-        OutboxState::Sent => Fate::Told,
-        OutboxState::Pending if row.attempts == 0 => Fate::Waits,
-        OutboxState::Pending => Fate::Fails,
-        OutboxState::Dead | OutboxState::Acked | OutboxState::Superseded | OutboxState::Off => Fate::Lost,
     }
 }
 

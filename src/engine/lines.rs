@@ -1,15 +1,16 @@
 //! The outbox in memory: what waits, in a line for each channel of each owner. What stands here stands in the state too, or in the
 //! batch that becomes durable next.
+use super::unheard::Unheard;
 use crate::core::names::NoticeId;
 use crate::core::plan::{Notice, NoticeStatus};
-use crate::core::queue::{Round, Waiting, round, superseded};
+use crate::core::queue::{Round, Waiting, rank, round, superseded};
 use crate::core::time::Timestamp;
 use crate::store::{OutboxRow, OutboxState, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// No wait is longer. What is due later than that was put off by a clock that was ahead, and is due now.
-const LONGEST: Duration = Duration::from_secs(25 * 60 * 60);
+pub(super) const LONGEST: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// A channel of an owner.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -27,6 +28,8 @@ pub(super) struct Lines {
     /// A copy that only observes tells of itself alone, from this moment on. What it brought along is the original's to tell,
     /// and what it sees of keys is the original's doing: that waits until somebody says which of the two goes on.
     only_itself: Option<Timestamp>,
+    /// What may have to be told to others.
+    pub(super) unheard: Unheard,
 }
 
 /// What waits for one channel.
@@ -60,6 +63,7 @@ impl Lines {
 
     /// A row is new, or has changed. What is over waits no longer.
     pub(super) fn note(&mut self, row: OutboxRow) {
+        self.unheard.note(&row);
         let id = row.line();
         let line = self.lines.entry(id.clone()).or_default();
         if row.state == OutboxState::Pending {
@@ -100,6 +104,17 @@ impl Lines {
         self.changed.insert(id.clone());
     }
 
+    /// Nothing waits any longer.
+    pub(super) fn at_once(&mut self, now: Timestamp) {
+        for (id, line) in &mut self.lines {
+            line.hold = None;
+            for row in line.rows.values_mut() {
+                row.retry_at = row.retry_at.min(now);
+            }
+            self.changed.insert(id.clone());
+        }
+    }
+
     /// These are being sent.
     pub(super) fn begin<'a>(&mut self, id: &LineId, notices: impl IntoIterator<Item = &'a NoticeId>) {
         if let Some(line) = self.lines.get_mut(id) {
@@ -121,6 +136,13 @@ impl Lines {
     /// Something else keeps a line from going on: it is looked at again as soon as anything happens.
     pub(super) fn look_again(&mut self, id: &LineId) {
         self.changed.insert(id.clone());
+    }
+
+    /// Whether something waits for this owner that says what has become of the same incident since.
+    pub(super) fn says_more(&self, owner: &str, notice: &Notice) -> bool {
+        let lines = self.lines.iter().filter(|it| it.0.owner == owner);
+        let mut rows = lines.flat_map(|it| it.1.rows.values());
+        rows.any(|it| it.notice.incident == notice.incident && rank(&it.notice) > rank(notice))
     }
 
     /// What has become superfluous in the lines that changed.
@@ -174,7 +196,7 @@ impl Line {
         let may_go = |it: &&OutboxRow| only_itself.is_none_or(|since| is_about_itself(&it.notice, since));
         let waiting = |row| {
             let OutboxRow { notice, retry_at, attempts, message, .. }: &OutboxRow = row;
-            let due = if is_due(*retry_at, now) { now.min(*retry_at) } else { *retry_at };
+            let due = due_at(*retry_at, now);
             let under_way = self.under_way.contains(&notice.id);
             Waiting { notice, due, failed: *attempts > 0, sealed: message.as_ref(), under_way }
         };
@@ -185,6 +207,11 @@ impl Line {
 fn is_about_itself(notice: &Notice, since: Timestamp) -> bool {
     let nobody_else = notice.key.is_none() && notice.provider.is_none();
     nobody_else && notice.status == NoticeStatus::Firing && notice.at >= since
+}
+
+/// When something falls due that is to go at this moment.
+pub(super) fn due_at(at: Timestamp, now: Timestamp) -> Timestamp {
+    if is_due(at, now) { now.min(at) } else { at }
 }
 
 fn is_due(at: Timestamp, now: Timestamp) -> bool {
@@ -245,6 +272,16 @@ pub(super) mod tests {
     fn what_a_clock_that_was_ahead_put_off_for_a_year_goes_now() {
         let (mut lines, id) = lines(&[row("a", 1, 365 * 86_400)]);
         assert_eq!(lines.round(&id, false, NOW).len(), 1);
+    }
+
+    #[test]
+    fn what_a_clock_that_was_ahead_put_off_by_hours_goes_when_it_was_set() {
+        let (mut lines, id) = lines(&[row("a", 3, 3 * 3600), row("b", 0, 3 * 3600)]);
+        lines.hold(&id, at(4 * 3600));
+        assert_eq!(lines.round(&id, false, NOW).len(), 0);
+        lines.at_once(NOW);
+        assert_eq!(lines.due(NOW), std::slice::from_ref(&id));
+        assert_eq!(lines.round(&id, false, NOW).len(), 2);
     }
 
     #[test]

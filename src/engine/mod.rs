@@ -41,7 +41,9 @@ mod steps;
 pub mod trial;
 mod trouble;
 mod twin;
+mod unheard;
 mod unmanaged;
+mod veil;
 mod wake;
 
 pub use start::{Begin, EngineTask, StartError, start};
@@ -122,6 +124,8 @@ struct Engine {
     blocked: BTreeMap<KeyName, Blocked>,
     sights: Sights,
     doors: Doors,
+    /// What units read of late.
+    reads: reads::Reads,
     backups: Backups,
     /// The messages that are being sent: to whom, and under which id.
     sending: BTreeSet<(LineId, NoticeId)>,
@@ -217,6 +221,7 @@ impl Engine {
         self.look_at_itself(clock::now());
         self.begin_backup(clock::now());
         self.write_digests(clock::now());
+        self.tell_others(clock::now());
         self.begin_sending();
         self.commit().await
     }
@@ -274,7 +279,7 @@ impl Engine {
 
     fn until_due(&self) -> Duration {
         let due = self.due.first().map_or(Timestamp::NEVER, |it| it.0);
-        let next = due.min(self.backups.due_at()).min(self.digests_due_at());
+        let next = due.min(self.backups.due_at()).min(self.digests_due_at()).min(self.tells_others_at());
         let next = if self.unwritable.is_none() { next.min(self.books.lines.next()) } else { next };
         let longest = if self.unwritable.is_some() { full::RETRY_DISK } else { LONGEST_SLEEP };
         next.since(clock::now()).min(self.watchdog.longest_sleep(longest)).min(self.clock.until_sweep())

@@ -75,6 +75,12 @@ impl Engine {
         self.sending.remove(&(line.clone(), id));
         self.noted += 1;
         self.books.lines.end(&line, rows.iter().map(|it| &it.notice.id));
+        if let Sent::Unfit(why) = answer
+            && rows.len() > 1
+        {
+            self.books.meters.sent(&line.channel, answer, false, rows.len());
+            return self.books.send_in_two(&line, &rows, why, now);
+        }
         let was_off = self.books.channels.is_off(&line);
         let mut rows: Vec<_> = rows.into_iter().map(|it| after(it, answer, now, self.clock.is_suspect())).collect();
         if was_off && matches!(answer, Sent::Gone(_)) {
@@ -171,7 +177,7 @@ fn after(mut row: OutboxRow, answer: &Sent, now: Timestamp, clock_suspect: bool)
     let about = key.is_none().then(|| row.notice.subject());
     match answer {
         Sent::Taken => tracing::info!(key, about, kind = row.notice.kind.code(), owner, channel, "told"),
-        Sent::Refused(why) | Sent::Gone(why) => {
+        Sent::Refused(why) | Sent::Unfit(why) | Sent::Gone(why) => {
             tracing::error!(key, about, owner, channel, why, "a notice was refused")
         }
         Sent::Later { why, .. } | Sent::Unsure(why) if too_old => {
@@ -183,7 +189,7 @@ fn after(mut row: OutboxRow, answer: &Sent, now: Timestamp, clock_suspect: bool)
     }
     (row.state, row.why) = match answer {
         Sent::Taken => (OutboxState::Sent, None),
-        Sent::Refused(why) | Sent::Gone(why) => (OutboxState::Dead, Some(why.clone())),
+        Sent::Refused(why) | Sent::Unfit(why) | Sent::Gone(why) => (OutboxState::Dead, Some(why.clone())),
         Sent::Later { why, .. } | Sent::Unsure(why) if too_old => (OutboxState::Dead, Some(why.clone())),
         Sent::Later { why, .. } | Sent::Unsure(why) => (OutboxState::Pending, Some(why.clone())),
     };

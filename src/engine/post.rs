@@ -86,8 +86,9 @@ impl Books {
     fn post_but_for(&mut self, notice: Notice, owners: &[String], but_for: Option<&LineId>) {
         self.dirty = true;
         let settings = Arc::clone(&self.settings);
+        let besides = self.take_heard(&notice);
         let escalated = owners.iter().filter(|_| notice.escalates).flat_map(|it| self.escalates_to(it));
-        let told: BTreeSet<String> = owners.iter().cloned().chain(escalated).collect();
+        let told: BTreeSet<String> = owners.iter().cloned().chain(escalated).chain(besides).collect();
         for owner in &told {
             self.batch.history.push(HistoryRow::Notice { notice: notice.clone(), owner: owner.clone() });
             let Some(section) = settings.owners.get(owner) else { continue };
@@ -146,6 +147,31 @@ impl Books {
         }
         self.lines.begin(line, notices);
         (id, rows)
+    }
+
+    /// A message of several notices is refused for what it says, or for its length: each half of it goes by itself, at once, so
+    /// that one notice that nobody takes keeps no other back.
+    pub(super) fn send_in_two(&mut self, line: &LineId, rows: &[OutboxRow], why: &str, now: Timestamp) {
+        let (owner, channel, notices) = (&line.owner, &line.channel, rows.len());
+        tracing::warn!(owner, channel, notices, why, "a message is refused for what it says; it goes in two");
+        let (first, second) = rows.split_at(rows.len() / 2);
+        for half in [first, second] {
+            let ids: Vec<NoticeId> = half.iter().map(|it| it.notice.id.clone()).collect();
+            let message = Some(message_id(line, &ids));
+            for row in half {
+                let (attempts, why) = (row.attempts.saturating_add(1), Some(why.to_owned()));
+                let message = message.clone();
+                self.put_row(OutboxRow {
+                    attempts,
+                    at: now,
+                    retry_at: now,
+                    why,
+                    message,
+                    unsure: false,
+                    ..row.clone()
+                });
+            }
+        }
     }
 
     /// Whether a channel takes several notices in one message, and its owner wants that.

@@ -5,9 +5,14 @@ use super::handle::{Fetched, Receipt};
 use crate::clock;
 use crate::config::settings::Key;
 use crate::core::credential::{Answer, answer, read_begins, read_ended};
+use crate::core::names::KeyName;
 use crate::core::policy::Policy;
 use crate::core::reader::Reader;
-use crate::store::HistoryRow;
+use crate::core::record::VersionNo;
+use crate::core::time::Timestamp;
+use crate::store::{HistoryRow, READ_BY_UNIT};
+use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// The longest key that a unit can fetch, in bytes: so much goes out at once, so that no unit is started with half of it.
@@ -16,6 +21,38 @@ pub const CREDENTIAL_BYTES: usize = 64 << 10;
 const READS_WAITING: usize = 1024;
 /// Why a unit waits whose read would be lost with the daemon.
 const UNRECORDED: &str = "the disk takes nothing, and the state does not know yet that the unit may have this version";
+
+/// What a unit reads of one version within this time is one row of the history, with how often and the last time: one that
+/// crashes and is started again and again must not push everything else out of it.
+const READS_TOGETHER: Duration = Duration::from_secs(60 * 60);
+/// How many such rows are known. What more units read has a row for each time.
+const READS_KNOWN: usize = 4096;
+
+/// The rows of the history that the next read may belong to: when each began, and how many reads it has.
+#[derive(Debug, Default)]
+pub(super) struct Reads(BTreeMap<(KeyName, String, VersionNo), (Timestamp, u32)>);
+
+impl Reads {
+    /// The row of a read at `now`: a new one, or the one of the reads before it.
+    fn row(&mut self, name: &KeyName, unit: &str, version: VersionNo, now: Timestamp) -> HistoryRow {
+        self.0.retain(|_, (began, _)| *began <= now && now < began.plus(READS_TOGETHER));
+        let whose = (name.clone(), unit.to_owned(), version);
+        let (at, times) = match self.0.get_mut(&whose) {
+            Some((began, times)) => {
+                *times = times.saturating_add(1);
+                (*began, *times)
+            }
+            None => {
+                if self.0.len() < READS_KNOWN {
+                    self.0.insert(whose, (now, 1));
+                }
+                (now, 1)
+            }
+        };
+        let (by, via, last) = (format!("unit:{unit}"), READ_BY_UNIT.to_owned(), (times > 1).then_some(now));
+        HistoryRow::Read { name: name.clone(), at, by, version, via, times, last }
+    }
+}
 
 impl Engine {
     /// Answers a unit that fetches a credential, once it is durable that it may have this version. Where the disk takes
@@ -66,8 +103,8 @@ impl Engine {
         tracing::info!(key = %name, version, unit, "a unit fetches the key");
         let waiting = self.unwritable.is_some() && self.books.batch.history.len() >= READS_WAITING;
         if !waiting {
-            let (by, via) = (format!("unit:{unit}"), "credential".to_owned());
-            self.books.edit(|it| it.history.push(HistoryRow::Read { name: name.clone(), at: now, by, version, via }));
+            let row = self.reads.row(name, unit, version, now);
+            self.books.edit(|it| it.history.push(row));
         }
         Fetched::Here(receipt, secret)
     }
@@ -111,5 +148,38 @@ impl Engine {
 
     fn policy_of(&self, it: &Receipt) -> Option<Policy> {
         self.books.policy(&it.name).or_else(|| self.books.key(&it.name).map(|it| it.policy))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_790_000_000_000);
+
+    #[test]
+    fn a_unit_that_crashes_in_a_loop_has_one_row_an_hour_and_another_for_each_version() {
+        let (mut reads, name) = (Reads::default(), "billing".parse().unwrap());
+        let mut seen = BTreeMap::new();
+        for second in 0..7200 {
+            let at = NOW.plus(Duration::from_secs(second));
+            let HistoryRow::Read { at: began, times, last, .. } = reads.row(&name, "shop.service", 1, at) else {
+                panic!()
+            };
+            assert_eq!(last, (times > 1).then_some(at));
+            seen.insert(began, times);
+        }
+        assert_eq!(seen.into_values().collect::<Vec<_>>(), [3600, 3600]);
+        let times = |row| if let HistoryRow::Read { times, .. } = row { times } else { 0 };
+        assert_eq!(times(reads.row(&name, "shop.service", 2, NOW)), 1);
+        assert_eq!(times(reads.row(&name, "bills.service", 2, NOW)), 1);
+        assert_eq!(times(reads.row(&name, "shop.service", 2, NOW)), 2);
+    }
+
+    #[test]
+    fn what_is_known_of_reads_has_an_end() {
+        let (mut reads, name) = (Reads::default(), "billing".parse().unwrap());
+        (0..READS_KNOWN + 10).for_each(|it| drop(reads.row(&name, &format!("billing@{it}.service"), 1, NOW)));
+        assert_eq!(reads.0.len(), READS_KNOWN);
     }
 }

@@ -4,7 +4,6 @@ use super::{Engine, audit};
 use crate::clock;
 use crate::config::Loaded;
 use crate::config::settings::Settings;
-use crate::core::incidents::{Incident, Incidents};
 use crate::core::names::KeyName;
 use crate::core::plan::{NoticeKind, Severity};
 use crate::core::time::Timestamp;
@@ -12,6 +11,8 @@ use std::collections::BTreeSet;
 
 /// How many names a sentence shows.
 const NAMED: usize = 5;
+/// The causes of being told at a start that the config drops many keys begin so.
+const REMOVALS: &str = "removals:";
 
 impl Engine {
     /// Takes a config into use that has no faults of its own.
@@ -29,6 +30,9 @@ impl Engine {
         self.doors.retain(|it| accounts.contains(it));
         self.doors.knock(now);
         self.accept_config(now);
+        for cause in self.books.incidents.open(REMOVALS) {
+            self.books.end_incident(&cause, "a config was taken into use since", now);
+        }
         let gone: Vec<KeyName> = self.wake_at.keys().filter(|it| self.books.key(it).is_none()).cloned().collect();
         for name in gone {
             self.due_never(&name);
@@ -87,16 +91,15 @@ impl Engine {
              they are kept, and no longer looked after"
         );
         tracing::warn!("{summary}");
-        let incident = Incident {
-            kind: NoticeKind::DaemonDegraded,
-            provider: None,
-            severity: Severity::Warning,
+        let actions = vec!["rekeyd status".to_owned(), "rekeyd reload".to_owned()];
+        self.begin_own(
+            &format!("{REMOVALS}{now}"),
+            NoticeKind::DaemonDegraded,
+            Severity::Warning,
             summary,
-            actions: vec!["rekeyd status".to_owned(), "rekeyd reload".to_owned()],
-            owners: self.books.settings.daemon.owners.clone(),
-        };
-        let told = Incidents::once("removals", incident, now);
-        self.books.post(told.notice, &told.owners);
+            actions,
+            now,
+        );
     }
 }
 

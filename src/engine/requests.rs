@@ -218,7 +218,7 @@ impl Engine {
         let by = actor.name();
         tracing::info!(key = %name, version, by, "revealed");
         let (name, at, via) = (name.clone(), clock::now(), "reveal".to_owned());
-        self.books.edit(|it| it.history.push(HistoryRow::Read { name, at, by, version, via }));
+        self.books.edit(|it| it.history.push(HistoryRow::Read { name, at, by, version, via, times: 1, last: None }));
         Ok((version, secret))
     }
 }
@@ -233,8 +233,8 @@ fn history(
     for row in store.history(name, since, until)? {
         match row {
             HistoryRow::Rotation { name, rotation } => history.rotations.push((name, rotation)),
-            HistoryRow::Read { name, at, by, version, via } => {
-                history.reads.push(ReadRow { name, at, by, version, via });
+            HistoryRow::Read { name, at, by, version, via, times, last } => {
+                history.reads.push(ReadRow { name, at, by, version, via, times, last });
             }
             HistoryRow::Command { name, at, verb, options, actor, reason, result } => {
                 history.commands.push(CommandRow { name, at, verb, options, actor, reason, result });

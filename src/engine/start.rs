@@ -7,6 +7,7 @@ use super::event::{Event, FoundSecrets};
 use super::execute::read_answer;
 use super::handle::{Handle, Observing, REQUESTS_WAITING, Request};
 use super::permits::Permits;
+use super::reads::Reads;
 use super::sights::Sights;
 use super::twin::{self, Name};
 use super::{EVENTS_WAITING, Engine, wake};
@@ -83,6 +84,7 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         blocked: BTreeMap::new(),
         sights: Sights::default(),
         doors: Doors::default(),
+        reads: Reads::default(),
         backups: Backups::default(),
         sending: BTreeSet::new(),
         noted: 0,

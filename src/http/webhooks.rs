@@ -271,6 +271,8 @@ pub enum Posted {
     Taken,
     /// It was not, or nobody knows. Why, and not before when the receiver wants to hear again.
     Later(String, Option<Timestamp>),
+    /// It was not, for what it holds or how long it is.
+    Unfit(String),
     /// It was on its way when the answer was lost.
     Unsure(String),
     /// The receiver wants no more of it, ever.
@@ -323,6 +325,9 @@ fn judge(place: &str, status: StatusCode, headers: &HeaderMap, now: Timestamp) -
     }
     if status == StatusCode::GONE {
         return Posted::Gone(format!("gone: {place} answers {status}; remove this webhook from the config"));
+    }
+    if matches!(status, StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY) {
+        return Posted::Unfit(format!("{place} answers {status}"));
     }
     let hint = if status.is_redirection() { "; redirects are not followed, so write the final url" } else { "" };
     let asked = headers.get(RETRY_AFTER).and_then(|it: &HeaderValue| it.to_str().ok());

@@ -62,10 +62,16 @@ pub fn freeze(it: &Freeze) -> String {
     }
 }
 
-/// The openings of a window that are not over at a moment, the next ones first. What adjoins is one.
+/// The openings of a window that are not over at a moment, the next ones first. What adjoins is one. One that never closes, because
+/// the next opening always begins before, is the last.
 pub fn openings(it: &Window, from: Timestamp, most: usize) -> Vec<Opening> {
     let windows = std::slice::from_ref(it);
-    let next = |at: Timestamp| covering(windows, at).or_else(|| covering(windows, opens_from(windows, at)?));
+    let open = |at: Timestamp| {
+        let it = covering(windows, at)?;
+        let endless = covering(windows, it.closes).is_some();
+        Some(Opening { closes: if endless { Timestamp::LAST_WRITTEN } else { it.closes }, ..it })
+    };
+    let next = |at: Timestamp| open(at).or_else(|| open(opens_from(windows, at)?));
     std::iter::successors(next(from), |it| next(it.closes.plus(STEP))).take(most).collect()
 }
 
@@ -227,6 +233,19 @@ mod tests {
         let from: chrono::DateTime<chrono::Utc> = "2026-11-22T00:00:00Z".parse().unwrap();
         let found: Vec<_> = openings(&halves, from.into(), 2).iter().map(|it| it.closes.to_string()).collect();
         assert_eq!(found, ["2026-11-24T00:00:00Z", "2026-12-01T00:00:00Z"]);
+    }
+
+    #[test]
+    fn a_window_that_is_longer_than_its_period_never_closes() {
+        let always = Window {
+            name: None,
+            open: parsed("0 * * * *").into(),
+            duration: Duration::from_secs(3 * 3600),
+            timezone: Tz::UTC,
+        };
+        let from: chrono::DateTime<chrono::Utc> = "2026-11-22T00:30:00Z".parse().unwrap();
+        let found: Vec<_> = openings(&always, from.into(), 3).iter().map(|it| it.closes).collect();
+        assert_eq!(found, [Timestamp::LAST_WRITTEN]);
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub enum Sent {
     Unsure(String),
     /// Never: the channel refuses it for good.
     Refused(String),
+    /// Never as it is: the channel refuses what it says, or that it is so long. Of several notices, others may be taken.
+    Unfit(String),
     /// Never, and nothing else either: the receiver wants no more of this channel.
     Gone(String),
 }

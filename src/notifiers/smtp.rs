@@ -250,6 +250,7 @@ impl SmtpClient {
                 self.park(connection);
                 Sent::Taken
             }
+            Err(error) if is_about_content(&error) => Sent::Unfit(self.why(&error)),
             Err(error) if error.is_permanent() && !is_about_login(&error) => Sent::Refused(self.why(&error)),
             // Only an answer says that it was not taken.
             Err(error) if error.status().is_some() => later(self.why(&error)),
@@ -408,6 +409,11 @@ fn tls(settings: &Smtp) -> Result<TlsParameters, Fault> {
 /// `538` mechanism too weak, `535` credentials invalid.
 fn is_about_login(error: &Error) -> bool {
     error.status().is_some_and(|it| matches!(u16::from(it), 530 | 534 | 535 | 538))
+}
+
+/// Too long (552), or refused once it was read (554): RFC 5321, 4.2.3. Some say the latter of whoever sends it, too.
+fn is_about_content(error: &Error) -> bool {
+    error.status().is_some_and(|it| matches!(u16::from(it), 552 | 554))
 }
 
 async fn part(mut connection: AsyncSmtpConnection) {

@@ -135,6 +135,9 @@ impl Notifier for WebhookNotifier {
         match webhooks::post(&self.client, url, signature, &body, now).await {
             Posted::Taken => Sent::Taken,
             Posted::Later(why, retry_after) => Sent::Later { why: Message::one_line(&why), retry_after },
+            // One that is alone may be a mistake that somebody will mend.
+            Posted::Unfit(why) if message.more.is_empty() => later(Message::one_line(&why)),
+            Posted::Unfit(why) => Sent::Unfit(Message::one_line(&why)),
             Posted::Unsure(why) => Sent::Unsure(Message::one_line(&why)),
             Posted::Gone(why) => Sent::Gone(why),
         }

@@ -1,12 +1,11 @@
 //! The log as systemd's journal keeps it: every field of an event by its name, so that `journalctl REKEYD_KEY_NAME=billing-sms`
 //! tells one key's story. Only where stderr goes to the journal anyway; elsewhere it is lines of text.
 use super::messages;
+use super::sink::{Line, Sink};
 use rustix::fs::{FileType, fstat};
 use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
-use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::io;
+use std::path::Path;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
@@ -15,15 +14,10 @@ use tracing_subscriber::layer::{Context, Layer};
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// The most bytes of one field; what is longer is cut off.
 const FIELD_BYTES: usize = 16 * 1024;
-/// How long the journal may keep us waiting for one event.
-const WRITE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Writes events to the journal.
+/// Writes events to the journal, and waits for nobody.
 #[derive(Debug)]
-pub(super) struct Journal {
-    socket: UnixDatagram,
-    path: PathBuf,
-}
+pub(super) struct Journal(Sink);
 
 impl Journal {
     /// The journal, where it is what stderr is connected to: `stream` is `$JOURNAL_STREAM`.
@@ -40,20 +34,18 @@ impl Journal {
     /// # Errors
     /// Where no socket can be had.
     pub(super) fn at(path: &Path) -> io::Result<Self> {
-        let socket = UnixDatagram::unbound()?;
-        socket.set_write_timeout(Some(WRITE_WITHIN))?;
-        Ok(Self { socket, path: path.to_owned() })
+        Sink::at(path, |lines| Entry::dropped(lines).to_line()).map(Self)
+    }
+
+    /// Where the lines go.
+    pub(super) fn sink(&self) -> &Sink {
+        &self.0
     }
 }
 
 impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let entry = Entry::of(event);
-        // Each time by its name: the journal may have been started anew. Where it does not listen, stderr may still lead
-        // somewhere.
-        if self.socket.send_to(&entry.bytes(), &self.path).is_err() {
-            let _ = writeln!(io::stderr().lock(), "{}", entry.line());
-        }
+        self.0.put(Entry::of(event).to_line());
     }
 }
 
@@ -78,6 +70,19 @@ impl Entry {
         let mut entry = Self { priority, target: metadata.target().to_owned(), ..Self::default() };
         event.record(&mut entry);
         entry
+    }
+
+    /// What is said when the journal takes lines again, of those that it did not take.
+    fn dropped(lines: u64) -> Self {
+        let text = if lines == 1 { "1 line was dropped".to_owned() } else { format!("{lines} lines were dropped") };
+        let text = format!("{text}: {}", messages::DROPPED);
+        let fields = vec![("lines", lines.to_string())];
+        Self { priority: 4, target: module_path!().to_owned(), text, fields }
+    }
+
+    /// For the journal, and for stderr where there is none.
+    fn to_line(&self) -> Line {
+        Line { bytes: self.bytes(), text: self.line() }
     }
 
     /// The sentence that people read: the key first, then what happened, then the rest.
@@ -157,6 +162,7 @@ impl Visit for Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixDatagram;
     use tracing_subscriber::layer::SubscriberExt;
 
     /// What the journal gets of what is said.

@@ -36,6 +36,9 @@ pub struct Mail {
     pub raw: String,
 }
 
+/// The word that a filter does not let through: the name of a simulated key.
+pub const FILTERED: &str = "two-factor";
+
 /// How the mail server answers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -53,6 +56,8 @@ pub enum MailMode {
     Closes,
     /// It accepts the message, and closes before it says so.
     LosesAnswer,
+    /// It refuses every message that holds [`FILTERED`]: 554 after the content.
+    Filters,
 }
 
 /// The mail server.
@@ -205,6 +210,10 @@ impl Session {
             return Ok(Some("451 try again later"));
         }
         let raw = String::from_utf8_lossy(&raw).into_owned();
+        if mode == MailMode::Filters && raw.contains(FILTERED) {
+            self.reset();
+            return Ok(Some("554 5.6.0 we do not like this"));
+        }
         let mail = Mail {
             at: clock::now(),
             from: self.from.take().unwrap_or_default(),

@@ -23,7 +23,7 @@ mod world;
 pub use behaviour::Behaviour;
 pub use fault::{Call, Fault, FaultPlan};
 pub use hook::{HookMode, HookReceiver, Hooked};
-pub use mail::{Mail, MailMode, MailSink};
+pub use mail::{FILTERED, Mail, MailMode, MailSink};
 pub use truth::{KEYS, Key, Maker, REQUESTS_KEPT, RequestRow, Service, Truth};
 pub use world::{HOOK_SECRET, World, WorldError, write_config};
 

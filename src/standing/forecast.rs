@@ -188,10 +188,15 @@ pub fn began(version: &Version) -> Timestamp {
 /// What put a rotation elsewhere than where the key alone would have it.
 fn why_then(slot: Option<Slot>, policy: &Policy, due: (&'static str, String)) -> (&'static str, String) {
     let (reason, message) = due;
-    let a_day = policy.creates_per_day;
+    let (a_day, are) = match policy.creates_per_day {
+        1 => ("1 create a day".to_owned(), "is"),
+        n => (format!("{n} creates a day"), "are"),
+    };
     let why = match slot.map(|it| it.why) {
-        Some(Why::Later) => format!("later: the {a_day} creates a day of its account are taken before"),
-        Some(Why::Earlier) => format!("sooner: the {a_day} creates a day of its account are taken from then on"),
+        Some(Why::Later) => format!("later: the {a_day} of its account {are} taken before"),
+        Some(Why::Earlier) => {
+            format!("sooner: {a_day} {are} too few for all keys of its account that are due then")
+        }
         Some(Why::Together) => match &policy.together {
             Some(word) => format!("sooner: it goes together with {word:?}"),
             None => return (reason, message),

@@ -118,6 +118,9 @@ pub struct OutboxCounts {
     pub dead: u64,
 }
 
+/// How a unit reads a key.
+pub const READ_BY_UNIT: &str = "credential";
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -136,11 +139,12 @@ pub enum HistoryRow {
         /// Whom.
         owner: String,
     },
-    /// Somebody read a secret.
+    /// Somebody read a secret. One that is written again, of the same key and version and by the same one, with the same moment,
+    /// takes the place of the first.
     Read {
         /// Of which key.
         name: KeyName,
-        /// When.
+        /// When: the first time, where it was several.
         at: Timestamp,
         /// Who.
         by: String,
@@ -148,6 +152,12 @@ pub enum HistoryRow {
         version: VersionNo,
         /// `reveal` or `credential`.
         via: String,
+        /// How often.
+        #[serde(default = "once", skip_serializing_if = "is_once")]
+        times: u32,
+        /// The last time, where it was several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last: Option<Timestamp>,
     },
     /// An operator asked for something.
     Command {
@@ -167,6 +177,14 @@ pub enum HistoryRow {
         #[serde(default)]
         result: Option<String>,
     },
+}
+
+fn once() -> u32 {
+    1
+}
+
+fn is_once(times: &u32) -> bool {
+    *times == 1
 }
 
 impl HistoryRow {

@@ -1,5 +1,5 @@
 //! Turns a batch into rows to write, and keeps the indexes true: due times by time and by name, the outbox by retry time.
-use super::batch::{Batch, HistoryRow, OutboxId, OutboxRow, OutboxState};
+use super::batch::{Batch, HistoryRow, OutboxId, OutboxRow, OutboxState, READ_BY_UNIT};
 use super::disk::{Disk, Writes};
 use super::error::StoreError;
 use super::ledger::{self, Digest};
@@ -179,7 +179,13 @@ pub(super) fn index_row(row: &OutboxRow) -> Option<Vec<u8>> {
     }
 }
 
-/// Ordered by time, then as they were committed.
+/// Ordered by time, then as they were committed. A read that may be repeated has one name for all its repetitions.
 fn history_row(row: &HistoryRow, sequence: u64, number: u32) -> Vec<u8> {
+    let (sequence, number) = match row {
+        HistoryRow::Read { name, by, version, via, .. } if via == READ_BY_UNIT => {
+            (u64::MAX, crc32fast::hash(format!("{name}/{version}/{by}").as_bytes()))
+        }
+        _ => (sequence, number),
+    };
     [rows::HISTORY, &rows::time(row.at()), &sequence.to_be_bytes(), &number.to_be_bytes()].concat()
 }

@@ -162,6 +162,7 @@ fn full_record() -> Record {
         failures: 1,
         retry_at: Some(NOW),
         last_error: Some("connection refused".to_owned()),
+        then_done: None,
     };
     let incident = Incident {
         since: NOW,
@@ -281,6 +282,8 @@ fn history() -> Vec<HistoryRow> {
         by: "unit:billing.service".to_owned(),
         version: 5,
         via: "credential".to_owned(),
+        times: 1,
+        last: None,
     });
     let command = |name, verb: &str, actor, result| HistoryRow::Command {
         name,
@@ -387,6 +390,7 @@ fn notice(kind: NoticeKind, number: usize) -> Notice {
         next: number.is_multiple_of(2).then_some(next),
         escalates: number.is_multiple_of(3),
         at_worst: number.is_multiple_of(3).then_some(Severity::Critical),
+        meant_for: if number.is_multiple_of(5) { vec!["shop".to_owned()] } else { Vec::new() },
         digest: if kind == NoticeKind::Digest {
             DigestSection::ALL.iter().map(|it| digest_line(*it)).collect()
         } else {

@@ -41,7 +41,7 @@ mod shelf;
 mod snapshot;
 mod writer;
 
-pub use batch::{Batch, HistoryRow, OutboxCounts, OutboxId, OutboxRow, OutboxState};
+pub use batch::{Batch, HistoryRow, OutboxCounts, OutboxId, OutboxRow, OutboxState, READ_BY_UNIT};
 pub use contents::Counts;
 pub use error::StoreError;
 pub use escrow::{ANSWERS_KEPT, Answer, BODY_BYTES, Escrow};
@@ -178,6 +178,20 @@ impl Store {
         let Some(sealed) = row_content(&self.disk, &row)? else { return Ok(None) };
         let opened = self.seal.open(&Place::Version(name, version), &sealed);
         opened.map(Some).ok_or_else(|| rows::damaged(self.disk.dir(), &row, "it does not open with the master key"))
+    }
+
+    /// Which versions have a secret that is kept.
+    ///
+    /// # Errors
+    /// Where a row can't be read.
+    pub fn secrets_kept(&self) -> Result<Vec<(KeyName, VersionNo)>, StoreError> {
+        let _reading = self.reading();
+        let kept = self.disk.prefix(rows::SECRETS).map(|row| {
+            let (row, _) = row?;
+            let of = row.strip_prefix(rows::SECRETS).and_then(contents::version);
+            of.ok_or_else(|| rows::damaged(self.disk.dir(), &row, "it is the secret of no version"))
+        });
+        kept.collect()
     }
 
     /// The keys that are due at `now`, the longest due first. Costs what is due, not what there is.

@@ -8,7 +8,7 @@
 //! do, systemd connects without an address, so that nobody could tell who asks.
 use super::hook::Then;
 use super::unit::Unit;
-use super::{DeliveryError, Needs, Parcel, Target};
+use super::{DeliveryError, Needs, Parcel, Target, Undelivered};
 use crate::core::facts::Content;
 use crate::core::names::TargetId;
 use crate::core::policy::Reach;
@@ -55,9 +55,9 @@ impl Target for Credential {
     }
 
     /// Makes the units fetch it, where there is something that does.
-    async fn deliver(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
+    async fn deliver(&self, parcel: &Parcel) -> Result<(), Undelivered> {
         match &self.then {
-            Some(then) => then.run(parcel).await,
+            Some(then) => then.run(parcel, &parcel.done).await,
             None => Ok(()),
         }
     }

@@ -6,7 +6,7 @@
 //! a delivery, whether or not all of stdin was read. Its stdout is thrown away; the end of its stderr is told when it
 //! fails, with the secret masked.
 use super::hook::Confirm;
-use super::{DeliveryError, Parcel, Target};
+use super::{DeliveryError, Parcel, Target, Undelivered};
 use crate::command::Argv;
 use crate::core::facts::Content;
 use crate::core::names::TargetId;
@@ -56,8 +56,8 @@ impl Target for Exec {
         self.confirm.as_ref().map_or(Ok(()), Confirm::check)
     }
 
-    async fn deliver(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
-        Ok(parcel.feed_to(&self.command, self.timeout.0).run().await?)
+    async fn deliver(&self, parcel: &Parcel) -> Result<(), Undelivered> {
+        Ok(parcel.feed_to(&self.command, self.timeout.0).run().await.map_err(DeliveryError::from)?)
     }
 
     async fn confirm(&self, parcel: &Parcel) -> Result<(), DeliveryError> {

@@ -13,15 +13,15 @@
 use super::format::{Form, Read};
 use super::hook::{Confirm, Then};
 use super::identity::{Database, Identity};
-use super::place::{Access, Place, PlaceError};
-use super::{DeliveryError, Emptied, Needs, Parcel, Target, env};
+use super::place::{Access, Place, PlaceError, Put};
+use super::{DeliveryError, Emptied, Needs, Parcel, Target, Undelivered, env};
 use crate::core::facts::Content;
 use crate::core::names::TargetId;
 use crate::core::policy::Reach;
 use crate::secret::Secret;
 use async_trait::async_trait;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -102,14 +102,16 @@ impl Target for KeyFile {
         self.confirm.as_ref().map_or(Ok(()), Confirm::check)
     }
 
-    async fn deliver(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
+    async fn deliver(&self, parcel: &Parcel) -> Result<(), Undelivered> {
         let form = self.form().await?;
         let content = form.render(parcel)?;
         self.spare(&form).await?;
         let access = self.access().await?;
-        self.at_place(move |place| place.put(&content, &access)).await?;
+        let was_there = self.at_place(move |place| place.put(&content, &access)).await? == Put::WasThere;
+        // Whoever took up what stood there before must take up this.
+        let done = if was_there { parcel.done.clone() } else { BTreeSet::new() };
         match &self.then {
-            Some(then) => then.run(parcel).await,
+            Some(then) => then.run(parcel, &done).await,
             None => Ok(()),
         }
     }

@@ -220,13 +220,24 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::Veil;
+    use std::collections::BTreeSet;
 
     fn parcel(version: VersionNo, secret: &str) -> Parcel {
         let secret = Secret::from(secret.to_owned());
         let valid_to = Some(Timestamp(1_800_000_000_000));
         let obtained_at = Timestamp(0);
         let name = "billing-sms".parse().unwrap();
-        Parcel { name, provider: "sms".into(), version, secret, former: Vec::new(), valid_to, obtained_at }
+        Parcel {
+            name,
+            provider: "sms".into(),
+            version,
+            secret,
+            veil: Veil::default(),
+            done: BTreeSet::new(),
+            valid_to,
+            obtained_at,
+        }
     }
 
     fn forms() -> [Form; 4] {

@@ -2,14 +2,21 @@
 //! key works. Neither gets to see the secret.
 use super::journal::{last_words, program};
 use super::unit::Unit;
-use super::{DeliveryError, Parcel};
+use super::{DeliveryError, Parcel, Undelivered};
 use crate::command::Argv;
 use crate::humane::HumanDuration;
+use futures_util::StreamExt;
+use futures_util::stream;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long a hook may take, unless its `timeout` says otherwise. systemd itself gives a unit 90 s to start.
 const HOOK_LIMIT: Duration = Duration::from_secs(120);
+/// How many units are restarted or reloaded at once.
+const UNITS_AT_ONCE: usize = 32;
+/// Of how many units it is told why they failed.
+const UNITS_TOLD: usize = 4;
 const RESTART: &str = "restart";
 const RELOAD: &str = "reload";
 
@@ -28,20 +35,66 @@ enum What {
 }
 
 impl Then {
-    /// Runs it to its end. Of a unit that does not start then, its last words are told too.
-    pub(super) async fn run(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
-        let argv = self.argv().map_err(|error| then_failed(&error))?;
-        let Err(error) = parcel.tell_of(&argv, self.limit).run().await else { return Ok(()) };
-        let words = match &self.what {
-            What::Units { units, .. } => last_words(units, parcel).await,
-            What::Command(_) => String::new(),
-        };
-        Err(then_failed(&DeliveryError(format!("{error}{words}"))))
+    /// Runs it to its end, but for what is done already. Of a unit that does not start then, its last words are told too.
+    pub(super) async fn run(&self, parcel: &Parcel, done: &BTreeSet<String>) -> Result<(), Undelivered> {
+        match &self.what {
+            What::Command(argv) => {
+                let ended = parcel.tell_of(argv, self.limit).run().await;
+                ended.map_err(|error| then_failed(&error.into()).into())
+            }
+            What::Units { verb, units } => self.run_units(verb, units, parcel, done).await,
+        }
+    }
+
+    /// Each unit by a call of its own, all at once as one call would do it, so that it is known which of them took up the key:
+    /// those are not disturbed again for the sake of one that did not.
+    async fn run_units(
+        &self,
+        verb: &'static str,
+        units: &[Unit],
+        parcel: &Parcel,
+        done: &BTreeSet<String>,
+    ) -> Result<(), Undelivered> {
+        let mut calls = Vec::new();
+        for unit in units.iter().filter(|it| !done.contains(&deed(verb, it))) {
+            calls.push(async move { (unit, self.run_unit(verb, unit, parcel).await) });
+        }
+        let mut calls = stream::iter(calls).buffered(UNITS_AT_ONCE);
+        let (mut done, mut failed) = (done.clone(), Vec::new());
+        while let Some((unit, ended)) = calls.next().await {
+            match ended {
+                Ok(()) => {
+                    done.insert(deed(verb, unit));
+                }
+                Err(why) => failed.push((unit, why)),
+            }
+        }
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let mut why: Vec<_> = failed.iter().take(UNITS_TOLD).map(|it| it.1.to_string()).collect();
+        if failed.len() > UNITS_TOLD {
+            why.push(format!("and so did {} more units", failed.len() - UNITS_TOLD));
+        }
+        let units: Vec<_> = failed.iter().take(UNITS_TOLD).map(|it| it.0).collect();
+        let words = last_words(&units, parcel).await;
+        let why = then_failed(&DeliveryError(format!("{}{words}", why.join("; "))));
+        Err(Undelivered { why, done })
+    }
+
+    async fn run_unit(&self, verb: &str, unit: &Unit, parcel: &Parcel) -> Result<(), DeliveryError> {
+        let words = [systemctl()?, "--no-ask-password".into(), verb.into(), "--".into(), unit.0.clone()];
+        let argv = Argv::new(words.to_vec()).map_err(DeliveryError)?;
+        Ok(parcel.tell_of(&argv, self.limit).run().await?)
     }
 
     /// Says whether it could be run now.
     pub(super) fn check(&self) -> Result<(), DeliveryError> {
-        self.argv().and_then(|it| it.check().map_err(DeliveryError)).map_err(|error| then_failed(&error))
+        let argv = match &self.what {
+            What::Command(argv) => Ok(argv.clone()),
+            What::Units { .. } => systemctl().and_then(|it| Argv::new(vec![it]).map_err(DeliveryError)),
+        };
+        argv.and_then(|it| it.check().map_err(DeliveryError)).map_err(|error| then_failed(&error))
     }
 
     /// What it does to which units: `restart` or `reload`, and the unit.
@@ -56,17 +109,11 @@ impl Then {
     pub(super) fn reloads(&self) -> bool {
         matches!(self.what, What::Units { verb: RELOAD, .. })
     }
+}
 
-    fn argv(&self) -> Result<Argv, DeliveryError> {
-        match &self.what {
-            What::Command(argv) => Ok(argv.clone()),
-            What::Units { verb, units } => {
-                let mut words = vec![systemctl()?, "--no-ask-password".into(), (*verb).into(), "--".into()];
-                words.extend(units.iter().map(|it| it.0.clone()));
-                Argv::new(words).map_err(DeliveryError)
-            }
-        }
-    }
+/// What was done to a unit, as the books remember it. A unit that was only reloaded has not been restarted.
+fn deed(verb: &str, unit: &Unit) -> String {
+    format!("{verb} {}", unit.0)
 }
 
 fn systemctl() -> Result<String, DeliveryError> {

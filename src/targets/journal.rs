@@ -5,8 +5,6 @@ use crate::command::Argv;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How many units are asked after: those of a restart stand or fall together.
-const UNITS_ASKED: usize = 4;
 /// How long each question may take.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 /// How many of its last lines are told.
@@ -14,9 +12,9 @@ const LINES: u32 = 10;
 
 /// The last lines of those units that do not run, as the end of a sentence. Empty where all of them run, or where nobody
 /// lets us read the journal (the group `systemd-journal` does).
-pub(super) async fn last_words(units: &[Unit], parcel: &Parcel) -> String {
+pub(super) async fn last_words(units: &[&Unit], parcel: &Parcel) -> String {
     let mut words = String::new();
-    for unit in units.iter().take(UNITS_ASKED) {
+    for unit in units {
         if runs(unit, parcel).await {
             continue;
         }

@@ -15,7 +15,7 @@ mod webhook;
 
 pub use credential::ADDRESS_BYTES;
 
-use crate::command::{Argv, CommandError, Run};
+use crate::command::{Argv, CommandError, Run, Veil};
 use crate::core::facts::Content;
 use crate::core::names::{KeyName, TargetId};
 use crate::core::policy::Reach;
@@ -25,6 +25,7 @@ use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,8 +67,10 @@ pub struct Parcel {
     pub version: VersionNo,
     /// The secret.
     pub secret: Secret,
-    /// Those of the key's other versions that may live: consumers may say them as well.
-    pub former: Vec<Secret>,
+    /// What else consumers must not be quoted with.
+    pub veil: Veil,
+    /// What `then` has done already for this version, see [`Undelivered::done`].
+    pub done: BTreeSet<String>,
     /// Until when it is valid, if known.
     pub valid_to: Option<Timestamp>,
     /// When it came to us.
@@ -82,7 +85,8 @@ impl Parcel {
             provider: provider.to_owned(),
             version: version.number,
             secret,
-            former: Vec::new(),
+            veil: Veil::default(),
+            done: BTreeSet::new(),
             valid_to: version.valid_to,
             obtained_at: version.obtained_at,
         }
@@ -100,8 +104,7 @@ impl Parcel {
             ("REKEYD_VERSION", self.version.to_string()),
             ("REKEYD_VALID_TO", self.valid_to.map(|it| it.to_string()).unwrap_or_default()),
         ];
-        let hidden = [&self.secret].into_iter().chain(&self.former).collect();
-        Run { argv, limit, env, stdin: None, hidden }
+        Run { argv, limit, env, stdin: None, hidden: vec![&self.secret], veil: self.veil.clone() }
     }
 }
 
@@ -114,6 +117,22 @@ pub struct DeliveryError(pub String);
 impl From<CommandError> for DeliveryError {
     fn from(error: CommandError) -> Self {
         Self(error.to_string())
+    }
+}
+
+/// A delivery that failed, all of it or a part.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{why}")]
+pub struct Undelivered {
+    /// Why.
+    pub why: DeliveryError,
+    /// What of `then` is done for this version, such as `restart shop.service`: it is not done again when the rest is tried.
+    pub done: BTreeSet<String>,
+}
+
+impl From<DeliveryError> for Undelivered {
+    fn from(why: DeliveryError) -> Self {
+        Self { why, done: BTreeSet::new() }
     }
 }
 
@@ -200,8 +219,8 @@ pub trait Target: fmt::Debug + Send + Sync {
     async fn preflight(&self) -> Result<(), DeliveryError>;
 
     /// Brings the key there, durably, then runs `then`. Safe to repeat: what is in place already is not written again,
-    /// but `then` runs.
-    async fn deliver(&self, parcel: &Parcel) -> Result<(), DeliveryError>;
+    /// but `then` runs, less what the parcel says is done.
+    async fn deliver(&self, parcel: &Parcel) -> Result<(), Undelivered>;
 
     /// Asks the consumer whether it works with the key.
     async fn confirm(&self, _parcel: &Parcel) -> Result<(), DeliveryError> {

@@ -95,6 +95,15 @@ impl Held {
     }
 }
 
+/// What came of putting content there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Put {
+    /// It was written.
+    Written,
+    /// It was there already.
+    WasThere,
+}
+
 /// A folder, opened, and the name of a file in it.
 #[derive(Debug)]
 pub(super) struct Place<'a> {
@@ -144,11 +153,14 @@ impl<'a> Place<'a> {
     ///
     /// # Errors
     /// The old content is untouched, but where the last step, the sync of the folder, failed.
-    pub(super) fn put(&self, content: &Secret, access: &Access) -> Result<(), PlaceError> {
+    pub(super) fn put(&self, content: &Secret, access: &Access) -> Result<Put, PlaceError> {
         self.sweep()?;
         let held = self.look()?;
-        match &held {
-            Some(held) if held.has(access) && held.content.expose() == content.expose() => self.sync_file()?,
+        let put = match &held {
+            Some(held) if held.has(access) && held.content.expose() == content.expose() => {
+                self.sync_file()?;
+                Put::WasThere
+            }
             _ => {
                 let mut temporary = self.temporary(access, held.as_ref())?;
                 fail_point!(TemporaryMade);
@@ -158,11 +170,12 @@ impl<'a> Place<'a> {
                 fail_point!(TemporarySynced);
                 temporary.rename()?;
                 fail_point!(TargetRenamed);
+                Put::Written
             }
-        }
+        };
         self.sync_folder()?;
         fail_point!(TargetFolderSynced);
-        Ok(())
+        Ok(put)
     }
 
     /// Says whether a file could be put there now, by making and removing a temporary one.

@@ -10,7 +10,7 @@
 use super::age::Recipients;
 use super::format::{json, text};
 use super::hook::Confirm;
-use super::{DeliveryError, Parcel, Target};
+use super::{DeliveryError, Parcel, Target, Undelivered};
 use crate::core::facts::Content;
 use crate::core::names::{Fingerprint, NoticeId, TargetId};
 use crate::core::policy::Reach;
@@ -127,15 +127,17 @@ impl Target for Webhook {
         self.0.confirm.as_ref().map_or(Ok(()), Confirm::check)
     }
 
-    async fn deliver(&self, parcel: &Parcel) -> Result<(), DeliveryError> {
+    async fn deliver(&self, parcel: &Parcel) -> Result<(), Undelivered> {
         let url = self.read(Self::url).await?;
         let body = self.body(parcel)?;
         let version = parcel.version.to_string();
         let id = NoticeId::of(&["key.issued", parcel.name.as_str(), &version, self.id().as_str()]);
         match webhooks::bring(url, self.0.allow_private, &self.0.secret, id.as_str(), body).await {
             Ok(Posted::Taken) => Ok(()),
-            Ok(Posted::Later(why, _) | Posted::Unsure(why) | Posted::Gone(why)) => Err(DeliveryError(why)),
-            Err(fault) => Err(DeliveryError(fault.to_string())),
+            Ok(Posted::Later(why, _) | Posted::Unfit(why) | Posted::Unsure(why) | Posted::Gone(why)) => {
+                Err(DeliveryError(why).into())
+            }
+            Err(fault) => Err(DeliveryError(fault.to_string()).into()),
         }
     }
 

@@ -141,6 +141,15 @@ fn windows_that_open_too_seldom_are_a_fault() {
              attempts_in_window is 3{hint}Monday at 22:00 UTC for 4h"
         ),
     );
+    // The next one lies beyond a whole year.
+    check(
+        &[SMS],
+        &windowed("0 22 29 2 *", "windows = ['w']\nrotate_before = '30d'\nattempts_in_window = 1"),
+        &format!(
+            "12:22: when key `k` is due at its worst moment, none of its windows opens before it expires, 30d later; \
+             attempts_in_window is 1{hint}on day 29 of the month in February at 22:00 UTC for 4h"
+        ),
+    );
     for enough in [
         windowed("0 22 * * Mon", "windows = ['w']\nrotate_before = '14d'\noverlap = '1d'"),
         windowed("0 22 * * *", "windows = ['w']\nrotate_before = '2d'\noverlap = '1d'"),

@@ -80,6 +80,7 @@ pub(crate) fn empty() -> World {
         windows: BTreeMap::new(),
         freezes: BTreeMap::new(),
         keys: BTreeMap::new(),
+        secrets: BTreeSet::new(),
     };
     let account = Account { creates: vec![at("2026-11-21T12:00:00Z")], ..Account::new(AccountId::from("sms")) };
     World(Snapshot {

@@ -75,6 +75,8 @@ fn history_is_as_the_committed_json_and_text() {
         by: "anna".to_owned(),
         version: 3,
         via: "reveal".to_owned(),
+        times: 1,
+        last: None,
     };
     let command = CommandRow {
         name: Some(name("billing-sms")),

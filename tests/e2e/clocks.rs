@@ -4,7 +4,7 @@ use crate::rig::{Rig, calm, number, write};
 use futures_util::future::join_all;
 use rekeyd::clock;
 use rekeyd::control::protocol::{KeyStatus, PhaseName};
-use rekeyd::simulator::{Call, Service, World};
+use rekeyd::simulator::{Call, MailMode, Service, World};
 use rustix::process::Signal;
 use std::fs;
 use std::time::Duration;
@@ -205,6 +205,24 @@ async fn an_expiry_that_passed_while_the_clock_was_wrong_is_not_missed() {
         rig.until_notice(key, "key.expired").await;
         assert_eq!(rig.told(key, "key.expired"), 1);
     }
+    rig.each_notice_came_once().await;
+}
+
+/// A mail that a server put off while the clock was three hours ahead does not wait for three hours once it was set back.
+#[tokio::test]
+async fn what_waits_to_be_told_waits_for_no_moment_of_the_old_time() {
+    let mut rig = Rig::prepare(long_lived()).await;
+    set_clock(&rig, 0);
+    rig.run().await;
+    rig.until_rest().await;
+    rig.until_told().await;
+    rig.sim.mail().set_mode(MailMode::Defers);
+    rig.rotate("billing-sms").await;
+    rig.until_true("a mail waits", || rig.log().contains("a notice waits")).await;
+    set_clock(&rig, -3 * HOUR);
+    rig.sim.mail().set_mode(MailMode::Accepts);
+    until_clock_is_doubted(&rig).await;
+    rig.until_told().await;
     rig.each_notice_came_once().await;
 }
 

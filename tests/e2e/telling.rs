@@ -19,7 +19,7 @@ async fn grouping(services: &[Service], within: &str) -> Rig {
 
 impl Rig {
     /// Another owner, to whom `payments` escalates; what he is told goes into a file, a notice a line.
-    fn add_platform(&self) {
+    pub(crate) fn add_platform(&self) {
         let heard = self.path("platform");
         fs::write(&heard, "").unwrap();
         let command =
@@ -31,7 +31,7 @@ impl Rig {
     }
 
     /// What the other owner was told of: type and status.
-    fn platform_heard(&self) -> Vec<(String, String)> {
+    pub(crate) fn platform_heard(&self) -> Vec<(String, String)> {
         let text = fs::read_to_string(self.path("platform")).unwrap();
         let notices = text.lines().map(|it| serde_json::from_str::<Value>(it).unwrap());
         let word = |it: &Value| it.as_str().unwrap().to_owned();
@@ -209,6 +209,23 @@ async fn what_no_channel_takes_is_told_to_whom_the_owner_names() {
     let heard = rig.platform_heard();
     assert_eq!(heard.iter().filter(|it| it.0 == "rotation.succeeded").count(), 1, "{heard:?}");
     assert_eq!(heard.iter().filter(|it| it.0 == "daemon.degraded").count(), 2, "one for each channel: {heard:?}");
+}
+
+#[tokio::test]
+async fn one_notice_that_the_mail_server_refuses_keeps_no_other_back() {
+    let mut rig = grouping(&ALL, "2s").await;
+    rig.sim.mail().set_mode(MailMode::Filters);
+    rig.run().await;
+    rig.until_rest().await;
+    rig.until_own_notice("daemon.degraded", "firing").await;
+    rig.until_told().await;
+    let mails: Vec<_> = rig.sim.mail().mails().into_iter().filter(|it| it.subject.contains("rotation")).collect();
+    for key in ["billing-sms", "invoices"] {
+        assert_eq!(mails.iter().filter(|it| it.raw.contains(key)).count(), 1, "{key}: {}", rig.tail());
+    }
+    assert_eq!(rig.status().await.daemon.outbox_dead, 1, "the one that holds the word");
+    let said = rig.own_notices("daemon.degraded", "firing").remove(0);
+    assert!(said.starts_with("payments was not told of rotation.succeeded (two-factor) by email:"), "{said}");
 }
 
 #[tokio::test]

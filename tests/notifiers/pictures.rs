@@ -5,7 +5,9 @@ use rekeyd::core::names::{Fingerprint, NoticeId};
 use rekeyd::core::plan::{Next, Notice, NoticeKind, Severity};
 use rekeyd::notifiers::email::Written;
 use rekeyd::notifiers::{Also, Message};
-use std::path::Path;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -74,23 +76,62 @@ fn mails() -> [(&'static str, Message); 2] {
     [("halted", message(vec![halted()])), ("night", message(night))]
 }
 
-fn check(name: &str, actual: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/mail").join(name);
-    if std::env::var_os("REKEYD_BLESS").is_some() {
-        std::fs::write(&path, actual).unwrap();
-    }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(actual == expected, "{name} differs: REKEYD_BLESS=1, then docs/images/draw. Now:\n{actual}");
+/// How the pictures are made anew.
+const ANEW: &str = "REKEYD_DRAW=1 cargo test --test notifiers pictures (it needs Chromium), and look at them";
+
+fn place(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-#[test]
-fn the_mails_of_the_pictures_are_what_is_written_today() {
+/// Each file that the pictures are made of, as it is written today.
+fn written() -> BTreeMap<String, String> {
     let notifier = with(25, "security = \"none\"");
-    for (name, message) in mails() {
+    let files = mails().into_iter().flat_map(|(name, message)| {
         let Written { text, html, .. } = notifier.write(&message);
-        check(&format!("{name}.txt"), &text);
-        check(&format!("{name}.html"), &html);
+        [(format!("{name}.txt"), text), (format!("{name}.html"), html)]
+    });
+    files.collect()
+}
+
+/// The committed pictures are those of the mails that are written today: beside them stands what they were made of. With
+/// `REKEYD_DRAW=1` they are made anew.
+#[test]
+fn the_pictures_are_of_the_mails_that_are_written_today() {
+    let (written, draw) = (written(), std::env::var_os("REKEYD_DRAW").is_some());
+    for (name, text) in &written {
+        let path = place("tests/golden/mail").join(name);
+        if draw || std::env::var_os("REKEYD_BLESS").is_some() {
+            std::fs::write(&path, text).unwrap();
+        }
+        let expected = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(*text == expected, "{name} differs: {ANEW}. Now:\n{text}");
     }
+    if draw {
+        assert!(std::process::Command::new(place("docs/images/draw")).status().unwrap().success());
+    }
+    let noted = std::fs::read_to_string(place("docs/images/made-of")).unwrap();
+    let noted: BTreeMap<_, _> =
+        noted.lines().filter_map(|it| it.split_once("  ")).map(|(hash, it)| (it, hash)).collect();
+    for (name, text) in &written {
+        let hash = hex(&Sha256::digest(text));
+        assert_eq!(noted.get(name.as_str()), Some(&hash.as_str()), "the pictures are of another {name}: {ANEW}");
+    }
+}
+
+/// What docs/notices.md shows is there, and is a picture of some size.
+#[test]
+fn every_picture_of_the_docs_is_there() {
+    let docs = std::fs::read_to_string(place("docs/notices.md")).unwrap();
+    let shown: Vec<&str> = docs.split("](images/").skip(1).filter_map(|it| it.split(')').next()).collect();
+    assert!(shown.len() >= 7, "{shown:?}");
+    for name in shown {
+        let picture = std::fs::read(place("docs/images").join(name)).unwrap_or_default();
+        assert!(picture.starts_with(b"\x89PNG") && picture.len() > 10_000, "{name}");
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|it| format!("{it:02x}")).collect()
 }
 
 #[test]

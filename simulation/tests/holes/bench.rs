@@ -10,7 +10,7 @@ use rekeyd_simulation::core::facts::{
 use rekeyd_simulation::core::freeze::{Freeze, Span, When};
 use rekeyd_simulation::core::names::{Fingerprint, Incarnation, KeyName, TargetId, Token};
 use rekeyd_simulation::core::pass::phase_name;
-use rekeyd_simulation::core::plan::{Change, Command, CommandRefused, Notice, NoticeKind};
+use rekeyd_simulation::core::plan::{Change, Command, CommandRefused, Notice, NoticeKind, Severity};
 use rekeyd_simulation::core::policy::{
     Capabilities, Initial, OnAmbiguous, OnCreate, OnDrift, OutsideWindow, Policy, Reach, Recover, RotateBefore,
     TargetPolicy,
@@ -174,6 +174,9 @@ impl Bench {
     pub fn commit(&mut self, change: Change) {
         self.record = change.record;
         self.account = change.account;
+        for it in change.notices.iter().filter(|it| it.severity > Severity::Info) {
+            assert!(it.lasts(), "what matters has an end that is told: {it:?}");
+        }
         self.notices.extend(change.notices);
         self.kept.extend(change.keep.iter().map(|it| it.0));
     }

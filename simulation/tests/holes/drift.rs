@@ -186,7 +186,7 @@ pub fn after_a_restore_a_newer_key_in_a_target_stays_until_a_fresh_one_replaces_
     it.answer(&create, Outcome::Created(found("k6", Probe::Inconclusive)));
     it.probes(2, Probe::Alive).delivers(2, "k6");
     it.rests();
-    assert_eq!((it.current(), it.told(NoticeKind::KeyDrifted)), (2, 1));
+    assert_eq!((it.current(), it.told(NoticeKind::KeyDrifted)), (2, 2), "told, and told to be over");
 }
 
 /// Where a create may kill, a restored state that doesn't match the world waits for a human.

@@ -115,7 +115,8 @@ pub fn a_key_that_comes_back_takes_its_old_versions_up_again() {
     let revoke = it.wait(seconds(1)).pass().remove(0);
     assert!(is_revoke_of(&revoke, 1), "{revoke:?}");
     it.answer(&revoke, Outcome::Revoked);
-    assert_eq!((it.ended(1), it.told(NoticeKind::RevokeNeeded)), (Some(Ended::Revoked), 1));
+    let told = it.told(NoticeKind::RevokeNeeded);
+    assert_eq!((it.ended(1), told), (Some(Ended::Revoked), 2), "and told to be over");
     assert_eq!(taken_up(&it.record, |_| true, it.now), None, "once");
 
     assert_eq!(taken_up(&left().record, |_| false, NOON), None, "its provider has no call to revoke it");

@@ -271,6 +271,6 @@ pub fn a_lost_create_that_nobody_could_look_for_is_told_and_still_ended_once_it_
             it.answer(&revoke, Outcome::Revoked);
         }
         assert!(!it.account.open.contains_key(&token(&create)));
-        assert_eq!(it.told(NoticeKind::RevokeNeeded), 1, "it is told once");
+        assert_eq!(it.told(NoticeKind::RevokeNeeded), 2, "it is told once, and to be over");
     }
 }

@@ -6,7 +6,7 @@ use super::world::{DAY, HOUR, Key, Killer, MINUTE, Maker, Ms};
 use rekeyd_simulation::core::decide::decide;
 use rekeyd_simulation::core::facts::{Action, Facts, Revoke, Revokee};
 use rekeyd_simulation::core::names::{Fingerprint, Incarnation, TargetId, Token};
-use rekeyd_simulation::core::plan::{Change, NoticeKind, Plan};
+use rekeyd_simulation::core::plan::{Change, Notice, NoticeKind, NoticeStatus, Plan};
 use rekeyd_simulation::core::policy::{OnCreate, Policy, Reach, Recover};
 use rekeyd_simulation::core::record::{Ended, Phase, Reason, Record, Trigger, VersionNo};
 use rekeyd_simulation::core::time::Timestamp;
@@ -486,10 +486,7 @@ impl Sim {
     fn is_accounted_for(&self, agent: &Agent, key: &Key) -> bool {
         let booked = |record: &Rc<Record>| record.live_versions().any(|it| it.fingerprint == key.fingerprint);
         let told = is_told(agent, key.fingerprint.as_str())
-            || agent
-                .notices
-                .iter()
-                .any(|it| it.kind == NoticeKind::RevokeNeeded && it.fingerprint.as_ref() == Some(&key.fingerprint));
+            || agent.notices.iter().any(|it| begins(it) && it.fingerprint.as_ref() == Some(&key.fingerprint));
         let covered = key.token.as_ref().is_some_and(|it| is_covered(agent, it));
         covered || told || agent.durable.records.iter().any(booked)
     }
@@ -501,8 +498,13 @@ fn is_covered(agent: &Agent, token: &Token) -> bool {
 }
 
 fn is_told(agent: &Agent, what: &str) -> bool {
-    let mut told = agent.notices.iter().filter(|it| it.kind == NoticeKind::RevokeNeeded);
+    let mut told = agent.notices.iter().filter(|it| begins(it));
     told.any(|it| it.summary.contains(what) || it.incident.contains(what))
+}
+
+/// Whether it asks a human to revoke a key, and does not say that this is over.
+fn begins(notice: &Notice) -> bool {
+    notice.kind == NoticeKind::RevokeNeeded && notice.status == NoticeStatus::Firing
 }
 
 /// Takes a lost create of the same key and the same daemon out of the spare ones, if there is one.

@@ -31,6 +31,7 @@ impl Unit {
         let polkit_rule = wants.rule();
         let mut text = format!(
             "# What rekeyd needs beyond its unit for {}. To install it:\n\
+             #   mkdir -p /etc/systemd/system/rekeyd.service.d\n\
              #   rekeyd check --unit > /etc/systemd/system/rekeyd.service.d/50-config.conf\n\
              #   systemctl daemon-reload && systemctl restart rekeyd\n\n[Service]\n",
             config.display()
@@ -126,6 +127,7 @@ impl Wants {
         );
         text.push_str(
             "# The rule for polkit that lets rekeyd do to these units what `then` says. To install it:\n\
+             #   mkdir -p /etc/polkit-1/rules.d\n\
              #   rekeyd check --unit | sed -n 's/^#| \\{0,1\\}//p' > /etc/polkit-1/rules.d/50-rekeyd.rules\n",
         );
         for line in rule.lines() {

@@ -17,6 +17,8 @@ const ENTRIES_A_DAY: usize = 4;
 const DAYS_OF_COUNTS: usize = 120;
 /// As many warnings are shown; more only on demand.
 const WARNINGS: usize = 20;
+/// As many windows, and as many freezes, are explained; more only on demand.
+const CALENDARS: usize = 8;
 /// Why something happens stands beside it where it has this many columns, and else below it.
 const ROOM: usize = 40;
 /// Where the text below an entry begins.
@@ -25,9 +27,9 @@ const BELOW: usize = 9;
 /// How a plan is shown.
 #[derive(Clone, Copy, Debug)]
 pub struct View {
-    /// Every entry and every warning, however many there are.
+    /// Every entry, window, freeze and warning, however many there are.
     pub full: bool,
-    /// Probes, windows and freezes too.
+    /// Probes too.
     pub verbose: bool,
     /// In lines of this many columns.
     pub width: usize,
@@ -49,9 +51,7 @@ pub fn text(report: &PlanReport, view: View) -> String {
         let _ = writeln!(text, "\n{keys} also probed, without any effect; with -v that is shown");
     }
     text += &peaks(&report.peaks, view);
-    if view.verbose {
-        text += &calendar::text(&report.windows, &report.freezes, view.width);
-    }
+    text += &calendars(report, view);
     text + &warnings(report, view)
 }
 
@@ -153,6 +153,20 @@ fn peaks(peaks: &[PlanPeak], view: View) -> String {
             it.account, it.creates, it.creates_per_day
         );
         let _ = writeln!(text, "{} {}", view.paint.tone(Tone::Warn, "!"), folded(&said, 2, view.width));
+    }
+    text
+}
+
+/// What the windows and freezes of these keys come to, so that nobody has to read cron.
+fn calendars(report: &PlanReport, view: View) -> String {
+    let most = if view.full || view.verbose { usize::MAX } else { CALENDARS };
+    let (windows, freezes) = (&report.windows, &report.freezes);
+    let shown = |all: usize| all.min(most);
+    let mut text =
+        calendar::text(&windows[..shown(windows.len())], &freezes[..shown(freezes.len())], report.now, view.width);
+    let rest = windows.len() + freezes.len() - shown(windows.len()) - shown(freezes.len());
+    if rest > 0 {
+        let _ = writeln!(text, "and {rest} more windows and freezes; -v shows them all");
     }
     text
 }

@@ -121,6 +121,10 @@ pub struct ReadRow {
     pub version: VersionNo,
     /// `reveal` or `credential`.
     pub via: String,
+    /// How often: a unit that starts again and again has one row for what it reads within an hour.
+    pub times: u32,
+    /// The last time, where it was several.
+    pub last_at: Option<Time>,
 }
 
 /// An operator did something: a verb that was carried out, or a reload, whatever came of it.

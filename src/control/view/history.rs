@@ -72,7 +72,8 @@ fn notice(it: handle::NoticeRow) -> NoticeRow {
 }
 
 fn read(it: handle::ReadRow) -> ReadRow {
-    ReadRow { key: it.name, at: it.at.into(), by: it.by, version: it.version, via: it.via }
+    let last_at = it.last.map(Into::into);
+    ReadRow { key: it.name, at: it.at.into(), by: it.by, version: it.version, via: it.via, times: it.times, last_at }
 }
 
 fn command(it: handle::CommandRow) -> CommandRow {

@@ -3,7 +3,7 @@ use crate::core::facts::{Content, Probe};
 use crate::core::pass::Pass;
 use crate::core::plan::{Adopt, CommandRefused};
 use crate::core::policy::OnCreate;
-use crate::core::record::{Expiry, Held, Phase, RotationResult, Trigger, Version, VersionNo, Wish};
+use crate::core::record::{Ended, Expiry, Held, Phase, RotationResult, Trigger, Version, VersionNo, Wish};
 
 impl Pass<'_> {
     pub(super) fn adopt(&mut self, it: &Adopt) -> Result<(), CommandRefused> {
@@ -67,8 +67,9 @@ impl Pass<'_> {
 
     /// The operator's key ends whatever was tried before.
     pub(super) fn give_up_what_is_under_way(&mut self) {
-        self.resolve("halted");
-        self.resolve("refused");
+        for incident in ["halted", "refused", "rotation", "rollback", "drifted"] {
+            self.resolve_as(incident, "another key was taken over");
+        }
         if let Some(pending) = self.record.pending().cloned() {
             let after = if pending.delivered { self.now.plus(self.overlap()) } else { self.now };
             self.retire_version(pending, after);
@@ -89,7 +90,8 @@ impl Pass<'_> {
     /// A key that was pending, or on its way out, is current again: what would have ended it is forgotten.
     fn bring_back(&mut self, version: &mut Version) {
         self.record.retired.retain(|it| {
-            let same = it.version.fingerprint == version.fingerprint && it.ended.is_none();
+            let gone = it.ended.is_some_and(|it| it != Ended::Reported);
+            let same = it.version.fingerprint == version.fingerprint && !gone;
             if same {
                 version.id = version.id.take().or(it.version.id.clone());
                 version.token = version.token.take().or(it.version.token.clone());

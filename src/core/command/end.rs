@@ -42,6 +42,7 @@ impl Pass<'_> {
             it.ended = Some(Ended::Revoked);
             any = true;
         }
+        any |= self.resolve_by_hand();
         if any { Ok(()) } else { Err(CommandRefused::NothingToRevoke) }
     }
 
@@ -102,6 +103,7 @@ impl Pass<'_> {
         if let Some(version) = live.filter(|_| self.holds(Rule::ForgetEnded)) {
             return Err(CommandRefused::MayLive(version.number));
         }
+        self.resolve_forgotten();
         self.forgotten = true;
         Ok(())
     }

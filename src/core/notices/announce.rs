@@ -35,7 +35,7 @@ impl Pass<'_> {
         self.tell(Tell {
             kind: NoticeKind::RotationScheduled,
             severity: Severity::Warning,
-            incident: None,
+            incident: Some("outside".into()),
             cause: "outside",
             summary: format!("{name} is replaced now, {why}"),
             actions: vec![format!("rekeyd status {name}")],

@@ -1,9 +1,12 @@
 //! What the owners are told, and when. A notice is decided in the same pass as its cause, and its id is derived from the
 //! cause: none is told twice.
 mod announce;
-mod leftover;
+mod left;
 mod operator;
+mod over;
 mod unread;
+
+pub(in crate::core) use left::{lost_incident, orphan_incident};
 
 use crate::core::command;
 use crate::core::due;
@@ -11,7 +14,7 @@ use crate::core::facts::Facts;
 use crate::core::gate;
 use crate::core::names::{Fingerprint, NoticeId, TargetId};
 use crate::core::pass::Pass;
-use crate::core::plan::{Notice, NoticeKind, NoticeStatus, Severity};
+use crate::core::plan::{Notice, NoticeKind, Severity};
 use crate::core::policy::Policy;
 use crate::core::record::{Incident, Phase, Reason, Rotation, Version};
 use crate::core::time::Timestamp;
@@ -21,6 +24,8 @@ use std::time::Duration;
 pub const TELL_AFTER: u32 = 3;
 /// With less than this left, a key that will not be replaced on time is critical.
 pub const CRITICAL_BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
+/// So many incidents of one key are open at once; one more is told, and its end is not.
+const INCIDENTS_OPEN: usize = 128;
 /// A threshold longer than this part of the lifetime does not apply.
 const THRESHOLD_SHARE: u32 = 3;
 
@@ -38,12 +43,20 @@ pub(in crate::core) struct Tell<'a> {
 }
 
 impl Pass<'_> {
-    pub(in crate::core) fn tell(&mut self, it: Tell<'_>) {
+    pub(in crate::core) fn tell(&mut self, mut it: Tell<'_>) {
+        let open = &self.record.incidents;
+        it.incident = it.incident.filter(|it| open.len() < INCIDENTS_OPEN || open.contains_key(it));
         let about = it.about.cloned().or_else(|| self.record.current.clone());
         let version = about.as_ref().map(|it| it.number);
         let number = version.unwrap_or_default().to_string();
         let name = self.record.name.as_str().to_owned();
         let escalates = it.incident.is_some() && (it.kind == NoticeKind::RotationHalted || self.is_near_end());
+        // Told once and for all, under whatever id: the incident may have ended since.
+        let once =
+            it.incident.as_deref().filter(|it| over::is_told_once(it)).map(|incident| NoticeId::of(&[&name, incident]));
+        if once.as_ref().is_some_and(|it| self.record.told.contains_key(it)) {
+            return;
+        }
         let begun = match &it.incident {
             Some(incident) => self.begun(incident, it.kind, it.severity).map(|at| at.0.to_string()),
             None => Some(String::new()),
@@ -53,6 +66,7 @@ impl Pass<'_> {
         if self.record.told.insert(id.clone(), self.now).is_some() {
             return;
         }
+        self.record.told.extend(once.map(|it| (it, self.now)));
         if let Some(incident) = it.incident.as_ref().and_then(|it| self.record.incidents.get_mut(it)) {
             incident.escalated |= escalates;
         }
@@ -87,58 +101,10 @@ impl Pass<'_> {
         Some(known.since)
     }
 
-    /// Ends an incident: whoever heard that it began hears that it is over.
-    pub(in crate::core) fn resolve(&mut self, incident: &str) {
-        self.resolve_as(incident, &words_of(incident));
-    }
-
-    /// Ends all incidents of a key that is taken out of service.
-    pub(in crate::core) fn resolve_all(&mut self) {
-        for incident in self.record.incidents.keys().cloned().collect::<Vec<_>>() {
-            self.resolve_as(&incident, "the key was taken out of service");
-        }
-    }
-
-    fn resolve_as(&mut self, incident: &str, how: &str) {
-        let Some(ended) = self.record.incidents.remove(incident) else { return };
-        let (begun, escalated, at_worst) = (ended.since, ended.escalated, ended.severity);
-        let kind = match incident.split(':').next() {
-            Some("rotation") => NoticeKind::RotationFailed,
-            Some("halted") => NoticeKind::RotationHalted,
-            Some("delivery") => NoticeKind::DeliveryFailed,
-            Some("refused") => NoticeKind::KeyRefused,
-            Some("unread") => NoticeKind::RevokeNeeded,
-            _ => NoticeKind::KeyExpiring,
-        };
-        let name = self.record.name.as_str().to_owned();
-        let begun = begun.0.to_string();
-        let id = NoticeId::of(&[&name, kind.code(), incident, &begun, "resolved"]);
-        self.record.told.insert(id.clone(), self.now);
-        let current = self.record.current.clone();
-        self.notices.push(Notice {
-            id,
-            kind,
-            key: Some(self.record.name.clone()),
-            provider: None,
-            severity: Severity::Info,
-            incident: NoticeId::of(&[&name, incident, &begun]).to_string(),
-            status: NoticeStatus::Resolved,
-            at: self.now,
-            summary: format!("{name}: over, {how}"),
-            actions: Vec::new(),
-            version: current.as_ref().map(|it| it.number),
-            fingerprint: current.as_ref().map(|it| it.fingerprint.clone()),
-            valid_to: current.as_ref().and_then(|it| it.valid_to),
-            next: None,
-            escalates: escalated,
-            at_worst: Some(at_worst),
-            digest: Vec::new(),
-        });
-    }
-
     pub(in crate::core) fn tell_succeeded(&mut self, rotation: &Rotation) {
-        self.resolve("halted");
-        self.resolve("expiring");
+        for incident in ["halted", "expiring", "drifted", "rollback"] {
+            self.resolve(incident);
+        }
         if rotation.rollback {
             return self.tell_rolled_back(rotation);
         }
@@ -210,14 +176,14 @@ impl Pass<'_> {
         });
     }
 
-    pub(in crate::core) fn tell_drifted(&mut self, seen: Option<&Fingerprint>, what: &str) {
+    pub(in crate::core) fn tell_drifted(&mut self, incident: String, seen: Option<&Fingerprint>, what: &str) {
         let name = self.record.name.clone();
         let cause = seen.map_or("drifted", Fingerprint::as_str).to_owned();
         let which = seen.map(|it| format!(" (fingerprint {it})")).unwrap_or_default();
         self.tell(Tell {
             kind: NoticeKind::KeyDrifted,
             severity: Severity::Warning,
-            incident: None,
+            incident: Some(incident),
             cause: &cause,
             summary: format!("{name}: {what}{which}"),
             actions: vec![format!("rekeyd status {name}")],
@@ -245,7 +211,7 @@ impl Pass<'_> {
         self.tell(Tell {
             kind: NoticeKind::KeyRefused,
             severity: Severity::Warning,
-            incident: None,
+            incident: Some(format!("unverified:{}", version.number)),
             cause: "unverified",
             summary: format!("{name}: {what}"),
             actions: vec![format!("rekeyd status {name}")],
@@ -284,40 +250,6 @@ impl Pass<'_> {
         });
     }
 
-    pub(in crate::core) fn tell_revoke_needed(&mut self, version: &Version, why: &str) {
-        let name = self.record.name.clone();
-        let id = version.id.as_ref().map(|it| format!("id {it}, ")).unwrap_or_default();
-        // Out of the config, and not out of service yet: `retire` revokes where that is possible.
-        let left = self.record.unmanaged_since.is_some() && self.record.decommissioned.is_none();
-        let done = if left { format!("rekeyd retire {name}") } else { format!("rekeyd ack --revoked {name}") };
-        let how = if left { "by hand, or take the key out of service" } else { "by hand" };
-        self.tell(Tell {
-            kind: NoticeKind::RevokeNeeded,
-            severity: Severity::Warning,
-            incident: None,
-            cause: "revoke",
-            summary: format!(
-                "{name}: revoke version {} {how} ({id}fingerprint {}): {why}",
-                version.number, version.fingerprint
-            ),
-            actions: vec![done],
-            about: Some(version),
-        });
-    }
-
-    pub(in crate::core) fn tell_revoke_refused(&mut self, version: &Version, why: &str) {
-        let name = self.record.name.clone();
-        self.tell(Tell {
-            kind: NoticeKind::RevokeNeeded,
-            severity: Severity::Warning,
-            incident: None,
-            cause: "refused",
-            summary: format!("{name}: the old version {} can't be revoked: {why}; it is tried again", version.number),
-            actions: vec![format!("rekeyd status {name}")],
-            about: Some(version),
-        });
-    }
-
     /// A key that will not be replaced on time, or was not: the tightest threshold that has passed is told, the wider
     /// ones count as told.
     pub(in crate::core) fn tell_expiry(&mut self, facts: &Facts) {
@@ -345,7 +277,12 @@ impl Pass<'_> {
         let thresholds = thresholds(self.policy, life);
         let next = thresholds.iter().rev().map(|it| end.minus(*it)).find(|at| *at > self.now);
         self.wake(next.unwrap_or(end));
-        let Some(passed) = thresholds.into_iter().find(|it| end.minus(*it) <= self.now) else { return };
+        let Some(passed) = thresholds.into_iter().find(|it| end.minus(*it) <= self.now) else {
+            if self.record.rotation.is_none() {
+                self.resolve_as("expiring", "it does not expire soon any more");
+            }
+            return;
+        };
         if !self.is_late(&current) {
             return;
         }
@@ -427,17 +364,4 @@ pub fn thresholds(policy: &Policy, life: Duration) -> Vec<Duration> {
     thresholds.sort_unstable();
     thresholds.dedup();
     thresholds
-}
-
-fn words_of(incident: &str) -> String {
-    match incident.split_once(':') {
-        Some(("unread", version)) => format!("no unit uses version {version} any more"),
-        Some((_, target)) => format!("{target} holds the key again"),
-        None => match incident {
-            "rotation" => "the key was replaced".to_owned(),
-            "halted" => "it goes on".to_owned(),
-            "refused" => "the provider accepts the key".to_owned(),
-            _ => "the key was replaced in the end".to_owned(),
-        },
-    }
 }

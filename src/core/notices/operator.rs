@@ -1,6 +1,6 @@
 //! What the owners are told of an operator's verbs, and of a config that takes a key somewhere else.
 use super::{NoticeKind, Severity, Tell};
-use crate::core::names::{AccountId, TargetId};
+use crate::core::names::AccountId;
 use crate::core::pass::Pass;
 use crate::core::record::{Rotation, Version};
 
@@ -25,7 +25,7 @@ impl Pass<'_> {
         self.tell(Tell {
             kind: NoticeKind::RotationFailed,
             severity: self.severity_of_delay(),
-            incident: None,
+            incident: Some("rollback".into()),
             cause: &format!("rollback {attempt}"),
             summary: format!("{name} did not go back to version {}: {why}", previous.number),
             actions: vec![format!("rekeyd status {name}"), format!("rekeyd rotate --now {name}")],
@@ -40,26 +40,13 @@ impl Pass<'_> {
         self.tell(Tell {
             kind: NoticeKind::RotationFailed,
             severity,
-            incident: None,
+            incident: Some("rotation".into()),
             cause: &format!("gone {gone} {}", self.record.last_attempt),
             summary: format!(
                 "{name} was being replaced at account {gone}, for which the config names no provider any more; \
                  it is begun anew at account {home}"
             ),
             actions: vec![format!("rekeyd status {name}")],
-            about: None,
-        });
-    }
-
-    pub(in crate::core) fn tell_not_emptied(&mut self, target: &TargetId, why: &str) {
-        let name = self.record.name.clone();
-        self.tell(Tell {
-            kind: NoticeKind::DeliveryFailed,
-            severity: Severity::Warning,
-            incident: None,
-            cause: &format!("not emptied {target}"),
-            summary: format!("{name} is out of service, but {target} may still hold it: {why}; empty it by hand"),
-            actions: Vec::new(),
             about: None,
         });
     }

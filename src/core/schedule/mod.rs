@@ -2,9 +2,10 @@
 //! window and the same daily creates, and which keys go together.
 //!
 //! Each key gets the first opening from its due moment on that has room for it. Who must be replaced sooner chooses first.
-//! Where there is no room for too long, a key is replaced before it is due, as late as possible; where there is none in any
-//! window, outside of them. A place within an opening depends on the key and its version alone, and what is reckoned later on
+//! Where there is no room for too long, keys are replaced before they are due, as late as possible and in the order in which they are
+//! due; where there is none in any window, outside of them. A place within an opening depends on the key and its version alone, and what is reckoned later on
 //! gives the same slots, as long as nothing else happens: a slot that is moved with every look would never come.
+mod order;
 mod room;
 mod spans;
 mod task;
@@ -18,6 +19,7 @@ use super::names::{AccountId, KeyName};
 use super::policy::{OutsideWindow, Policy};
 use super::record::{Record, VersionNo};
 use super::time::Timestamp;
+use order::Placed;
 use room::Room;
 use spans::Span;
 use std::collections::BTreeMap;
@@ -102,12 +104,14 @@ pub struct Schedule<'a> {
     rooms: BTreeMap<AccountId, Room>,
     /// How many keys with windows each account has.
     windowed: BTreeMap<AccountId, usize>,
+    /// The first moment in which any of the keys of an account and a calendar may be replaced.
+    reach: BTreeMap<(AccountId, usize), Timestamp>,
 }
 
 impl<'a> Schedule<'a> {
     /// Nothing is planned yet; what was sent in the last 24 hours counts.
     pub fn new(accounts: &'a BTreeMap<AccountId, Account>) -> Self {
-        Self { accounts, rooms: BTreeMap::new(), windowed: BTreeMap::new() }
+        Self { accounts, rooms: BTreeMap::new(), windowed: BTreeMap::new(), reach: BTreeMap::new() }
     }
 
     /// Gives every task a slot, as far as there is one.
@@ -122,9 +126,17 @@ impl<'a> Schedule<'a> {
                 slots.insert(task.name.clone(), slot);
             }
         }
-        for batch in batches(tasks, spans) {
-            self.place_batch(&batch, spans, &mut slots);
+        let batches = batches(tasks, spans);
+        self.reach.clear();
+        for it in batches.iter().flat_map(|it| &it.members) {
+            let reach = self.reach.entry((it.task.policy.account.clone(), it.calendar)).or_insert(Timestamp::NEVER);
+            *reach = it.floor().min(*reach);
         }
+        let mut placed = Vec::new();
+        for batch in batches {
+            self.place_batch(&batch, spans, &mut slots, &mut placed);
+        }
+        self.put_in_order(placed, spans, &mut slots);
         slots
     }
 
@@ -148,20 +160,29 @@ impl<'a> Schedule<'a> {
         self.rooms.entry(account.clone()).or_insert_with(|| Room::new(0, &[]))
     }
 
-    fn place_batch(&mut self, batch: &Batch<'_, '_>, spans: &mut Spans, slots: &mut Slots) {
+    fn place_batch<'t, 'k>(
+        &mut self,
+        batch: &Batch<'t, 'k>,
+        spans: &mut Spans,
+        slots: &mut Slots,
+        alone: &mut Vec<Placed<'t, 'k>>,
+    ) {
         let placed = self.in_openings(batch, batch.soft, spans);
         let several = batch.members.len() > 1;
         let placed = placed.or_else(|| several.then(|| self.in_openings(batch, batch.last, spans))?);
         if let Some(placed) = placed {
             for (member, (at, moved)) in batch.members.iter().zip(placed) {
                 let ordinary = if member.is_led(batch.due) { Why::Together } else { Why::Due };
-                slots.insert(member.task.name.clone(), member.slot(at, if moved { Why::Later } else { ordinary }));
+                let slot = member.slot(at, if moved { Why::Later } else { ordinary });
+                slots.insert(member.task.name.clone(), slot);
+                alone.extend(Placed::of(member, slot).filter(|_| !several));
             }
             return;
         }
         for member in &batch.members {
             if let Some(slot) = self.place_alone(member, spans) {
                 slots.insert(member.task.name.clone(), slot);
+                alone.extend(Placed::of(member, slot));
             }
         }
     }
@@ -186,10 +207,22 @@ impl<'a> Schedule<'a> {
         if member.task.announce.is_some() {
             return None;
         }
+        // Others may go sooner than this one may, and leave it their places.
+        let reach = self.reach.get(&(member.task.policy.account.clone(), member.calendar)).copied();
+        if let Some(reach) = reach.filter(|_| !member.is_led(member.due) && member.last.is_some())
+            && let Some(at) = self.earlier(member, reach, spans)
+        {
+            return Some(member.slot(at, Why::Earlier));
+        }
+        self.given_up(member, spans)
+    }
+
+    /// No opening has room for it: it goes outside of them or, where it may not, late.
+    fn given_up(&mut self, member: &Member<'_, '_>, spans: &mut Spans) -> Option<Slot> {
         let last = member.last?;
         let at = match member.task.policy.outside_window {
             OutsideWindow::IfExpiring => self.outside(member, last),
-            OutsideWindow::Never => return self.too_late(alone, spans),
+            OutsideWindow::Never => return self.too_late(Batch::of(member.clone()), spans),
         };
         Some(member.slot(at?, Why::Outside))
     }
@@ -243,6 +276,20 @@ impl<'a> Schedule<'a> {
         span.opens.plus(width.mul_f64(backoff::spread(member.task.name, member.number())))
     }
 
+    /// The place of a key that is moved before its due moment. An opening is filled from its last place on, and a place is for
+    /// whoever comes: once the keys have been put in order, it is another's.
+    fn next_before(&mut self, member: &Member<'_, '_>, span: Span) -> Timestamp {
+        let first = self.position(member, span);
+        if first == span.opens {
+            return first;
+        }
+        let width = (span.closes.since(span.opens) / SPREAD_SHARE).min(MOST_SPREAD);
+        let step = width / member.task.policy.creates_per_day.max(1);
+        let room = self.room(&member.task.policy.account);
+        let after = room.count(span.opens.max(member.task.from), span.closes);
+        span.opens.plus(width.saturating_sub(step.saturating_mul(after)))
+    }
+
     /// What is left of the opening in which a key falls due, where no later one will do.
     fn rest_of_opening(&mut self, alone: &Batch<'_, '_>, spans: &mut Spans) -> Option<Timestamp> {
         let member = alone.members.first().filter(|it| !it.task.policy.windows.is_empty())?;
@@ -262,13 +309,16 @@ impl<'a> Schedule<'a> {
                 return None;
             }
             from = from.minus(step);
-            let Some(span) = spans.from(member.calendar, from).filter(|it| it.opens < before) else { continue };
+            // What has begun before the first moment that is left may still be open.
+            let begun = if from <= earliest { spans.around(member.calendar, earliest) } else { None };
+            let span = spans.from(member.calendar, from).filter(|it| it.opens < before).or(begun);
+            let Some(span) = span.filter(|it| it.opens < before) else { continue };
             before = span.opens;
             let (begin, end) = (span.opens.max(earliest), span.closes.min(member.due));
-            let wanted = self.position(member, span).max(earliest);
+            let wanted = self.next_before(member, span).clamp(begin, end.minus(STEP).max(begin));
             let windowless = member.task.policy.windows.is_empty();
             let room = self.room(&member.task.policy.account);
-            let placed = if windowless { None } else { room.first(wanted, end) };
+            let placed = if windowless { None } else { room.last(begin, wanted) };
             if let Some(at) = placed.or_else(|| room.last(begin, end.minus(STEP))) {
                 room.take(at);
                 return Some(at);

@@ -28,6 +28,12 @@ impl Room {
         }
     }
 
+    /// How many are taken from `from` on and before `to`.
+    pub(super) fn count(&self, from: Timestamp, to: Timestamp) -> u32 {
+        let before = |at: Timestamp| self.taken.partition_point(|it| *it < at);
+        u32::try_from(before(to).saturating_sub(before(from))).unwrap_or(u32::MAX)
+    }
+
     /// The first moment from `from` on that has room; `None` where there is none before `to`.
     pub(super) fn first(&self, from: Timestamp, to: Timestamp) -> Option<Timestamp> {
         let mut at = from;

@@ -133,7 +133,7 @@ pub(super) struct Member<'t, 'a> {
     /// When it is due by itself.
     pub(super) due: Timestamp,
     pub(super) last: Option<Timestamp>,
-    soft: Timestamp,
+    pub(super) soft: Timestamp,
     /// The number of its calendar.
     pub(super) calendar: usize,
     /// When the opening begins in which it joins a key whose moment was told.
@@ -277,6 +277,11 @@ impl<'t, 'a> Member<'t, 'a> {
         let ready = self.task.from.plus(self.task.announce.unwrap_or_default());
         let ends = self.task.version.and_then(|it| it.valid_to.zip(due::lifetime(it)));
         ends.map_or(Timestamp::NEVER, |(end, life)| end.minus(life / 2).max(ready))
+    }
+
+    /// No place before this one is for it, whoever needs the room.
+    pub(super) fn floor(&self) -> Timestamp {
+        self.earliest().min(self.due).max(self.task.from)
     }
 
     /// Since when it is to follow a key that it goes together with, which was begun at `led`; `None` where it has been

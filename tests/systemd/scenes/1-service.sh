@@ -23,7 +23,7 @@ scene_without_a_config_there_is_nothing_to_start_and_nothing_failed() {
 
 scene_systemd_finds_nothing_wrong_with_the_unit() {
     local version
-    same "$(systemd-analyze verify --man=no rekeyd.service 2>&1 | grep rekeyd || true)" ""
+    same "$(systemd-analyze verify --man=no rekeyd.service rekeyd-credential.socket 2>&1 | grep rekeyd || true)" ""
     version=$(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p')
     if ((version < 254)); then
         same "$(property rekeyd RestartUSec)" 5s

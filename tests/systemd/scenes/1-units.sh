@@ -9,7 +9,7 @@ Wants=rekeyd-credential.socket
 After=rekeyd-credential.socket
 [Service]
 LoadCredential=$2:/run/rekeyd-credential.sock
-ExecStart=/bin/bash -c 'cp \${CREDENTIALS_DIRECTORY}/$2 /run/%n.key; echo >>/run/%n.starts; exec sleep infinity'
+ExecStart=/bin/bash -c 'test -s \${CREDENTIALS_DIRECTORY}/$2 || exit 1; cp \${CREDENTIALS_DIRECTORY}/$2 /run/%n.key; echo >>/run/%n.starts; exec sleep infinity'
 # By its place: systemd 257 does not tell a reload of the folder.
 ExecReload=/bin/bash -c 'cp /run/credentials/%n/$2 /run/%n.reloaded'
 [Install]
@@ -63,16 +63,26 @@ create = { name = "unadopted" }
 kind = "credential"
 units = ["early.service"]
 EOF
-    rm /etc/systemd/system/rekeyd.service.d/delivery.conf
-    rekeyd check --unit >/etc/systemd/system/rekeyd.service.d/50-config.conf
-    install -d /etc/polkit-1/rules.d
-    rekeyd check --unit | sed -n 's/^#| \{0,1\}//p' >/etc/polkit-1/rules.d/50-rekeyd.rules
+    sed -i 's|^path = "/srv/billing/campaign.key"|&\nthen = { reload = ["web.service"] }|' /etc/rekeyd/rekeyd.toml
+    rm -r /etc/systemd/system/rekeyd.service.d
     consumer shop.service billing-sms
     consumer bills@.service billing-sms
     consumer other.service billing-sms
     consumer early.service unadopted-sms
-    same "$(systemd-analyze verify --man=no rekeyd.service 2>&1 | grep rekeyd || true)" ""
-    systemctl restart rekeyd
+    cat >/etc/systemd/system/web.service <<'EOF'
+[Service]
+ExecStart=sleep infinity
+ExecReload=cp /srv/billing/campaign.key /run/web.reloaded
+EOF
+    systemctl daemon-reload
+    systemctl start web.service
+    # What it says of its own installation, to the letter.
+    rekeyd check --unit | sed -n 's/^#   //p' >/run/install
+    (($(wc -l </run/install) == 5))
+    bash -ex /run/install
+    grep -q '"web.service"' /etc/polkit-1/rules.d/50-rekeyd.rules
+    same "$(systemd-analyze verify --man=no rekeyd.service rekeyd-credential.socket 2>&1 | grep rekeyd || true)" ""
+    until_true is_active rekeyd
     same "$(key billing-sms .phase)" steady
     systemd-analyze security --no-pager rekeyd | tail -1
     systemd-analyze security --no-pager --threshold=18 rekeyd >/dev/null
@@ -134,7 +144,100 @@ scene_a_rotation_restarts_its_consumer_and_waits_for_every_unit() {
     until_true old_is_gone
 }
 
+scene_a_rotation_reloads_a_consumer_by_the_rule_of_polkit() {
+    rekeyd rotate campaign-sms --now --wait
+    reloaded() { same "$(cat /run/web.reloaded)" "$(cat /srv/billing/campaign.key)"; }
+    until_true reloaded
+}
+
+scene_a_masked_unit_does_not_have_its_sibling_restarted_again() {
+    local before starts
+    before=$(key billing-sms .current.version)
+    sed -i 's|^then = { restart = \["shop.service"\] }|then = { restart = ["shop.service", "masked.service"] }|' /etc/rekeyd/rekeyd.toml
+    rekeyd check --unit | sed -n 's/^#| \{0,1\}//p' >/etc/polkit-1/rules.d/50-rekeyd.rules
+    systemctl mask masked.service
+    systemctl reload rekeyd
+    starts=$(wc -l </run/shop.service.starts)
+    rekeyd rotate billing-sms --now
+    failed_at_it() { (($(journalctl -b --no-pager -u rekeyd -o cat | grep -c "masked.service is masked" || true) > $1)); }
+    until_true failed_at_it 0
+    rekeyd resume billing-sms
+    until_true failed_at_it 1
+    sed -i 's|, "masked.service"\] }|] }|' /etc/rekeyd/rekeyd.toml
+    systemctl reload rekeyd
+    rekeyd resume billing-sms
+    at_the_next() { [[ $(key billing-sms .current.version) == $((before + 1)) ]]; }
+    until_true at_the_next
+    starts_with_the_key_in_use shop.service
+    same "$(wc -l </run/shop.service.starts)" $((starts + 1))
+    systemctl restart bills@eu.service
+    until_true has_version billing-sms $((before + 1))
+}
+
+# A block of the documentation by its first line, as somebody would copy it.
+recipe() {
+    awk -v "first=# $1" '$0 == "```" { on = 0 } on { print } $0 == first { on = 1 }' /usr/share/doc/rekeyd/docs/credentials.md | sed 's|/etc/billing|/srv/billing|'
+}
+
+scene_a_path_unit_restarts_a_consumer_without_any_privilege() {
+    local unit before
+    for unit in billing-key.path billing-key.service; do
+        recipe "/etc/systemd/system/$unit" >"/etc/systemd/system/$unit"
+        [[ -s /etc/systemd/system/$unit ]]
+    done
+    cat >/etc/systemd/system/billing.service <<'EOF'
+[Service]
+ExecStart=/bin/bash -c 'cp /srv/billing/sms.key /run/%n.key; exec sleep infinity'
+EOF
+    systemctl daemon-reload
+    same "$(systemd-analyze verify --man=no billing-key.path 2>&1 | grep billing-key || true)" ""
+    systemctl start billing.service
+    starts_with_the_key_in_use billing.service
+    systemctl enable --now billing-key.path
+    before=$(key billing-sms .current.version)
+    rekeyd rotate billing-sms --now
+    at_the_next() { [[ $(key billing-sms .current.version) == $((before + 1)) ]]; }
+    until_true at_the_next
+    starts_with_the_key_in_use billing.service
+    systemctl disable --now billing-key.path
+    systemctl stop billing.service
+    systemctl restart bills@eu.service
+    until_true has_version billing-sms $((before + 1))
+}
+
+scene_silence_at_the_socket_starts_nobody_with_an_empty_key() {
+    systemctl stop rekeyd-credential.socket rekeyd
+    # As a daemon that is killed after it took a connection and before it answered.
+    cat >/usr/local/bin/silence <<'EOF'
+import socket
+it = socket.socket(socket.AF_UNIX)
+it.bind("/run/rekeyd-credential.sock")
+it.listen()
+while True:
+    it.accept()[0].close()
+EOF
+    systemd-run --quiet --unit=silence python3 /usr/local/bin/silence
+    until_true test -S /run/rekeyd-credential.sock
+    # Its `Wants=` would bring the right socket back.
+    sed -i '/^Wants=/d' /etc/systemd/system/shop.service
+    systemctl daemon-reload
+    systemctl stop shop.service
+    rm -f /run/shop.service.key
+    systemctl start shop.service || true
+    gave_up() { same "$(property shop.service ExecMainStatus) $(property shop.service ActiveState)" "1 failed"; }
+    until_true gave_up
+    [[ ! -e /run/shop.service.key ]]
+    systemctl stop silence
+    rm -f /run/rekeyd-credential.sock
+    consumer shop.service billing-sms
+    systemctl start rekeyd-credential.socket rekeyd
+    systemctl reset-failed shop.service
+    systemctl start shop.service
+    starts_with_the_key_in_use shop.service
+}
+
 scene_the_service_may_do_nothing_else() {
+    fails runuser -u rekeyd -- systemctl --no-ask-password restart web.service
     runuser -u rekeyd -- systemctl --no-ask-password restart shop.service
     fails runuser -u rekeyd -- systemctl --no-ask-password stop shop.service
     fails runuser -u rekeyd -- systemctl --no-ask-password restart bills@eu.service

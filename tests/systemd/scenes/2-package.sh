@@ -55,3 +55,45 @@ scene_a_purge_leaves_the_last_sealed_snapshot_and_says_so() {
     cp /etc/credstore/rekeyd.master-key "$CREDENTIALS_DIRECTORY/master-key"
     /srv/test/rekeyd check --state "$kept"
 }
+
+# A package that was put back after a purge, with a state of its own, whose service is stopped before the package goes.
+purge_it_stopped() {
+    dpkg -i /srv/test/rekeyd.deb
+    systemctl start rekeyd
+    until_true has_version billing-sms 1
+    systemctl stop rekeyd-credential.socket rekeyd
+    "$@"
+    dpkg -P rekeyd 2>&1 | tee /run/purge.log
+    [[ ! -e /var/lib/rekeyd ]]
+}
+
+scene_a_purge_of_a_stopped_service_keeps_all_that_it_held() {
+    purge_it_stopped true
+    local kept
+    kept=$(sed -n 's/.*last sealed snapshot of its state is kept as //p' /run/purge.log)
+    [[ $kept == /var/backups/rekeyd/*.backup && -s $kept ]]
+    # The unit's credential was there for it, though the service was not.
+    CREDENTIALS_DIRECTORY=/run/credentials.test /srv/test/rekeyd check --state "$kept"
+}
+
+scene_a_purge_without_the_master_key_keeps_the_state_itself_and_says_so() {
+    hide_master_key() { mv /etc/credstore/rekeyd.master-key /etc/credstore/hidden; }
+    purge_it_stopped hide_master_key
+    mv /etc/credstore/hidden /etc/credstore/rekeyd.master-key
+    grep -q "NO snapshot" /run/purge.log
+    fails 1 grep -q "last sealed snapshot" /run/purge.log
+    local kept
+    kept=$(sed -n 's/.*the state itself is kept as //p' /run/purge.log)
+    [[ -d $kept/sled && ! -e $kept/removed ]]
+}
+
+scene_a_state_that_was_used_after_the_removal_is_kept_whole() {
+    dpkg -i /srv/test/rekeyd.deb
+    systemctl start rekeyd
+    until_true has_version billing-sms 1
+    dpkg -r rekeyd
+    [[ -s $(cat /var/lib/rekeyd/removed) ]]
+    touch /var/lib/rekeyd/sled/db
+    dpkg -P rekeyd 2>&1 | tee /run/purge.log
+    [[ -d $(sed -n 's/.*the state itself is kept as //p' /run/purge.log)/sled ]]
+}

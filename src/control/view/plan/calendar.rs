@@ -9,7 +9,7 @@ use crate::engine::handle::Snapshot;
 use crate::humane::opening;
 use std::collections::BTreeMap;
 
-/// How many openings, and how many times of a freeze, are told.
+/// How many openings to come, and how many times of a freeze, are told.
 const TOLD: usize = 3;
 
 /// The windows of the keys that are wanted, each once, by name.
@@ -28,7 +28,9 @@ pub(super) fn freezes(snapshot: &Snapshot, wanted: impl Fn(&KeyName) -> bool) ->
 
 /// A window in words, with its next openings.
 pub fn window(it: &Window, now: Timestamp) -> PlanWindow {
-    let openings = opening::openings(it, now, TOLD).into_iter();
+    // One that is open already is not the next one.
+    let open = opening::openings(it, now, 1).first().is_some_and(|it| it.opens <= now);
+    let openings = opening::openings(it, now, TOLD + usize::from(open)).into_iter();
     let status = |it: Opening| WindowStatus { name: it.name, opens: it.opens.into(), closes: it.closes.into() };
     PlanWindow {
         name: it.name.clone(),

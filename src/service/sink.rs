@@ -1,0 +1,238 @@
+//! Carries lines to the journal, and lets nobody wait for it. A line goes out at once where the journal takes it; where it does
+//! not, lines wait in a queue that has an end, and a thread of their own hands them over. What finds the queue full is dropped
+//! and counted, and the count is told when the journal takes lines again.
+use rustix::net::{SendFlags, SocketAddrUnix, sendto};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// The most lines that wait.
+const LINES_WAITING: usize = 4096;
+/// The most bytes that they have together.
+const BYTES_WAITING: usize = 4 * 1024 * 1024;
+/// How long the thread waits for the journal before it asks again.
+const WRITE_WITHIN: Duration = Duration::from_secs(1);
+
+/// One line of the log.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// As the journal takes it.
+    pub(super) bytes: Vec<u8>,
+    /// For stderr, where there is no journal.
+    pub(super) text: String,
+}
+
+/// The way to the journal. Its clones share one queue.
+#[derive(Clone)]
+pub(super) struct Sink(Arc<Shared>);
+
+struct Shared {
+    socket: UnixDatagram,
+    path: PathBuf,
+    /// What is said of so many lines that were dropped.
+    told: fn(u64) -> Line,
+    queue: Mutex<Queue>,
+    filled: Condvar,
+    emptied: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Line>,
+    bytes: usize,
+    /// Lines that were dropped and not told of.
+    dropped: u64,
+    /// Whether the thread has a line in hand, which goes before all others.
+    in_hand: bool,
+    /// Whether there is a thread: only once the journal did not take a line.
+    served: bool,
+}
+
+impl Sink {
+    /// The way to what listens at a path. `told` says how many lines were dropped.
+    ///
+    /// # Errors
+    /// Where no socket can be had.
+    pub(super) fn at(path: &Path, told: fn(u64) -> Line) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_write_timeout(Some(WRITE_WITHIN))?;
+        let (queue, filled, emptied) = Default::default();
+        Ok(Self(Arc::new(Shared { socket, path: path.to_owned(), told, queue, filled, emptied })))
+    }
+
+    /// Takes a line over. Never waits.
+    pub(super) fn put(&self, line: Line) {
+        let mut queue = self.0.queue();
+        // Once one was dropped, so are all until the journal has taken those that wait: the count is one, and in its place.
+        let full = queue.waiting.len() >= LINES_WAITING || queue.bytes + line.bytes.len() > BYTES_WAITING;
+        if queue.dropped > 0 || full {
+            queue.dropped += 1;
+            return self.serve(&mut queue);
+        }
+        let first = queue.waiting.is_empty() && !queue.in_hand;
+        if first && self.0.send_now(&line.bytes).is_ok() {
+            return;
+        }
+        queue.bytes += line.bytes.len();
+        queue.waiting.push_back(line);
+        self.serve(&mut queue);
+    }
+
+    /// Waits until nothing waits any more, for so long at most. Says whether that is so.
+    pub(super) fn flush(&self, within: Duration) -> bool {
+        let queue = self.0.queue();
+        let waited = self.0.emptied.wait_timeout_while(queue, within, |it| !it.is_empty());
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_empty()
+    }
+
+    /// Wakes the thread, or starts it. Where none can be had the queue fills, and that is all.
+    fn serve(&self, queue: &mut Queue) {
+        if !queue.served {
+            let shared = Arc::clone(&self.0);
+            queue.served = thread::Builder::new().name("journal".to_owned()).spawn(move || shared.carry()).is_ok();
+        }
+        self.0.filled.notify_one();
+    }
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink").field("path", &self.0.path).finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.dropped == 0 && !self.in_hand
+    }
+
+    fn next(&mut self, told: fn(u64) -> Line) -> Option<Line> {
+        match self.waiting.pop_front() {
+            Some(line) => {
+                self.bytes -= line.bytes.len();
+                Some(line)
+            }
+            None if self.dropped > 0 => Some(told(std::mem::take(&mut self.dropped))),
+            None => None,
+        }
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread: one line after the other.
+    fn carry(&self) {
+        loop {
+            let mut queue = self.queue();
+            let line = loop {
+                match queue.next(self.told) {
+                    Some(line) => break line,
+                    None => {
+                        queue.in_hand = false;
+                        self.emptied.notify_all();
+                        queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                    }
+                }
+            };
+            queue.in_hand = true;
+            drop(queue);
+            self.hand_over(&line);
+        }
+    }
+
+    /// Until the journal has it. Where there is none, stderr may still lead somewhere.
+    fn hand_over(&self, line: &Line) {
+        loop {
+            match self.socket.send_to(&line.bytes, &self.path) {
+                Ok(_) => return,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(_) => return drop(writeln!(io::stderr().lock(), "{}", line.text)),
+            }
+        }
+    }
+
+    /// Sends without waiting. By its name each time: the journal may have been started anew.
+    fn send_now(&self, bytes: &[u8]) -> rustix::io::Result<()> {
+        let to = SocketAddrUnix::new(self.path.as_path())?;
+        sendto(&self.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &to).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// More lines than can wait, and than any kernel takes in before somebody reads.
+    const MANY: usize = LINES_WAITING + 4096;
+
+    fn line(text: String) -> Line {
+        Line { bytes: text.clone().into_bytes(), text }
+    }
+
+    fn told(lines: u64) -> Line {
+        line(format!("dropped {lines}"))
+    }
+
+    /// A journal, and the way to it.
+    fn journal() -> (tempfile::TempDir, UnixDatagram, Sink) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let journal = UnixDatagram::bind(&path).unwrap();
+        let sink = Sink::at(&path, told).unwrap();
+        (dir, journal, sink)
+    }
+
+    fn next(journal: &UnixDatagram) -> String {
+        let mut bytes = vec![0; 64 * 1024];
+        let n = journal.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..n]).into_owned()
+    }
+
+    #[test]
+    fn a_journal_that_nobody_reads_keeps_nobody_waiting_and_is_told_once_what_it_missed() {
+        let (_dir, journal, sink) = journal();
+        // Were each of them to wait for the journal, this would take hours.
+        (0..MANY).for_each(|it| sink.put(line(it.to_string())));
+        assert!(!sink.flush(Duration::ZERO), "nobody has read them");
+        let mut read = Vec::new();
+        let said = loop {
+            let it = next(&journal);
+            if it.starts_with("dropped") {
+                break it;
+            }
+            read.push(it);
+        };
+        assert!(read.len() >= LINES_WAITING, "{}", read.len());
+        assert!(read.iter().enumerate().all(|(n, it)| *it == n.to_string()), "each in its turn, from the first on");
+        assert_eq!(said, format!("dropped {}", MANY - read.len()));
+        assert!(sink.flush(Duration::from_secs(60)));
+        sink.put(line("after".to_owned()));
+        assert_eq!(next(&journal), "after", "nothing more is said of it");
+    }
+
+    #[test]
+    fn what_waits_has_an_end_in_bytes_too() {
+        let (_dir, _journal, sink) = journal();
+        let long = vec![b'x'; 64 * 1024];
+        (0..LINES_WAITING).for_each(|_| sink.put(Line { bytes: long.clone(), text: String::new() }));
+        let queue = sink.0.queue();
+        assert!(queue.bytes <= BYTES_WAITING && queue.waiting.len() < LINES_WAITING, "{}", queue.bytes);
+        assert!(queue.dropped > 0);
+    }
+
+    #[test]
+    fn without_a_journal_nothing_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = Sink::at(&dir.path().join("nobody"), told).unwrap();
+        sink.put(line("said on stderr".to_owned()));
+        assert!(sink.flush(Duration::from_secs(60)));
+    }
+}
