@@ -30,7 +30,7 @@ fn next(asked: &Command, before: &Record, after: &Record, policy: &Policy) -> St
         Command::Supply(_) => supply(after),
         Command::Pause(it) => pause(it, before, after),
         Command::Rollback => rollback(before, after),
-        Command::Ack { revoked: true } => "the old versions are booked as revoked".to_owned(),
+        Command::Ack { revoked: true } => "what was to be revoked by hand is booked as revoked".to_owned(),
         Command::Ack { revoked: false } => {
             "what is firing is told again only when it becomes something else, or worse".to_owned()
         }

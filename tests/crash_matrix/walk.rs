@@ -322,7 +322,7 @@ impl Walker {
 /// What is true from outside once everything has come to rest.
 impl Walker {
     async fn look(&self) {
-        self.rig.until_told().await;
+        self.rig.until_mails_came().await;
         self.consumers_hold_what_works();
         self.every_live_key_is_known_or_told().await;
         self.each_notice_came();
@@ -381,7 +381,7 @@ impl Walker {
             *mails.entry(mail.message_id).or_default() += 1;
         }
         assert!(mails.values().all(|it| *it <= SENT_MOST), "a mail came more than twice");
-        assert_eq!(mails.len(), notices.len(), "as many mails as webhooks");
+        assert!(mails.len() <= notices.len(), "more mails than webhooks");
         let mut succeeded: BTreeMap<u64, usize> = BTreeMap::new();
         for (_, body) in notices.values().filter(|it| it.1["type"] == "rotation.succeeded") {
             *succeeded.entry(body["data"]["version"].as_u64().unwrap()).or_default() += 1;

@@ -79,7 +79,7 @@ async fn a_power_cut_loses_no_commit_that_was_acknowledged() {
         }
     }
     println!(
-        "{cuts} power cuts, {} of them with a rotation under way, {} with a create whose answer had not come; {} answers, \
+        "{cuts} power cuts, {} of them with a rotation under way, {} with a create on the wire; {} answers, \
          {} keys in a consumer's file and {} notices had been acknowledged",
         seen.rotating,
         seen.creating,
@@ -180,8 +180,9 @@ impl Seen {
             let live = self.live.iter().filter(|it| it.0 == service).map(|it| &it.1);
             let unknown: Vec<_> = live.filter(|it| !known(it)).collect();
             assert!(unknown.len() <= account.open.len(), "{when}: nobody looks for {unknown:?}: {account:#?}");
-            self.creating += u32::from(!account.open.is_empty());
         }
+        let mut open = state.accounts.iter().flat_map(|it| it.open.values());
+        self.creating += u32::from(open.any(|it| it.lost_at.is_none()));
         self.rotating += u32::from(state.records.iter().any(|it| it.rotation.is_some()));
         self.ledger.is_known_to(&state.records, when);
     }

@@ -30,6 +30,8 @@ pub(crate) enum Cell {
     No(&'static str),
     /// It is done, this is said, and in the end the key is so.
     Yes(&'static str, End),
+    /// It is refused with the first or done with the second, by how far something has come that goes on by itself.
+    Either(&'static str, &'static str),
 }
 
 /// How a key is once a verb has had its effect, and what held it in its phase is gone.
@@ -47,7 +49,7 @@ pub(crate) enum End {
     Shown,
 }
 
-use Cell::{No, Yes};
+use Cell::{Either, No, Yes};
 use End::{In, Paused, Rests, Retired, Shown};
 
 pub(crate) const MANAGED: Cell = No("the config still names it");
@@ -167,6 +169,10 @@ impl Scene {
                 Some(crate::rig::fingerprint(&said.out)) == before.current.map(|it| it.fingerprint.to_string())
             }
             Yes(what, _) => said.code == Some(0) && said.out.contains(what),
+            Either(why, what) => match said.code {
+                Some(0) => said.out.contains(what),
+                code => code == Some(65) && said.err.contains(why),
+            },
         };
         if holds { Ok(()) } else { Err(format!("not {cell:?} in {}, but {said:?}", before.phase)) }
     }
@@ -408,7 +414,9 @@ async fn halted() {
         /* abandon  */ Yes("the attempt is given up", Rests(1)),
         /* adopt    */ Yes("adopted", Rests(2)),
         /* ack      */ Yes("told again only when it becomes something else", In(PhaseName::Halted)),
-        /* revoked  */ No("no old version waits"),
+        // What the lost create may have left.
+        /* revoked  */
+        Yes("booked as revoked", In(PhaseName::Halted)),
         /* retire   */ MANAGED,
         /* forget   */ MANAGED,
         /* reveal   */ Yes("", Shown),

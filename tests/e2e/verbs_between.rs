@@ -1,6 +1,6 @@
 //! The table of verbs and phases once more, for what lies between two rotations: an old key whose end is refused, and a state
 //! that was put back and does not know the world yet.
-use crate::verbs::Cell::{No, Yes};
+use crate::verbs::Cell::{Either, No, Yes};
 use crate::verbs::End::{In, Paused, Rests, Shown};
 use crate::verbs::{MANAGED, Scene, at};
 use rekeyd::control::protocol::PhaseName;
@@ -26,8 +26,10 @@ async fn the_end_of_an_old_key_that_is_refused() {
         /* rollback */ No("being revoked already"),
         /* abandon  */ No("no new version"),
         /* adopt    */ Yes("adopted", Rests(3)),
-        /* ack      */ No("nothing is firing"),
-        /* revoked  */ Yes("the old versions are booked as revoked", In(PhaseName::Steady)),
+        // The third refusal is told.
+        /* ack      */
+        Either("nothing is firing", "told again only when it becomes something else"),
+        /* revoked  */ Yes("booked as revoked", In(PhaseName::Steady)),
         /* retire   */ MANAGED,
         /* forget   */ MANAGED,
         /* reveal   */ Yes("", Shown),

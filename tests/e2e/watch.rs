@@ -87,9 +87,8 @@ impl Rig {
         self.until_true(&format!("{kind} for {key}"), || self.told(key, kind) > 0).await;
     }
 
-    /// Each notice came once by each channel that was to be told: a channel that was slower than what ended meanwhile is not
-    /// told of what is over.
-    pub(crate) async fn each_notice_came_once(&self) {
+    /// Waits until each mail has come that was sent.
+    pub(crate) async fn until_mails_came(&self) {
         let sent = async || {
             self.until_told().await;
             self.sent_by("email:").await
@@ -103,6 +102,12 @@ impl Rig {
             let mails: Vec<_> = self.sim.mail().mails().into_iter().map(|it| it.subject).collect();
             panic!("{} mails were sent, these came: {mails:?}\n{}", sent().await, self.tail());
         }
+    }
+
+    /// Each notice came once by each channel that was to be told: a channel that was slower than what ended meanwhile is not
+    /// told of what is over.
+    pub(crate) async fn each_notice_came_once(&self) {
+        self.until_mails_came().await;
         for (id, (times, body)) in self.notices() {
             assert_eq!(times, 1, "{id}: {body}");
         }

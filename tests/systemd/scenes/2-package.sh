@@ -60,7 +60,7 @@ scene_a_purge_leaves_the_last_sealed_snapshot_and_says_so() {
 purge_it_stopped() {
     dpkg -i /srv/test/rekeyd.deb
     systemctl start rekeyd
-    until_true has_version billing-sms 1
+    until_true is_active rekeyd
     systemctl stop rekeyd-credential.socket rekeyd
     "$@"
     dpkg -P rekeyd 2>&1 | tee /run/purge.log
@@ -90,7 +90,7 @@ scene_a_purge_without_the_master_key_keeps_the_state_itself_and_says_so() {
 scene_a_state_that_was_used_after_the_removal_is_kept_whole() {
     dpkg -i /srv/test/rekeyd.deb
     systemctl start rekeyd
-    until_true has_version billing-sms 1
+    until_true is_active rekeyd
     dpkg -r rekeyd
     [[ -s $(cat /var/lib/rekeyd/removed) ]]
     touch /var/lib/rekeyd/sled/db
