@@ -246,7 +246,8 @@ impl Rig {
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let mut daemon = self.daemon.take().unwrap();
         let ended = tokio::time::timeout(self.patience, daemon.wait()).await;
-        ended.unwrap_or_else(|_| panic!("the daemon did not end:\n{}", self.tail())).unwrap()
+        let state = || fs::read_to_string(format!("/proc/{}/status", daemon.id().unwrap_or_default()));
+        ended.unwrap_or_else(|_| panic!("the daemon did not end:\n{:?}\n{}", state(), self.tail())).unwrap()
     }
 
     /// `kill -9`.
