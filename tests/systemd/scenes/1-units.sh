@@ -174,15 +174,15 @@ scene_a_masked_unit_does_not_have_its_sibling_restarted_again() {
     until_true has_version billing-sms $((before + 1))
 }
 
-# A block of the documentation by its first line, as somebody would copy it.
+# A unit's block of the documentation, as somebody would copy it.
 recipe() {
-    awk -v "first=# $1" '$0 == "```" { on = 0 } on { print } $0 == first { on = 1 }' /usr/share/doc/rekeyd/docs/credentials.md | sed 's|/etc/billing|/srv/billing|'
+    awk -v "first=# /etc/systemd/system/$1" '$0 == "```" { on = 0 } on { print } $0 == first { on = 1 }' /usr/share/doc/rekeyd/docs/credentials.md | sed 's|/etc/billing|/srv/billing|'
 }
 
 scene_a_path_unit_restarts_a_consumer_without_any_privilege() {
     local unit before
     for unit in billing-key.path billing-key.service; do
-        recipe "/etc/systemd/system/$unit" >"/etc/systemd/system/$unit"
+        recipe "$unit" >"/etc/systemd/system/$unit"
         [[ -s /etc/systemd/system/$unit ]]
     done
     cat >/etc/systemd/system/billing.service <<'EOF'
