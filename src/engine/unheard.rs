@@ -5,7 +5,6 @@
 //! Who was told so is kept for as long as the incident lasts: whoever heard of the beginning hears of the end.
 use super::Engine;
 use super::books::Books;
-use super::lines::LONGEST;
 use crate::core::names::NoticeId;
 use crate::core::plan::{Notice, NoticeStatus};
 use crate::core::queue::{Fate, TRIED_WITHIN, for_others, patience, untold_at};
@@ -28,33 +27,45 @@ type Telling = (NoticeId, String);
 #[derive(Debug, Default)]
 pub(super) struct Unheard {
     due: BTreeSet<(Timestamp, Telling)>,
-    at: BTreeMap<Telling, Timestamp>,
+    looks: BTreeMap<Telling, Look>,
     /// Since when the daemon runs, by a clock that was not set meanwhile.
     awake: Timestamp,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    at: Timestamp,
+    /// Since when it waits: its moment, unless a clock that was ahead dated it.
+    since: Timestamp,
+}
+
 impl Unheard {
-    /// The daemon has begun to run, or its clock was set: every channel gets the time for a try. What a clock that was ahead put
-    /// off is looked after then, too.
+    /// The daemon has begun to run, or its clock was set: every channel gets the time for a try. Whatever is looked after later
+    /// than that is looked after then, and its time reckoned anew: a clock that was ahead, by minutes or years, may have dated it.
     pub(super) fn awake(&mut self, now: Timestamp) {
         self.awake = now;
-        let far = (now.plus(LONGEST), (NoticeId::from(""), String::new()));
-        for (_, telling) in self.due.split_off(&far) {
-            self.look(telling, now.plus(TRIED_WITHIN));
+        let at = now.plus(TRIED_WITHIN);
+        for (_, telling) in self.due.split_off(&(at, (NoticeId::from(""), String::new()))) {
+            let since = self.looks.get(&telling).map_or(now, |it| it.since.min(now));
+            self.look(telling, Look { at, since });
         }
     }
 
     /// A row of the outbox is new, or has changed.
     pub(super) fn note(&mut self, row: &OutboxRow) {
         let telling = (row.notice.id.clone(), row.owner.clone());
+        let known = self.looks.get(&telling).copied();
+        let since = known.map_or(row.notice.at, |it| it.since.min(row.notice.at));
         match row.state {
             _ if row.notice.status == NoticeStatus::Resolved => {}
             OutboxState::Pending => {
                 if let Some(patience) = patience(&row.notice) {
-                    self.look(telling, row.notice.at.plus(patience));
+                    // A further try puts nothing off.
+                    let at = since.plus(patience);
+                    self.look(telling, Look { at: known.map_or(at, |it| it.at.min(at)), since });
                 }
             }
-            OutboxState::Dead | OutboxState::Off => self.look(telling, Timestamp(0)),
+            OutboxState::Dead | OutboxState::Off => self.look(telling, Look { at: Timestamp(0), since }),
             OutboxState::Sent | OutboxState::Superseded | OutboxState::Acked => self.forget(&telling),
         }
     }
@@ -64,25 +75,25 @@ impl Unheard {
         self.due.first().map_or(Timestamp::NEVER, |it| it.0)
     }
 
-    fn look(&mut self, telling: Telling, at: Timestamp) {
+    fn look(&mut self, telling: Telling, look: Look) {
         self.forget(&telling);
-        self.due.insert((at, telling.clone()));
-        self.at.insert(telling, at);
+        self.due.insert((look.at, telling.clone()));
+        self.looks.insert(telling, look);
     }
 
     fn forget(&mut self, telling: &Telling) {
-        if let Some(at) = self.at.remove(telling) {
+        if let Some(Look { at, .. }) = self.looks.remove(telling) {
             self.due.remove(&(at, telling.clone()));
         }
     }
 
-    /// The notices to look at now, each with the owners in question.
-    fn take_due(&mut self, now: Timestamp) -> BTreeMap<NoticeId, Vec<String>> {
-        let mut due: BTreeMap<NoticeId, Vec<String>> = BTreeMap::new();
+    /// The notices to look at now, each with the owners in question, and since when it waits for them.
+    fn take_due(&mut self, now: Timestamp) -> BTreeMap<NoticeId, Vec<(String, Timestamp)>> {
+        let mut due: BTreeMap<NoticeId, Vec<(String, Timestamp)>> = BTreeMap::new();
         while due.len() < LOOKED_AT_MOST && self.next() <= now {
             let Some((_, telling)) = self.due.pop_first() else { break };
-            self.at.remove(&telling);
-            due.entry(telling.0).or_default().push(telling.1);
+            let since = self.looks.remove(&telling).map_or(now, |it| it.since);
+            due.entry(telling.0).or_default().push((telling.1, since));
         }
         due
     }
@@ -147,16 +158,18 @@ impl Engine {
 
 impl Books {
     /// `rows`: what became of one notice by every channel.
-    fn tell_others(&mut self, rows: &[OutboxRow], mut owners: Vec<String>, now: Timestamp) {
+    fn tell_others(&mut self, rows: &[OutboxRow], mut owners: Vec<(String, Timestamp)>, now: Timestamp) {
         let Some(notice) = rows.first().map(|it| it.notice.clone()) else { return };
-        owners.retain(|owner| {
-            let fates: Vec<Fate> = rows.iter().filter(|it| it.owner == *owner).map(|it| fate(it, now)).collect();
-            let at = untold_at(&notice, &fates, self.lines.unheard.awake, now);
+        owners.retain(|(owner, since)| {
+            let (since, awake) = (*since, self.lines.unheard.awake);
+            let fates: Vec<Fate> = rows.iter().filter(|it| it.owner == *owner).map(|it| fate(it, since, now)).collect();
+            let at = untold_at(&Notice { at: since, ..notice.clone() }, &fates, awake, now);
             if at > now && at < Timestamp::NEVER {
-                self.lines.unheard.look((notice.id.clone(), owner.clone()), at);
+                self.lines.unheard.look((notice.id.clone(), owner.clone()), Look { at, since });
             }
             at <= now && !self.lines.says_more(owner, &notice)
         });
+        let owners: Vec<String> = owners.into_iter().map(|it| it.0).collect();
         let copy = for_others(&notice, &owners, now);
         let others = self.others(&copy, rows, &owners);
         if others.is_empty() {
@@ -218,10 +231,13 @@ impl Books {
     }
 }
 
-fn fate(row: &OutboxRow, now: Timestamp) -> Fate {
+/// `since`: from when on it waits; where a clock that was ahead dated it, it was to go then at the latest.
+fn fate(row: &OutboxRow, since: Timestamp, now: Timestamp) -> Fate {
+    let was_ahead = since < row.notice.at;
     match row.state {
         // What a later notice says better is judged there.
         OutboxState::Sent | OutboxState::Superseded => Fate::Told,
+        OutboxState::Pending if row.attempts == 0 && was_ahead => Fate::Waits(since.min(row.retry_at)),
         OutboxState::Pending if row.attempts == 0 => Fate::Waits(super::lines::due_at(row.retry_at, now)),
         OutboxState::Pending => Fate::Fails,
         OutboxState::Dead | OutboxState::Acked | OutboxState::Off => Fate::Lost,
@@ -266,7 +282,35 @@ mod tests {
         unheard.note(&ahead);
         unheard.note(&row("b", 0, 0));
         unheard.awake(NOW);
-        assert_eq!((unheard.next(), looks(&mut unheard, 60), looks(&mut unheard, 3600)), (at(60), 1, 1));
+        assert_eq!((unheard.next(), looks(&mut unheard, 60), looks(&mut unheard, 3600)), (at(60), 2, 0));
+    }
+
+    #[test]
+    fn what_a_clock_that_was_ahead_by_minutes_or_hours_dated_is_looked_after_whatever_is_tried_meanwhile() {
+        for ahead in [1800, 3 * 3600, 26 * 3600] {
+            let mut unheard = Unheard::default();
+            let mut dated = row("a", 0, 0);
+            dated.notice.at = at(ahead);
+            unheard.note(&dated);
+            unheard.awake(NOW);
+            for tries in 1..5 {
+                unheard.note(&OutboxRow { attempts: tries, ..dated.clone() });
+                assert_eq!(unheard.next(), at(60), "{ahead} s, {tries} tries");
+            }
+            let due = unheard.take_due(at(60)).remove(&"a".into()).unwrap();
+            assert_eq!(due, [("payments".to_owned(), NOW)], "it waits since the clock was set");
+            unheard.look(("a".into(), "payments".to_owned()), Look { at: at(3600), since: NOW });
+            unheard.note(&OutboxRow { attempts: 5, ..dated });
+            assert_eq!((unheard.next(), looks(&mut unheard, 3600)), (at(3600), 1), "{ahead} s");
+        }
+    }
+
+    #[test]
+    fn what_was_to_go_by_a_clock_that_was_ahead_was_to_go_when_that_was_set() {
+        let mut dated = row("a", 0, 3 * 3600);
+        assert_eq!(fate(&dated, NOW, at(60)), Fate::Waits(at(3 * 3600)), "it is to go with others, later");
+        dated.notice.at = at(3 * 3600);
+        assert_eq!(fate(&dated, NOW, at(60)), Fate::Waits(NOW));
     }
 
     #[test]
