@@ -1,5 +1,5 @@
 //! Incidents that belong to no key: those of the daemon itself, and those of a provider that hold all of its keys. Each is
-//! told once when it begins and once when it ends, to the same owners.
+//! told once when it begins, again when it is worse, and once when it ends, to the same owners.
 use super::names::NoticeId;
 use super::plan::{Notice, NoticeKind, NoticeStatus, Severity};
 use super::time::Timestamp;
@@ -57,9 +57,12 @@ pub struct Told {
 }
 
 impl Incidents {
-    /// Something is wrong: what is to be told; `None` where it was told before and has not ended since.
+    /// Something is wrong: what is to be told; `None` where it was told before, as no less bad, and has not ended since.
     pub fn begin(&mut self, cause: &str, it: Incident, now: Timestamp) -> Option<Told> {
-        if self.is_open(cause) || self.0.len() >= INCIDENTS_OPEN {
+        if let Some(open) = self.0.get_mut(cause) {
+            return open.worsen(cause, it, now);
+        }
+        if self.0.len() >= INCIDENTS_OPEN {
             return None;
         }
         let Incident { kind, provider, severity, summary, actions, owners } = it;
@@ -96,6 +99,20 @@ impl Incidents {
 }
 
 impl Open {
+    /// What is told where it is worse than it was called before. Its end is told to all who heard of any of it.
+    fn worsen(&mut self, cause: &str, it: Incident, now: Timestamp) -> Option<Told> {
+        let Incident { severity, summary, actions, mut owners, .. } = it;
+        if severity <= self.severity {
+            return None;
+        }
+        self.severity = severity;
+        owners.extend(self.owners.iter().filter(|it| !owners.contains(it)).cloned().collect::<Vec<_>>());
+        self.owners.clone_from(&owners);
+        let notice = self.notice(cause, NoticeStatus::Firing, now);
+        let id = NoticeId::of(&[notice.id.as_str(), severity.code()]);
+        Some(Told { notice: Notice { id, severity, summary, actions, ..notice }, owners })
+    }
+
     fn notice(&self, cause: &str, status: NoticeStatus, now: Timestamp) -> Notice {
         let begun = self.since.0.to_string();
         Notice {
@@ -136,6 +153,23 @@ mod tests {
         assert_eq!(ended.owners, begun.owners);
         assert_eq!(ended.notice.summary, "sms: over, it accepts the login");
         assert_eq!(incidents.end("provider:sms", "", NOW), None);
+    }
+
+    #[test]
+    fn an_incident_that_is_worse_is_told_again_and_its_end_to_all_who_heard_of_it() {
+        let mut incidents = Incidents::default();
+        let begun = incidents.begin("provider:sms", refused(), NOW).unwrap();
+        let critical = Incident { severity: Severity::Critical, owners: vec!["payments".into()], ..refused() };
+        let worse = incidents.begin("provider:sms", critical.clone(), Timestamp(NOW.0 + 1)).unwrap();
+        assert_eq!((worse.notice.severity, worse.notice.at), (Severity::Critical, Timestamp(NOW.0 + 1)));
+        assert_eq!(worse.notice.incident, begun.notice.incident);
+        assert_ne!(worse.notice.id, begun.notice.id);
+        for again in [critical, refused()] {
+            assert_eq!(incidents.begin("provider:sms", again, Timestamp(NOW.0 + 2)), None);
+        }
+        let ended = incidents.end("provider:sms", "", Timestamp(NOW.0 + 3)).unwrap();
+        assert_eq!(ended.owners, ["payments", "platform"]);
+        assert_eq!(ended.notice.at_worst, Some(Severity::Critical));
     }
 
     #[test]

@@ -78,12 +78,15 @@ pub struct Notice {
     /// Of an incident that ended: how bad it was called at its worst. Whoever heard of that hears of the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_worst: Option<Severity>,
-    /// Of a copy for others: the owners whom it was meant for, and whose channels all fail.
+    /// Of a copy for others: the owners whom it was meant for. Their channels fail, or they have heard it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub meant_for: Vec<String>,
     /// What a digest tells.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub digest: Vec<DigestLine>,
+    /// Where the clock was set back since its incident was told of before: a moment later than that, by which it ranks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranks_at: Option<Timestamp>,
 }
 
 impl Notice {
@@ -108,6 +111,7 @@ impl Notice {
             at_worst: None,
             meant_for: Vec::new(),
             digest: Vec::new(),
+            ranks_at: None,
         }
     }
 }

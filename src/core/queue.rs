@@ -112,15 +112,21 @@ pub fn untold_at(notice: &Notice, fates: &[Fate], awake: Timestamp, now: Timesta
 }
 
 /// The same notice as others are told it, for owners whose channels all fail. It has an id of its own, and belongs to the same
-/// incident.
-pub fn for_others(notice: &Notice, owners: &[String], now: Timestamp) -> Notice {
+/// incident. `all`: every owner to whom the notice itself goes; nobody of them is to hear the copy.
+pub fn for_others(notice: &Notice, owners: &[String], all: &BTreeSet<String>, now: Timestamp) -> Notice {
     let id = NoticeId::of(&[notice.id.as_str(), "for others"]);
+    let mut meant_for = notice.meant_for.clone();
+    for it in owners.iter().chain(all) {
+        if !meant_for.contains(it) {
+            meant_for.push(it.clone());
+        }
+    }
     Notice {
         at: now,
         summary: format!("{} (this was meant for {}, whose channels all fail)", notice.summary, owners.join(" and ")),
         escalates: false,
         incident: if notice.lasts() { notice.incident.clone() } else { id.to_string() },
-        meant_for: notice.meant_for.iter().chain(owners).cloned().collect(),
+        meant_for,
         id,
         ..notice.clone()
     }
@@ -137,7 +143,7 @@ pub fn retry_at(attempts: u32, asked: Option<Timestamp>, now: Timestamp) -> Time
 /// Those that need not be said any more: a later notice of the same incident says what holds now. What is on its way, or
 /// may have arrived as part of a message, is not among them.
 pub fn superseded(waiting: &[Waiting<'_>]) -> Vec<NoticeId> {
-    let mut last: BTreeMap<&str, (Timestamp, bool)> = BTreeMap::new();
+    let mut last: BTreeMap<&str, (bool, Timestamp)> = BTreeMap::new();
     for it in waiting {
         let known = last.entry(&it.notice.incident).or_insert(rank(it.notice));
         *known = rank(it.notice).max(*known);
@@ -193,7 +199,7 @@ impl Round {
 /// What may go as far as the order of things allows: the end of an incident is not told before its beginning, as long as that
 /// is on its way or may have arrived.
 fn open<'a, 'b>(waiting: &'b [Waiting<'a>]) -> Vec<&'b Waiting<'a>> {
-    let mut bound: BTreeMap<&str, (Timestamp, bool)> = BTreeMap::new();
+    let mut bound: BTreeMap<&str, (bool, Timestamp)> = BTreeMap::new();
     for it in waiting.iter().filter(|it| it.under_way || it.sealed.is_some()) {
         let first = bound.entry(&it.notice.incident).or_insert(rank(it.notice));
         *first = rank(it.notice).min(*first);
@@ -203,9 +209,16 @@ fn open<'a, 'b>(waiting: &'b [Waiting<'a>]) -> Vec<&'b Waiting<'a>> {
     waiting.iter().filter(|it| !it.under_way && it.sealed.is_none() && !follows(it)).collect()
 }
 
-/// Of one incident, what comes later ranks higher.
-pub fn rank(notice: &Notice) -> (Timestamp, bool) {
-    (notice.at, notice.status == NoticeStatus::Resolved)
+/// Of one incident, what comes later ranks higher, and its end highest: a clock may have been set back meanwhile.
+pub fn rank(notice: &Notice) -> (bool, Timestamp) {
+    (notice.status == NoticeStatus::Resolved, notice.ranks_at.unwrap_or(notice.at))
+}
+
+/// Makes a new notice rank above those of its incident that wait, though a clock that was ahead may have dated them.
+pub fn rank_above<'a>(notice: &mut Notice, waiting: impl Iterator<Item = &'a Notice>) {
+    notice.ranks_at = None;
+    let newest = waiting.filter(|it| it.incident == notice.incident).map(|it| rank(it).1).max();
+    notice.ranks_at = newest.filter(|it| *it > notice.at).map(|it| it.plus(Duration::from_millis(1)));
 }
 
 fn lane(notice: &Notice) -> Lane {
@@ -276,6 +289,25 @@ mod tests {
         let (begun, other) = (notice("begun", "y", 5), notice("other", "z", 0));
         let waiting = [waits(&week), waits(&day), waits(&begun), waits(&end), waits(&other)];
         assert_eq!(superseded(&waiting), ["week".into(), "begun".into()]);
+    }
+
+    #[test]
+    fn what_is_written_after_the_clock_was_set_back_is_newer_than_what_waits() {
+        let (begun, elsewhere) = (notice("begun", "x", 3 * 3600), notice("elsewhere", "y", 9 * 3600));
+        let end = over("end", "x", 60);
+        assert_eq!(superseded(&[waits(&begun), waits(&end)]), ["begun".into()]);
+        let mut worse = Notice { incident: "x".to_owned(), ..critical("worse", 60) };
+        rank_above(&mut worse, [&begun, &elsewhere].into_iter());
+        assert_eq!(superseded(&[waits(&begun), waits(&worse), waits(&elsewhere)]), ["begun".into()]);
+        assert_eq!((worse.at, due(&worse, WITHIN)), (at(60), at(70)), "and it waits no longer for that");
+        let mut worst = Notice { id: "worst".into(), at: at(90), ..worse.clone() };
+        rank_above(&mut worst, [&worse].into_iter());
+        assert_eq!(superseded(&[waits(&worse), waits(&worst)]), ["worse".into()]);
+        let sealed = Waiting { under_way: true, ..waits(&begun) };
+        assert_eq!(said(&round(&[sealed, waits(&worst)], true, at(9_999))), [""; 0], "nor is it told before");
+        let mut later = Notice { at: at(4 * 3600), ..begun.clone() };
+        rank_above(&mut later, [&begun].into_iter());
+        assert_eq!(later.ranks_at, None, "as long as the clock goes on");
     }
 
     #[test]
@@ -366,15 +398,23 @@ mod tests {
     #[test]
     fn what_others_are_told_says_for_whom_it_was_and_belongs_to_the_same_incident() {
         let begun = Notice { summary: "sms can't be replaced".into(), escalates: true, ..notice("a", "x", 0) };
-        let copy = for_others(&begun, &["payments".into(), "shop".into()], at(3600));
+        let all = |owners: &[&str]| owners.iter().map(|it| (*it).to_owned()).collect::<BTreeSet<_>>();
+        let copy = for_others(&begun, &["payments".into(), "shop".into()], &all(&["payments", "shop"]), at(3600));
         assert_eq!(
             copy.summary,
             "sms can't be replaced (this was meant for payments and shop, whose channels all fail)"
         );
         assert_eq!((copy.incident.as_str(), copy.lasts(), copy.escalates, copy.at), ("x", true, false, at(3600)));
-        let further = for_others(&copy, &["platform".into()], at(7200));
+        let further = for_others(&copy, &["platform".into()], &all(&["platform"]), at(7200));
         assert_eq!(further.meant_for, ["payments", "shop", "platform"], "so that it never goes round");
         let event = Notice::bare("a".into(), NoticeKind::RotationSucceeded, NOW);
-        assert!(!for_others(&event, &["payments".into()], NOW).lasts());
+        assert!(!for_others(&event, &["payments".into()], &all(&["payments"]), NOW).lasts());
+        let beside = for_others(&begun, &["payments".into()], &all(&["payments", "shop"]), at(3600));
+        assert!(
+            beside.summary.ends_with("(this was meant for payments, whose channels all fail)"),
+            "{}",
+            beside.summary
+        );
+        assert_eq!(beside.meant_for, ["payments", "shop"], "shop has heard it, and does not hear it from others too");
     }
 }

@@ -102,7 +102,7 @@ impl Engine {
             tracing::info!(owner = line.owner, channel = line.channel, how, "the channel is used again");
         }
         self.troubles.remove(&cause(line));
-        self.books.end_incident(&cause(line), how, now);
+        self.books.end_incident_but_for(&cause(line), how, Some(line), now);
     }
 
     fn switch_off(&mut self, line: &LineId, why: &str, stamp: Option<Fingerprint>, now: Timestamp) {

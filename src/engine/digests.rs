@@ -32,6 +32,14 @@ impl Digests {
             Self::default()
         }))
     }
+
+    /// Since when an owner's next digest tells. The first one is about the time from here on, and so is the first after a clock
+    /// that was ahead was set back.
+    fn since(&mut self, owner: &str, now: Timestamp) -> Timestamp {
+        let since = self.last.entry(owner.to_owned()).or_insert(now);
+        *since = (*since).min(now);
+        *since
+    }
 }
 
 impl Engine {
@@ -55,8 +63,7 @@ impl Engine {
         let mut next = Timestamp::NEVER;
         for (name, owner) in &settings.owners {
             let Some(schedule) = &owner.digest else { continue };
-            // The first one is about the time from here on.
-            let since = *self.books.digests.last.entry(name.clone()).or_insert(now);
+            let since = self.books.digests.since(name, now);
             if let Some(at) = schedule.last(now).filter(|it| *it > since) {
                 self.books.digests.last.insert(name.clone(), at);
                 // While a copy only observes, the digests are those of the daemon that it is a copy of.
@@ -74,7 +81,7 @@ impl Engine {
         }
     }
 
-    /// A new config is in use.
+    /// A new config is in use, or the clock was set.
     pub(super) fn reckon_digests(&mut self) {
         self.books.digests.next = None;
     }
@@ -107,5 +114,20 @@ impl Books {
             Ok(json) => self.edit(|it| it.meta.push((DIGESTS.to_owned(), Some(json)))),
             Err(error) => tracing::error!(%error, "when digests were sent can't be written"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_clock_that_was_a_year_ahead_silences_no_digest_once_it_was_set_back() {
+        let (now, day) = (Timestamp(1_790_000_000_000), Duration::from_secs(86_400));
+        let mut digests = Digests::default();
+        assert_eq!(digests.since("payments", now.plus(365 * day)), now.plus(365 * day));
+        assert_eq!(digests.since("payments", now), now);
+        assert_eq!(digests.since("payments", now.plus(7 * day)), now, "so that the one of the week is due");
     }
 }

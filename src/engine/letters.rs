@@ -40,7 +40,7 @@ impl Engine {
     pub(super) fn note_letters(&mut self, line: &LineId, rows: &[OutboxRow], now: Timestamp) {
         let cause = format!("{}{}", letters(&line.owner), line.channel);
         if rows.iter().any(|it| it.state == OutboxState::Sent) {
-            return self.books.end_incident(&cause, "a notice was taken again", now);
+            return self.books.end_incident_but_for(&cause, "a notice was taken again", Some(line), now);
         }
         let dead = rows.iter().find(|it| it.state == OutboxState::Dead);
         // Of a channel that is switched off is told elsewhere, and once.

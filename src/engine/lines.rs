@@ -145,6 +145,12 @@ impl Lines {
         rows.any(|it| it.notice.incident == notice.incident && rank(&it.notice) > rank(notice))
     }
 
+    /// What waits for these owners.
+    pub(super) fn waiting_for<'a>(&'a self, owners: &'a BTreeSet<String>) -> impl Iterator<Item = &'a Notice> {
+        let lines = self.lines.iter().filter(|it| owners.contains(&it.0.owner));
+        lines.flat_map(|it| it.1.rows.values().map(|it| &it.notice))
+    }
+
     /// What has become superfluous in the lines that changed.
     pub(super) fn superseded(&self) -> Vec<OutboxRow> {
         let lines = self.changed.iter().filter_map(|it| self.lines.get(it));

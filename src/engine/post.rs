@@ -26,7 +26,7 @@ pub(super) fn incidents(store: &Store) -> Result<Incidents, StoreError> {
 }
 
 impl Books {
-    /// An incident that belongs to no key begins; one that was told is not told again.
+    /// An incident that belongs to no key begins; one that was told is not told again, unless it is worse.
     pub(super) fn begin_incident(&mut self, cause: &str, incident: Incident, now: Timestamp) {
         self.begin_incident_but_for(cause, incident, None, now);
     }
@@ -54,9 +54,14 @@ impl Books {
 
     /// It is over.
     pub(super) fn end_incident(&mut self, cause: &str, how: &str, now: Timestamp) {
+        self.end_incident_but_for(cause, how, None, now);
+    }
+
+    /// The same, of an incident that one channel was not told of: nor is it told the end.
+    pub(super) fn end_incident_but_for(&mut self, cause: &str, how: &str, channel: Option<&LineId>, now: Timestamp) {
         if let Some(told) = self.incidents.end(cause, how, now) {
             self.keep_incidents();
-            self.post(told.notice, &told.owners);
+            self.post_but_for(told.notice, &told.owners, channel);
         }
     }
 
@@ -83,12 +88,13 @@ impl Books {
         self.post_but_for(notice, owners, None);
     }
 
-    fn post_but_for(&mut self, notice: Notice, owners: &[String], but_for: Option<&LineId>) {
+    fn post_but_for(&mut self, mut notice: Notice, owners: &[String], but_for: Option<&LineId>) {
         self.dirty = true;
         let settings = Arc::clone(&self.settings);
         let besides = self.take_heard(&notice);
         let escalated = owners.iter().filter(|_| notice.escalates).flat_map(|it| self.escalates_to(it));
         let told: BTreeSet<String> = owners.iter().cloned().chain(escalated).chain(besides).collect();
+        queue::rank_above(&mut notice, self.lines.waiting_for(&told));
         for owner in &told {
             self.batch.history.push(HistoryRow::Notice { notice: notice.clone(), owner: owner.clone() });
             let Some(section) = settings.owners.get(owner) else { continue };

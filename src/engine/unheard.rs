@@ -170,7 +170,8 @@ impl Books {
             at <= now && !self.lines.says_more(owner, &notice)
         });
         let owners: Vec<String> = owners.into_iter().map(|it| it.0).collect();
-        let copy = for_others(&notice, &owners, now);
+        let all: BTreeSet<String> = rows.iter().map(|it| it.owner.clone()).collect();
+        let copy = for_others(&notice, &owners, &all, now);
         let others = self.others(&copy, rows, &owners);
         if others.is_empty() {
             return;
