@@ -390,6 +390,7 @@ fn notice(kind: NoticeKind, number: usize) -> Notice {
         next: number.is_multiple_of(2).then_some(next),
         escalates: number.is_multiple_of(3),
         at_worst: number.is_multiple_of(3).then_some(Severity::Critical),
+        ranks_at: None,
         meant_for: if number.is_multiple_of(5) { vec!["shop".to_owned()] } else { Vec::new() },
         digest: if kind == NoticeKind::Digest {
             DigestSection::ALL.iter().map(|it| digest_line(*it)).collect()
