@@ -14,10 +14,12 @@ use crate::humane::{HumanDuration, opening};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What comes again every year is looked at from the beginning of 2027 on: what `check` says does not depend on its day.
+/// What comes again every year is looked at from the beginning of 2027 on, for a year or for all kinds of years: what `check` says does not depend on its day.
 const REFERENCE: Timestamp = Timestamp(1_798_761_600_000);
 /// For a year, and the longest month.
 const YEAR: Duration = Duration::from_secs((366 + 31) * 24 * 60 * 60);
+/// Where a yearly freeze meets the days of the week is another matter each year: in so many of them each way comes.
+const YEARS: u32 = 8;
 /// An opening moves by this when the clocks are changed; that is nobody's fault.
 const CHANGE_OF_CLOCKS: Duration = Duration::from_secs(60 * 60);
 /// Openings nearer to each other than this part of the time that there is for each attempt count as one,
@@ -127,12 +129,13 @@ impl Search<'_> {
             return Some(short(openings, None));
         }
         let yearly = self.policy.freezes.iter().any(|it| matches!(it.when, When::Yearly { .. }));
-        let year = yearly.then_some((REFERENCE, REFERENCE.plus(YEAR)));
+        let years = (0..if yearly { YEARS } else { 0 }).map(|n| REFERENCE.plus(YEAR * n));
+        let years = years.map(|it| (it, it.plus(YEAR)));
         let around = self.policy.freezes.iter().filter_map(|it| match &it.when {
             When::Once(it) => Some((it.from.minus(self.time).minus(CHANGE_OF_CLOCKS), it.to.plus(self.time))),
             When::Yearly { .. } => None,
         });
-        let fewest = year.into_iter().chain(around).filter_map(|(from, to)| self.fewest(calendar, from, to));
+        let fewest = years.chain(around).filter_map(|(from, to)| self.fewest(calendar, from, to));
         let (openings, after) = fewest.min()?;
         let freeze = calendar.freezes_after(after).and_then(|it| calendar.frozen(it));
         freeze.or(calendar.frozen(after)).map(|it| short(openings, Some(it.name)))

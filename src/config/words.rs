@@ -54,6 +54,12 @@ impl TryFrom<String> for Schedule {
                 "cron expression {text:?} has {fields}; write 5 (minute hour day month weekday), or 6 with seconds first"
             ));
         }
+        // The parser takes a list of nothing for one that never comes.
+        if let Some(list) = text.split_whitespace().find(|it| it.split(',').any(str::is_empty)) {
+            return Err(format!(
+                "cron expression {text:?}: the list {list:?} has nothing between two commas, or at an end"
+            ));
+        }
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
         let cron = parser.parse(&text).map_err(|why| {
             let why = wrong_field(&text, &parser).unwrap_or_else(|| plain(&why.to_string()));
@@ -281,6 +287,8 @@ mod tests {
             ("0 22 * * Mno", "its weekday is \"Mno\""),
             ("0 0 31 2 *", "never fires: on day 31 of the month in February at 00:00"),
             ("@daily", "has 1 field; write 5"),
+            ("0 22 * * ,", "the list \",\" has nothing between two commas, or at an end"),
+            ("0 22 1, * *", "the list \"1,\" has nothing"),
         ] {
             let said = error::<Schedule>(bad);
             assert!(said.contains(why), "{bad}: {said}");

@@ -5,6 +5,7 @@ use super::due;
 use super::facts::{Action, Blocked, Facts};
 use super::gate;
 use super::names::{AccountId, Fingerprint, Incarnation};
+use super::next::next;
 use super::plan::{Change, Notice, Plan};
 use super::policy::{Capabilities, OnCreate, Policy};
 use super::record::{
@@ -270,6 +271,10 @@ impl<'a> Pass<'a> {
         if self.record != *before {
             self.record.revision = before.revision + 1;
             self.record.changed_at = self.now;
+        }
+        if !self.notices.is_empty() {
+            let next = next(&self.record, &self.account, self.policy, self.now);
+            self.notices.iter_mut().for_each(|it| it.next.clone_from(&next));
         }
         Change {
             record: self.record,

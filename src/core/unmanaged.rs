@@ -25,5 +25,8 @@ pub fn watch_expiry(
     let mut pass = Pass::new(record, account, &policy, &nobody, now);
     pass.end_expired(clock_suspect);
     pass.tell_expiry(&facts);
-    Plan { blocked: Some(Blocked::Unmanaged), ..pass.plan(record, &facts) }
+    let mut plan = Plan { blocked: Some(Blocked::Unmanaged), ..pass.plan(record, &facts) };
+    // Nobody does anything for it any more.
+    plan.change.notices.iter_mut().for_each(|it| it.next = None);
+    plan
 }

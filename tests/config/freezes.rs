@@ -191,3 +191,16 @@ fn a_freeze_that_leaves_too_few_openings_is_a_warning_and_a_fault_where_attempts
     );
     assert_eq!(warnings(&[SMS, yearly], &unwindowed.replace("14d", "18d")), "");
 }
+
+/// In 2027 such a freeze leaves two openings to a key that is due as it begins; in 2029, from Monday to Friday, none.
+#[test]
+fn the_days_of_the_week_of_a_yearly_freeze_are_looked_at_in_each_kind_of_year() {
+    let freeze = "[freezes.year-end]\nfrom = '12-10'\nto = '12-28'\n";
+    let faults = |before: &str| {
+        let lines = format!("windows = ['w']\nrotate_before = '{before}'\nattempts_in_window = 2");
+        parse(&format!("{BASE}{SMS}{freeze}{}", windowed("0 22 * * Mon-Thu", &lines)))
+            .err()
+            .map_or(0, |it| it.faults.len())
+    };
+    assert_eq!((faults("20d"), faults("30d")), (1, 0));
+}

@@ -10,6 +10,11 @@ async fn a_notice_arrives_by_mail_and_by_webhook_with_no_secret_in_it() {
     let mail = rig.sim.mail().mails().remove(0);
     assert_eq!(mail.to, ["payments@example.com"]);
     assert!(mail.raw.contains("Auto-Submitted: auto-generated") && mail.raw.contains("billing-sms"), "{}", mail.raw);
+    assert!(
+        mail.raw.contains("What comes next\n  rotate: ") || mail.raw.contains("What comes next\r\n  rotate: "),
+        "{}",
+        mail.raw
+    );
     assert!(!mail.raw.contains(&held));
     let hook = rig.sim.hook().requests().remove(0);
     assert!(hook.header("webhook-signature").unwrap().starts_with("v1,"));

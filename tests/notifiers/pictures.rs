@@ -34,12 +34,6 @@ fn halted() -> Notice {
             "rekeyd adopt billing-sms --id ID".into(),
             "rekeyd resume billing-sms --reason 'the portal shows no new key'".into(),
         ],
-        next: Some(Next {
-            action: "notify".into(),
-            at: AT.plus(DAY),
-            reason: "halted".into(),
-            message: "You are told again while nobody acts.".into(),
-        }),
         ..notice("billing-sms", NoticeKind::RotationHalted, Severity::Warning, summary)
     }
 }
@@ -61,7 +55,13 @@ fn message(notices: Vec<Notice>) -> Message {
 fn mails() -> [(&'static str, Message); 2] {
     let done = |key: &str| {
         let summary = format!("{key}: version 4 is in use, and version 3 is revoked on Tue 24 Nov at 22:00 UTC.");
-        notice(key, NoticeKind::RotationSucceeded, Severity::Info, &summary)
+        let next = Next {
+            action: "revoke".into(),
+            at: AT.plus(3 * DAY),
+            reason: "overlap_ends".into(),
+            message: "version 3 is revoked, if nothing speaks against it".into(),
+        };
+        Notice { next: Some(next), ..notice(key, NoticeKind::RotationSucceeded, Severity::Info, &summary) }
     };
     let failed = Notice {
         actions: vec!["rekeyd status invoices-archive".into()],

@@ -20,6 +20,32 @@ fn told(mut it: Bench) -> usize {
     it.told(NoticeKind::KeyExpiring)
 }
 
+fn next_of(it: &Bench) -> Option<(&str, Timestamp)> {
+    it.last_told().next.as_ref().map(|it| (it.action.as_str(), it.at))
+}
+
+/// Each notice says what comes next, and when: the end of the old key, the next try, the cutover. Where a human must act, nothing does.
+#[test]
+pub fn a_notice_says_what_comes_next_and_when() {
+    let mut it = Bench::keeps().due();
+    it.created("k2");
+    it.probes(2, Probe::Alive).delivers(2, "k2");
+    it.rests();
+    assert_eq!(it.last_told().kind, NoticeKind::RotationSucceeded);
+    assert_eq!(next_of(&it), Some(("revoke", it.record.retired[0].after)));
+
+    let mut it = Bench::revokes().due();
+    it.rests();
+    assert_eq!(it.last_told().kind, NoticeKind::RotationScheduled);
+    assert_eq!(next_of(&it), Some(("rotate", it.now.plus(days(3)))));
+
+    let mut it = near();
+    let resume = Box::new(Phase::Create(Creating::default()));
+    it.record.phase = Phase::Halted { reason: Reason::NewKeyRefused, at: it.now, resume };
+    it.pass();
+    assert_eq!((it.told(NoticeKind::KeyExpiring), next_of(&it)), (1, None));
+}
+
 /// A rotation that just began, or failed just after the key was due, is no news; one that is held up or fails for longer than
 /// `stuck_after` is, and so is a halt.
 #[test]
