@@ -11,6 +11,8 @@ use std::time::Duration;
 const DRIFT_MOST: Duration = Duration::from_secs(60);
 /// The wall clock may differ by so much from a provider's.
 const PROVIDER_MOST: Duration = Duration::from_secs(5 * 60);
+/// A provider that agreed speaks for the wall clock for so long, against others.
+const VOUCHED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Watches the wall clock.
 pub(super) struct ClockWatch {
@@ -19,6 +21,8 @@ pub(super) struct ClockWatch {
     suspect: bool,
     /// What each account's provider said last.
     heard: BTreeMap<AccountId, Dated>,
+    /// When each account's provider agreed last, since the clock was set.
+    agreed: BTreeMap<AccountId, Boot>,
     /// When every key was last looked at, and within how long that is to happen again.
     swept: (Boot, Duration),
 }
@@ -32,7 +36,8 @@ impl ClockWatch {
         if suspect {
             tracing::error!(%now, %since, "the clock is behind the last commit; nothing is created or revoked");
         }
-        Self { wall: now, boot: Boot::now(), suspect, heard: BTreeMap::new(), swept: (Boot::now(), Duration::MAX) }
+        let (boot, swept) = (Boot::now(), (Boot::now(), Duration::MAX));
+        Self { wall: now, boot, suspect, heard: BTreeMap::new(), agreed: BTreeMap::new(), swept }
     }
 
     /// Compares the wall clock with the other one: whether it was set.
@@ -43,6 +48,7 @@ impl ClockWatch {
         if jumped {
             tracing::error!(%now, off = ?off, "the clock has jumped; nothing is created or revoked until it agrees");
             self.suspect = true;
+            self.agreed.clear();
         }
         self.wall = now;
         self.boot = Boot::now();
@@ -59,20 +65,31 @@ impl ClockWatch {
         self.swept.1.saturating_sub(self.swept.0.elapsed())
     }
 
-    /// A provider has said what time it is. What it said before the last time we asked proves nothing of now.
+    /// A provider has said what time it is. What it said before the last time we asked proves nothing of now. Where providers
+    /// are of two minds, the one is wrong that differs from us as well.
     pub(super) fn compare(&mut self, account: &AccountId, dated: Dated) {
-        if self.heard.insert(account.clone(), dated) == Some(dated) {
+        let before = self.heard.insert(account.clone(), dated);
+        if before == Some(dated) {
             return;
         }
-        let off = dated.theirs.since(dated.ours).max(dated.ours.since(dated.theirs));
-        let agrees = off <= PROVIDER_MOST;
-        if self.suspect && agrees {
-            tracing::info!("the clock agrees with a provider's again");
+        let off = difference(dated);
+        if off <= PROVIDER_MOST {
+            if self.suspect {
+                tracing::info!("the clock agrees with a provider's again");
+            }
+            self.agreed.insert(account.clone(), Boot::now());
+            self.suspect = false;
+            return;
         }
-        if !self.suspect && !agrees {
+        self.agreed.remove(account);
+        if self.agreed.values().any(|it| it.elapsed() <= VOUCHED) {
+            if before.is_none_or(|it| difference(it) <= PROVIDER_MOST) {
+                tracing::warn!(%account, ?off, "a provider's clock differs from ours, with which another's agrees");
+            }
+        } else if !self.suspect {
             tracing::error!(?off, "the clock differs from a provider's; nothing is created or revoked");
+            self.suspect = true;
         }
-        self.suspect = !agrees;
     }
 
     /// Somebody says that the wall clock is right. What providers said before counts no more.
@@ -83,6 +100,10 @@ impl ClockWatch {
     pub(super) fn is_suspect(&self) -> bool {
         self.suspect
     }
+}
+
+fn difference(it: Dated) -> Duration {
+    it.theirs.since(it.ours).max(it.ours.since(it.theirs))
 }
 
 #[cfg(test)]
@@ -137,5 +158,27 @@ mod tests {
         it.look(now);
         it.compare(&account, Dated { theirs: now, ours: now.plus(2 * PROVIDER_MOST) });
         assert!(!it.is_suspect(), "what a provider said before counts no more");
+    }
+
+    #[test]
+    fn of_two_providers_that_differ_the_one_is_wrong_that_differs_from_us_as_well() {
+        let now = WRITTEN.plus(DAY);
+        let (right, wrong) = (AccountId::from("sms"), AccountId::from("voice"));
+        let hour_off = |ours: Timestamp| Dated { theirs: ours.plus(DAY / 24), ours };
+        let agrees = |ours: Timestamp| Dated { theirs: ours, ours };
+        let mut it = watch(None, now);
+        it.compare(&wrong, hour_off(now));
+        assert!(it.is_suspect(), "nobody else has said anything");
+        it.compare(&right, agrees(now));
+        for second in 1..9_u64 {
+            it.compare(&wrong, hour_off(now.plus(Duration::from_secs(second))));
+            assert!(!it.is_suspect(), "somebody has agreed");
+        }
+        it.look(now.plus(DAY));
+        assert!(it.is_suspect());
+        it.compare(&wrong, hour_off(now.plus(DAY)));
+        assert!(it.is_suspect(), "what was said before the clock was set counts no more");
+        it.compare(&right, hour_off(now.plus(DAY)));
+        assert!(it.is_suspect(), "and now all differ");
     }
 }
