@@ -374,6 +374,24 @@ mod hooks {
         }
     }
 
+    /// A kill after the write would leave what is done in the books, though it was done for what stood there before.
+    #[tokio::test]
+    async fn a_file_that_was_changed_after_a_part_of_its_then_is_not_written_before_that_part_is_forgotten() {
+        let (dir, path) = folder();
+        let runs = dir.path().join("runs");
+        let target = file(&path, &then(&format!("echo run >> {}", runs.display())));
+        let done = BTreeSet::from(["restart shop.service".to_owned()]);
+        let partly = Parcel { done, ..parcel(1, NEW) };
+        fs::write(&path, "somebody's mistake").unwrap();
+        let failed = target.deliver(&partly).await.unwrap_err();
+        assert!(failed.done.is_empty() && failed.to_string().contains("changed"), "{failed:?}");
+        assert_eq!((fs::read_to_string(&path).unwrap().as_str(), runs.exists()), ("somebody's mistake", false));
+        target.deliver(&parcel(1, NEW)).await.unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), NEW);
+        target.deliver(&partly).await.unwrap();
+        assert_eq!(fs::read_to_string(&runs).unwrap(), "run\nrun\n");
+    }
+
     #[tokio::test]
     async fn a_failed_then_is_a_failed_delivery_and_is_retried_without_a_new_write() {
         let (dir, path) = folder();
@@ -581,6 +599,14 @@ fn a_fault_in_the_settings_is_found_where_it_stands() {
         ("{ path = '/a', then = { restart = [] } }", "at least one"),
         ("{ path = '/a', then = { restart = ['--force'] } }", "unit"),
         ("{ path = '/a', then = { restart = ['a*'] } }", "unit"),
+        (
+            "{ path = '/a', then = { restart = ['shop'] } }",
+            "\"shop\" is not the whole name of a unit; write shop.service",
+        ),
+        ("{ path = '/a', then = { reload = ['a.service', 'b@1'] } }", "write b@1.service"),
+        ("{ path = '/a', then = { restart = ['a.b'] } }", "write a.b.service"),
+        ("{ path = '/a', then = { restart = ['.service'] } }", "not the whole name"),
+        ("{ path = '/a', then = { restart = ['a.timer', 'a.service', 'a.timer'] } }", "a.timer is named twice"),
         ("{ path = '/a', then = { command = [] } }", "program"),
         ("{ path = '/a', then = { command = ['hook'] } }", "command -v hook"),
         ("{ path = '/a', then = { command = ['/b'], timeout = '1M' } }", "30d"),

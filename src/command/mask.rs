@@ -5,8 +5,10 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 /// So many bytes in a row that also stand in the secret, in this order, are taken for a piece of it.
@@ -15,6 +17,10 @@ pub(super) const RUN: usize = 8;
 const FORM_BYTES: usize = 4;
 /// What is told where it can't be known what must be hidden.
 const WITHHELD: &str = "(not shown: the secrets that must not be in it can't be read)";
+
+/// A text whose secrets can't be found within this, its turn included, is withheld: a secret may lie on a mount that hangs, and
+/// what comes of a command must not wait for it.
+const MASKED_WITHIN: Duration = Duration::from_secs(30);
 
 /// All secrets that must not be told, whoever says them. They are looked up only when there is something to tell, for they may
 /// be many.
@@ -45,17 +51,36 @@ impl fmt::Debug for Veil {
 /// large fleet each costs tenths of a second of a processor.
 pub(super) async fn told(text: Vec<u8>, start: usize, own: Vec<Secret>, veil: Veil) -> String {
     static TURN: Semaphore = Semaphore::const_new(1);
+    told_within(MASKED_WITHIN, &TURN, (text, start), own, veil).await
+}
+
+/// The turn lasts until the last secret is read, also where nobody waits for it any more: a disk that hangs holds one thread, and
+/// not one for each text.
+async fn told_within(
+    limit: Duration,
+    turn: &'static Semaphore,
+    (text, start): (Vec<u8>, usize),
+    own: Vec<Secret>,
+    veil: Veil,
+) -> String {
     if text.is_empty() {
         return String::new();
     }
-    let Ok(_turn) = TURN.acquire().await else { return WITHHELD.to_owned() };
-    let masked = spawn_blocking(move || {
+    let mask = move || {
         let mut mask = Mask::over(&text);
         own.iter().for_each(|it| mask.hide(it));
         let known = veil.0.is_none_or(|lookup| lookup(&mut |it| mask.hide(it)).is_ok());
         if known { mask.shown(start) } else { WITHHELD.to_owned() }
-    });
-    masked.await.unwrap_or_else(|_| WITHHELD.to_owned())
+    };
+    let masked = async {
+        let turn = turn.acquire().await.ok()?;
+        let masked = spawn_blocking(move || {
+            let _turn = turn;
+            mask()
+        });
+        masked.await.ok()
+    };
+    timeout(limit, masked).await.ok().flatten().unwrap_or_else(|| WITHHELD.to_owned())
 }
 
 /// A text, and which of its bytes must not be seen.
@@ -209,5 +234,19 @@ mod tests {
         let text = b"correct-horse-battery".to_vec();
         assert_eq!(told(text, 0, Vec::new(), Veil::new(|_| Err(Unknown))).await, WITHHELD);
         assert_eq!(told(Vec::new(), 0, Vec::new(), Veil::new(|_| Err(Unknown))).await, "", "nothing was said");
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_hangs_withholds_every_text_until_it_is_read_and_stops_nobody() {
+        static TURN: Semaphore = Semaphore::const_new(1);
+        let told = |limit, veil| told_within(limit, &TURN, (b"it says hunter2".to_vec(), 0), Vec::new(), veil);
+        let (short, long) = (Duration::from_millis(10), Duration::from_secs(600));
+        let (release, hung) = std::sync::mpsc::channel::<()>();
+        let hung = std::sync::Mutex::new(hung);
+        let hangs = Veil::new(move |_| hung.lock().unwrap().recv().map_err(|_| Unknown));
+        assert_eq!(told(short, hangs).await, WITHHELD);
+        assert_eq!(told(short, secrets(&["hunter2"])).await, WITHHELD, "the turn is not given away yet");
+        drop(release);
+        assert_eq!(told(long, secrets(&["hunter2"])).await, "it says [secret]");
     }
 }

@@ -171,8 +171,12 @@ impl Pass<'_> {
             Outcome::Failed(why) | Outcome::PartlyDelivered { why, .. } => (why.clone(), 0),
             _ => return,
         };
-        if let (Outcome::PartlyDelivered { done, .. }, Some(held)) = (outcome, self.record.held.get_mut(target)) {
-            held.then_done = Some((version, done.clone()));
+        // Only what this try found done, or did, counts: an older one may have been about another content.
+        if let Some(held) = self.record.held.get_mut(target) {
+            held.then_done = match outcome {
+                Outcome::PartlyDelivered { done, .. } => Some((version, done.clone())),
+                _ => None,
+            };
         }
         let ok = matches!(outcome, Outcome::Delivered { .. });
         if let Some(rotation) = &mut self.record.rotation {
@@ -190,7 +194,6 @@ impl Pass<'_> {
         let held = self.record.held.entry(target.clone()).or_default();
         held.settled = Some(version);
         held.maybe.clear();
-        held.then_done = None;
         held.foreign = None;
         held.failures = 0;
         held.retry_at = None;

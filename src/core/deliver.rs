@@ -16,6 +16,11 @@ enum Need {
     Foreign(Fingerprint),
 }
 
+/// Whether a target visibly holds this version, and as it should.
+fn holds(content: Option<&Content>, wanted: &Version) -> bool {
+    matches!(content, Some(Content::Holds(it)) if *it == wanted.fingerprint)
+}
+
 impl Pass<'_> {
     /// Asks for a delivery to every target that needs one, and for the confirmations that are due then.
     pub(super) fn deliver(&mut self, facts: &Facts) {
@@ -39,7 +44,13 @@ impl Pass<'_> {
                 Need::Nothing => self.confirm(&wanted, &target, &held),
                 Need::Foreign(seen) => self.leave_foreign(&target, seen),
                 Need::Delivery => {
-                    let there = self.may_be_there(&target, facts.targets.get(&target));
+                    let content = facts.targets.get(&target);
+                    // It is written anew: whoever took up what stood there before must take up this. What is done is forgotten
+                    // before the write, which may be the last thing that this daemon does.
+                    if !matches!(content, Some(Content::Unreadable(_)) | None) && !holds(content, &wanted) {
+                        held.then_done = None;
+                    }
+                    let there = self.may_be_there(&target, content);
                     held.maybe.extend(there.into_iter().filter(|it| held.settled != Some(*it)));
                     self.deliver_to(&wanted, &target, held);
                 }

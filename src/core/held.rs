@@ -23,7 +23,8 @@ pub struct Held {
     pub retry_at: Option<Timestamp>,
     /// What the last failure said; never a secret.
     pub last_error: Option<String>,
-    /// The version whose `then` has been done in part, and what of it: only the rest is tried again.
+    /// The version whose `then` has been done in part, and what of it: only the rest is tried again. Void once
+    /// anything else is there: a delivery that writes begins with none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then_done: Option<(VersionNo, BTreeSet<String>)>,
 }

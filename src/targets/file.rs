@@ -28,6 +28,9 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// The most bytes a template may have.
 const TEMPLATE_BYTES: u64 = 64 * 1024;
+/// Why nothing was written.
+const CHANGED: &str =
+    "the file was changed after a part of its `then` was done; it is written anew, and all of its `then` is done";
 
 /// A file that holds the key.
 #[derive(Clone, Debug, Deserialize)]
@@ -103,13 +106,21 @@ impl Target for KeyFile {
     }
 
     async fn deliver(&self, parcel: &Parcel) -> Result<(), Undelivered> {
-        let form = self.form().await?;
-        let content = form.render(parcel)?;
-        self.spare(&form).await?;
-        let access = self.access().await?;
-        let was_there = self.at_place(move |place| place.put(&content, &access)).await? == Put::WasThere;
-        // Whoever took up what stood there before must take up this.
-        let done = if was_there { parcel.done.clone() } else { BTreeSet::new() };
+        // Nothing is touched before all is known: until then, what is done stays done.
+        let untouched = |why| Undelivered { why, done: parcel.done.clone() };
+        let (content, access) = self.written(parcel).await.map_err(untouched)?;
+        let again = !parcel.done.is_empty();
+        // Whoever took up what stood there before must take up this. That nothing counts as done any more has to be in the
+        // books before it is written, so that a kill after the write leaves nobody out.
+        let put = move |place: &Place<'_>| match again && !place.has(&content, &access)? {
+            true => Ok(None),
+            false => place.put(&content, &access).map(Some),
+        };
+        let done = match self.at_place(put).await? {
+            Some(Put::WasThere) => parcel.done.clone(),
+            Some(Put::Written) => BTreeSet::new(),
+            None => return Err(DeliveryError(CHANGED.to_owned()).into()),
+        };
         match &self.then {
             Some(then) => then.run(parcel, &done).await,
             None => Ok(()),
@@ -145,6 +156,14 @@ impl KeyFile {
         let Some(first) = others.first() else { return Ok(()) };
         let path = self.path.display();
         Err(DeliveryError(format!("{path} also holds {first:?}, which would be lost; give the key a file of its own")))
+    }
+
+    /// What is written for the parcel, and who shall have access to it.
+    async fn written(&self, parcel: &Parcel) -> Result<(Secret, Access), DeliveryError> {
+        let form = self.form().await?;
+        let content = form.render(parcel)?;
+        self.spare(&form).await?;
+        Ok((content, self.access().await?))
     }
 
     /// The form in which the file is written, with the template as it is now.

@@ -147,6 +147,13 @@ impl TryFrom<ThenWritten> for Then {
             if units.is_empty() {
                 return Err("name at least one unit, such as [\"billing.service\"]".to_owned());
             }
+            if let Some(Unit(short)) = units.iter().find(|it| !it.is_whole()) {
+                return Err(format!("{short:?} is not the whole name of a unit; write {short}.service"));
+            }
+            if let Some(Unit(twice)) = units.iter().enumerate().find(|(n, it)| units[..*n].contains(it)).map(|it| it.1)
+            {
+                return Err(format!("{twice} is named twice"));
+            }
             if let Some(Unit(template)) = units.iter().find(|it| it.is_template()) {
                 return Err(format!("systemctl can't {verb} {template}, which is a template; write its instances"));
             }

@@ -93,6 +93,11 @@ impl Held {
     pub(super) fn has(&self, access: &Access) -> bool {
         access.matches(self)
     }
+
+    /// Whether it is exactly this, for exactly these.
+    fn is(&self, content: &Secret, access: &Access) -> bool {
+        self.has(access) && self.content.expose() == content.expose()
+    }
 }
 
 /// What came of putting content there.
@@ -148,6 +153,11 @@ impl<'a> Place<'a> {
         Ok(Some(Held { content, mode: stat.st_mode & 0o7777, owner: stat.st_uid, group: stat.st_gid }))
     }
 
+    /// Whether exactly this content is there, for exactly these.
+    pub(super) fn has(&self, content: &Secret, access: &Access) -> Result<bool, PlaceError> {
+        Ok(self.look()?.is_some_and(|held| held.is(content, access)))
+    }
+
     /// Puts this content there, durably. What is there already is not written again, only synced: a power cut must not take
     /// back what an earlier try reported as failed and this one reports as done.
     ///
@@ -157,7 +167,7 @@ impl<'a> Place<'a> {
         self.sweep()?;
         let held = self.look()?;
         let put = match &held {
-            Some(held) if held.has(access) && held.content.expose() == content.expose() => {
+            Some(held) if held.is(content, access) => {
                 self.sync_file()?;
                 Put::WasThere
             }

@@ -46,6 +46,10 @@ fn what_would_never_reach_a_unit_is_a_fault() {
             "units = ['a.service']\nthen = { restart = ['a@.service'] }",
             "systemctl can't restart a@.service, which is a template\n  hint: write its instances",
         ),
+        (
+            "units = ['a.service']\nthen = { restart = ['a'] }",
+            "\"a\" is not the whole name of a unit\n  hint: write a.service",
+        ),
         (&format!("units = ['billing.service']\nname = '{long}x'"), "and no more than 80 surely arrive"),
     ] {
         let said = said_of(&key(target));

@@ -5,6 +5,7 @@ use rekeyd_simulation::core::names::TargetId;
 use rekeyd_simulation::core::plan::{Command, NoticeKind};
 use rekeyd_simulation::core::policy::Reach;
 use rekeyd_simulation::core::record::Ended;
+use std::collections::BTreeSet;
 
 /// Hole 4. The state is restored at v3 while v5 is live in the file: "the file drifted" writes the revoked v3 over it. An
 /// operator's emergency key fares the same.
@@ -162,4 +163,39 @@ pub fn a_failing_delivery_waits_is_told_and_is_told_to_be_over() {
     it.delivers(1, "k1");
     assert_eq!(it.told(NoticeKind::DeliveryFailed), 2);
     it.is_at_rest();
+}
+
+/// v2's `then` was done for one of two units; then somebody overwrote the file, and both restarts failed on the file that was
+/// written anew. The first unit counted as done, and went on with what it had read of the junk. What is done is forgotten in the
+/// commit before the write, so that a kill after it does no harm either, and after each try that says nothing of it.
+#[test]
+pub fn what_is_done_of_a_then_counts_for_the_content_that_it_was_done_for_and_for_no_other() {
+    let done = || BTreeSet::from(["restart shop.service".to_owned()]);
+    let partly = || Outcome::PartlyDelivered { why: "bad.service is masked".into(), done: done() };
+    let deliver = Action::Deliver { target: file(), version: 2 };
+    let tried = |it: &mut Bench| {
+        assert_eq!(it.wait(hours(1)).pass(), std::slice::from_ref(&deliver));
+        it.record.held[&file()].done_for(2)
+    };
+    for junk in [Some("junk"), Some("k1"), None] {
+        let mut it = Bench::keeps().due();
+        it.created("k2");
+        it.probes(2, Probe::Alive);
+        assert_eq!(tried(&mut it), BTreeSet::new());
+        it.answer(&deliver, partly());
+        it.holds(Some("k2"));
+        assert_eq!(tried(&mut it), done(), "who has taken it up is left in peace");
+        it.answer(&deliver, partly());
+        it.facts.targets.insert(file(), Content::Unreadable("not mounted".into()));
+        assert_eq!(tried(&mut it), done(), "nobody knows that it changed");
+        it.answer(&deliver, partly());
+        it.holds(junk);
+        assert_eq!(tried(&mut it), BTreeSet::new(), "forgotten before the write");
+        it.answer(&deliver, partly());
+        it.holds(Some("k2"));
+        assert_eq!(tried(&mut it), done());
+        it.answer(&deliver, Outcome::Failed("it was changed, written anew, and both units are masked".into()));
+        assert_eq!(tried(&mut it), BTreeSet::new(), "the last try did nothing that lasts");
+        it.is_at_rest();
+    }
 }

@@ -27,6 +27,18 @@ scene_an_upgrade_keeps_the_state_and_runs_the_new_version() {
     same "$(key billing-sms .current.version)" "$version"
 }
 
+scene_a_removal_that_fails_leaves_the_service_running() {
+    local backups=/var/backups/rekeyd
+    mv $backups $backups.aside
+    touch $backups
+    fails dpkg -r rekeyd
+    rm $backups
+    mv $backups.aside $backups
+    until_true is_active rekeyd
+    is_active rekeyd-credential.socket
+    same "$(dpkg-query -W -f '${db:Status-Status}' rekeyd)" installed
+}
+
 scene_a_removed_package_leaves_the_state_and_a_snapshot() {
     dpkg -r rekeyd
     fails is_active rekeyd
@@ -85,6 +97,19 @@ scene_a_purge_without_the_master_key_keeps_the_state_itself_and_says_so() {
     local kept
     kept=$(sed -n 's/.*the state itself is kept as //p' /run/purge.log)
     [[ -d $kept/sled && ! -e $kept/removed ]]
+}
+
+scene_a_purge_keeps_all_of_a_folder_that_holds_more_than_a_snapshot() {
+    more_in_the_folder() {
+        install -d -m 0700 /var/lib/rekeyd/backups /var/lib/rekeyd/sled.damaged
+        touch /var/lib/rekeyd/backups/one.backup /var/lib/rekeyd/sled.damaged/db /var/lib/rekeyd/master.key
+    }
+    purge_it_stopped more_in_the_folder
+    grep -q "more than a snapshot does: backups master.key sled.damaged" /run/purge.log
+    local kept
+    kept=$(sed -n 's/.*the state itself is kept as //p' /run/purge.log)
+    [[ -e $kept/sled/db && -e $kept/backups/one.backup && -e $kept/sled.damaged/db && -e $kept/master.key ]]
+    [[ -s $(sed -n 's/.*the last sealed snapshot is kept as well: //p' /run/purge.log) ]]
 }
 
 scene_a_state_that_was_used_after_the_removal_is_kept_whole() {
