@@ -131,7 +131,7 @@ pub enum Request {
         why: String,
         /// Who asked for a reload, and why; none where it was a signal.
         by: Option<By>,
-        /// Answered when status says so.
+        /// Answered when status says so, and its notice is durable.
         reply: oneshot::Sender<()>,
     },
     /// A channel has taken a test notice: where it was switched off, it is used again.

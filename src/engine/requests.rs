@@ -72,7 +72,9 @@ impl Engine {
             }
             Request::ConfigRejected { why, by, reply } => {
                 self.reject_reload(why, false, by.as_ref(), clock::now());
-                let _ = reply.send(());
+                self.replies.push(Box::new(move |_| {
+                    let _ = reply.send(());
+                }));
             }
             Request::ChannelWorks { owner, channel } => {
                 self.switch_on(&LineId { owner, channel }, "it took a test notice", clock::now());
