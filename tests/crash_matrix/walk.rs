@@ -182,20 +182,31 @@ impl Walker {
     }
 
     async fn rotate(&mut self) {
-        let before = number(&self.rig.key(self.course.key()).await);
+        let before = number(&self.key().await);
         let key = (self.course.act == Act::Bring).then(|| new_key(before));
         let ask = RotateRequest { now: true, key, ..RotateRequest::default() };
         let mut asked = false;
         let began = Instant::now();
         while !asked {
             self.patience(began, "was not rotated");
-            self.revive().await;
-            let Ok(now) = self.rig.client().key(self.course.key()).await else { continue };
+            let now = self.key().await;
             asked = number(&now) > before || self.rig.client().rotate(self.course.key(), &ask).await.is_ok();
             // Where the daemon died after it had taken the key that was brought, that key is not new to it.
             asked |= self.course.act == Act::Bring && now.pending.is_some();
         }
         self.until_rest(before).await;
+    }
+
+    /// The key as it stands. The daemon may die of its own work while it is asked.
+    async fn key(&mut self) -> KeyStatus {
+        let began = Instant::now();
+        loop {
+            self.patience(began, "never answered");
+            self.revive().await;
+            if let Ok(key) = self.rig.client().key(self.course.key()).await {
+                return key;
+            }
+        }
     }
 
     /// Waits until a version after this one is in use, no old one is left, and everything is told.
