@@ -42,8 +42,7 @@ fn delivery(record: &Record) -> Option<Next> {
 }
 
 fn revocation(record: &Record, policy: &Policy) -> Option<Next> {
-    let waiting = record.retired.iter().filter(|it| it.ended.is_none());
-    let old = waiting.max_by_key(|it| it.version.number)?;
+    let old = record.retiring()?;
     let not_before = not_paused(record, old.after.max(old.retry_at.unwrap_or(old.after)))?;
     let at = policy.calendar().open_from(not_before)?;
     let message = format!("version {} is revoked, if nothing speaks against it", old.version.number);

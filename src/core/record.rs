@@ -444,6 +444,11 @@ impl Record {
         self.current.iter().chain(self.pending()).chain(retired)
     }
 
+    /// The newest old version that has not ended.
+    pub fn retiring(&self) -> Option<&Retired> {
+        self.retired.iter().filter(|it| it.ended.is_none()).max_by_key(|it| it.version.number)
+    }
+
     /// Whether consumers of this key use this secret, or are about to.
     pub fn uses(&self, secret: &Fingerprint, now: Timestamp) -> bool {
         let held = |number| self.held.values().any(|it| it.may_hold(number));

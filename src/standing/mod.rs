@@ -10,7 +10,7 @@ mod summary;
 
 pub use concern::{Concern, concerns};
 pub use health::{Health, health};
-pub use phase::{PhaseName, bare_phase, phase_name, retiring};
+pub use phase::{PhaseName, bare_phase, phase_name};
 pub use summary::summary;
 
 use crate::config::settings::{Key, ProviderSection};

@@ -1,6 +1,6 @@
 //! The phase of a key as users know it.
 use super::Subject;
-use crate::core::record::{Phase, Record, Retired};
+use crate::core::record::{Phase, Record};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -63,7 +63,7 @@ pub fn phase_name(subject: &Subject<'_>) -> PhaseName {
     if subject.config.is_none() {
         return PhaseName::Unmanaged;
     }
-    match subject.record.and_then(retiring) {
+    match subject.record.and_then(Record::retiring) {
         Some(old) if name == PhaseName::Steady && subject.now < old.after => PhaseName::Overlap,
         Some(_) if name == PhaseName::Steady => PhaseName::Revoke,
         _ => name,
@@ -83,9 +83,4 @@ pub fn bare_phase(phase: &Phase) -> PhaseName {
         Phase::Cutover { .. } => PhaseName::Verify,
         Phase::Halted { .. } => PhaseName::Halted,
     }
-}
-
-/// The newest old version that has not ended.
-pub fn retiring(record: &Record) -> Option<&Retired> {
-    record.retired.iter().filter(|it| it.ended.is_none()).max_by_key(|it| it.version.number)
 }

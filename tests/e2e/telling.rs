@@ -40,11 +40,7 @@ impl Rig {
 
     /// The fates of the notices of a type by one kind of channel, oldest first.
     async fn fates(&self, kind: &str, channel: &str) -> Vec<String> {
-        let history: Value = serde_json::from_str(&self.ok(&["--json", "history"]).await).unwrap();
-        let notices = history["notices"].as_array().unwrap().iter().filter(|it| it["type"] == kind);
-        let channels = notices.flat_map(|it| it["channels"].as_array().unwrap());
-        let mine = channels.filter(|it| it["channel"].as_str().unwrap().starts_with(channel));
-        mine.map(|it| it["state"].as_str().unwrap().to_owned()).collect()
+        self.fates_of(|it| it["type"] == kind, channel).await
     }
 }
 

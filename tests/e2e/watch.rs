@@ -91,7 +91,7 @@ impl Rig {
     pub(crate) async fn until_mails_came(&self) {
         let sent = async || {
             self.until_told().await;
-            self.sent_by("email:").await
+            self.fates_of(|_| true, "email:").await.iter().filter(|it| *it == "sent").count()
         };
         let wait = async {
             while sent().await > self.sim.mail().mails().len() {
@@ -118,12 +118,13 @@ impl Rig {
         assert_eq!(mails.len(), all, "a mail came twice:\n{}", self.tail());
     }
 
-    /// How many notices the history calls sent by channels whose name begins so.
-    async fn sent_by(&self, channel: &str) -> usize {
+    /// What became of such notices in the channels whose name begins so, oldest first.
+    pub(crate) async fn fates_of(&self, is_it: impl Fn(&serde_json::Value) -> bool, channel: &str) -> Vec<String> {
         let history: serde_json::Value = serde_json::from_str(&self.ok(&["--json", "history"]).await).unwrap();
-        let notices = history["notices"].as_array().unwrap().iter();
+        let notices = history["notices"].as_array().unwrap().iter().filter(|it| is_it(it));
         let channels = notices.flat_map(|it| it["channels"].as_array().unwrap());
-        channels.filter(|it| it["channel"].as_str().unwrap().starts_with(channel) && it["state"] == "sent").count()
+        let mine = channels.filter(|it| it["channel"].as_str().unwrap().starts_with(channel));
+        mine.map(|it| it["state"].as_str().unwrap().to_owned()).collect()
     }
 
     /// Every key that was created and still works is in use, being retired, or told to its owner by its fingerprint or its id.

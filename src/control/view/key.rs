@@ -8,7 +8,7 @@ use crate::core::facts::Blocked;
 use crate::core::names::KeyName;
 use crate::core::record::{Ended, LastError, Phase, Reason, Record, Retired, Rotation, Version};
 use crate::core::time::Timestamp;
-use crate::standing::{Subject, bare_phase, concerns, health, phase_name, retiring};
+use crate::standing::{Subject, bare_phase, concerns, health, phase_name};
 
 pub(super) fn status(subject: &Subject<'_>) -> KeyStatus {
     let record = subject.record;
@@ -24,7 +24,7 @@ pub(super) fn status(subject: &Subject<'_>) -> KeyStatus {
         actions: actions(subject, &concerns),
         current: record.and_then(|it| it.current.as_ref()).map(version),
         pending: record.and_then(Record::pending).map(version),
-        previous: record.and_then(retiring).map(|it| version(&it.version)),
+        previous: record.and_then(Record::retiring).map(|it| version(&it.version)),
         old: record.map(|it| old(it, subject.now)).unwrap_or_default(),
         next: next(subject),
         failures: record.map_or(0, |it| it.failures),

@@ -6,8 +6,8 @@ use crate::core::due::due_at;
 use crate::core::policy::{Initial, Policy};
 use crate::core::record::{Creating, Phase, Record, Version};
 use crate::core::time::Timestamp;
+use crate::standing::Subject;
 use crate::standing::forecast::{expires_first, first, revoked_at};
-use crate::standing::{Subject, retiring};
 
 /// `None` where nothing happens before a human acts, or where nothing is foreseen.
 pub(super) fn next(subject: &Subject<'_>) -> Option<NextStep> {
@@ -99,7 +99,7 @@ fn by_hand(subject: &Subject<'_>, record: &Record, current: &Version, policy: &P
 }
 
 fn revocation(subject: &Subject<'_>, record: &Record) -> Option<NextStep> {
-    let old = retiring(record)?;
+    let old = record.retiring()?;
     let policy = &subject.config?.policy;
     if record.is_paused(subject.now) && record.paused.as_ref().is_some_and(|it| it.until.is_none()) {
         return None;
