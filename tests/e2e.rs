@@ -70,6 +70,8 @@ mod plan;
 mod power;
 #[path = "e2e/put_back.rs"]
 mod put_back;
+#[path = "e2e/rack.rs"]
+mod rack;
 #[path = "e2e/regressions.rs"]
 mod regressions;
 #[path = "e2e/reload.rs"]

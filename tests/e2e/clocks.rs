@@ -9,13 +9,13 @@ use rustix::process::Signal;
 use std::fs;
 use std::time::Duration;
 
-const HOUR: i64 = 3600;
+pub(crate) const HOUR: i64 = 3600;
 const YEAR: i64 = 365 * 24 * HOUR;
 const SERVICES: [Service; 2] = [Service::Infobip, Service::Mobivate];
 const KEYS: [&str; 2] = ["billing-sms", "campaign-sms"];
 
 /// Sets the daemon's wall clock to so many seconds after the right time.
-fn set_clock(rig: &Rig, ahead: i64) {
+pub(crate) fn set_clock(rig: &Rig, ahead: i64) {
     write(&rig.path("clock"), &format!("{ahead:+}\n"));
 }
 
