@@ -9,6 +9,10 @@ use std::time::Duration;
 /// A daily create budget counts the creates of the last this long.
 pub const BUDGET_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// So many creates of an account are in flight at most; further keys wait. Each may need the escrow until its outcome is durable,
+/// which has room for those of sixteen accounts.
+pub const IN_FLIGHT: usize = 16;
+
 /// What is durable of an account.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,6 +74,11 @@ impl Account {
     /// The key that holds the account's lock: one of its creates has not ended.
     pub fn locked_by(&self) -> Option<&KeyName> {
         self.open.iter().find(|(_, open)| open.locks).map(|(token, _)| &token.name)
+    }
+
+    /// How many more creates may be in flight.
+    pub fn turns(&self) -> usize {
+        IN_FLIGHT.saturating_sub(self.open.values().filter(|it| it.lost_at.is_none()).count())
     }
 
     /// How many creates are left within the budget at `now`.

@@ -9,6 +9,8 @@ pub const SHORTEST: Duration = Duration::from_secs(1);
 pub const LONGEST: Duration = Duration::from_secs(60 * 60);
 /// The wait after a call that was certainly not sent, which counts as no failure.
 pub const NOT_SENT: Duration = Duration::from_secs(5);
+/// The wait of a key for its turn to create, where nobody calls it sooner.
+pub const TURN: Duration = Duration::from_secs(5 * 60);
 /// The longest wait between two looks at something that is expected to change by itself.
 const LONGEST_POLL: Duration = Duration::from_secs(30);
 /// As expiry nears, at least this many tries must still fit.

@@ -1,6 +1,7 @@
 //! What stands between a key that is due and its create call: the clock, the window, the announcement, the preflight, the
 //! account's lock and its budget. The token is committed last, directly before the bytes.
 use super::account::{Account, Open};
+use super::backoff;
 use super::calendar::Calendar;
 use super::due;
 use super::facts::{Action, Blocked, Content, Facts, Found, Preflight};
@@ -338,6 +339,7 @@ impl Pass<'_> {
                 Blocked::Budget(at) | Blocked::Throttled(at) | Blocked::Window(at) | Blocked::Freeze(_, at) => {
                     self.wake(*at);
                 }
+                Blocked::Account if self.account.locked_by().is_none() => self.wake(self.now.plus(backoff::TURN)),
                 _ => self.poll(since),
             }
             self.blocked = Some(blocked);
@@ -370,6 +372,9 @@ impl Pass<'_> {
             return Err(Blocked::Throttled(at));
         }
         if self.holds(Rule::Lock) && self.account.locked_by().is_some_and(|it| *it != self.record.name) {
+            return Err(Blocked::Account);
+        }
+        if self.account.turns() == 0 {
             return Err(Blocked::Account);
         }
         let at = self.account.budget_at(self.policy.creates_per_day, self.now);

@@ -40,14 +40,27 @@ impl Engine {
         for _ in 0..std::mem::take(&mut self.noted) {
             fail_point!(NoticeNoted);
         }
-        for token in std::mem::take(&mut self.books.ended) {
-            let escrow = self.books.store.escrow().clone();
-            tokio::task::spawn_blocking(move || escrow.forget(&token));
-        }
+        self.forget_answers();
         for effect in std::mem::take(&mut self.after_commit) {
             effect();
         }
         Ok(())
+    }
+
+    /// What the answers of creates meant is durable. One after the other: each takes the disk a while.
+    fn forget_answers(&mut self) {
+        let ended = std::mem::take(&mut self.books.ended);
+        if ended.is_empty() {
+            return;
+        }
+        let escrow = self.books.store.escrow().clone();
+        tokio::task::spawn_blocking(move || {
+            for token in ended {
+                if let Err(error) = escrow.forget(&token) {
+                    tracing::warn!(%token, %error, "an answer in escrow that was recorded can't be deleted");
+                }
+            }
+        });
     }
 
     /// The state's calls block, and an fdatasync may take long. Gives the batch back.

@@ -40,6 +40,7 @@ mod start;
 mod steps;
 pub mod trial;
 mod trouble;
+mod turns;
 mod twin;
 mod unheard;
 mod unmanaged;
@@ -80,6 +81,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use turns::Turns;
 use twin::Bearer;
 
 /// How many events are folded into one commit.
@@ -124,6 +126,7 @@ struct Engine {
     blocked: BTreeMap<KeyName, Blocked>,
     sights: Sights,
     doors: Doors,
+    turns: Turns,
     /// What units read of late.
     reads: reads::Reads,
     backups: Backups,
@@ -249,6 +252,7 @@ impl Engine {
         self.swept_at = clock::now();
         self.note_sweep();
         self.permits.retain_keys(|it| self.books.records.contains_key(it));
+        self.turns.retain_keys(|it| self.books.settings.keys.contains_key(it));
         self.books.agenda.is_stale();
         self.prune();
         self.look_at_reserve();
@@ -383,6 +387,8 @@ impl Engine {
             self.books.let_go(&name, now);
         }
         self.leave_accounts(&name, &policy.account, now);
+        self.note_turn(&policy.account, &name, blocked == Some(Blocked::Account));
+        self.call_next(&policy.account, now);
         match blocked {
             Some(it) => self.blocked.insert(name.clone(), it),
             None => self.blocked.remove(&name),
@@ -418,20 +424,21 @@ impl Engine {
     /// Record: folds an outcome in. A created secret becomes durable in the same commit, whatever happened meanwhile.
     fn record(&mut self, acted: Acted) {
         let now = clock::now();
-        let Acted { name, account, action, outcome, secrets, trouble, login } = acted;
+        let Acted { name, account: account_id, action, outcome, secrets, trouble, login } = acted;
         let asked = if matches!(action, Action::Create { .. }) { Asked::Create } else { Asked::Revoke };
-        self.note_trouble(&account, asked, &trouble, now);
-        self.compare_clocks(&account);
+        self.note_trouble(&account_id, asked, &trouble, now);
+        self.compare_clocks(&account_id);
         let failed = is_failure(&outcome);
         if failed {
             tracing::warn!(key = %name, ?action, why = message(&outcome), "an action failed");
         }
         if let (Some(policy), Some(record)) = (self.books.policy(&name), self.books.records.get(&name).cloned()) {
-            let mut account = self.books.account(&account);
+            let mut account = self.books.account(&account_id);
             account.known.extend(login);
             let change = apply(&record, &account, &action, &outcome, &policy, &self.books.by, now);
             self.books.enter(change, &secrets);
         }
+        self.call_next(&account_id, now);
         let Some(work) = self.working.get_mut(&name) else { return };
         work.failed |= failed;
         work.acting -= 1;

@@ -9,6 +9,7 @@ use super::handle::{Handle, Observing, REQUESTS_WAITING, Request};
 use super::permits::Permits;
 use super::reads::Reads;
 use super::sights::Sights;
+use super::turns::Turns;
 use super::twin::{self, Name};
 use super::{EVENTS_WAITING, Engine, wake};
 use crate::clock;
@@ -84,6 +85,7 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         blocked: BTreeMap::new(),
         sights: Sights::default(),
         doors: Doors::default(),
+        turns: Turns::default(),
         reads: Reads::default(),
         backups: Backups::default(),
         sending: BTreeSet::new(),

@@ -113,7 +113,15 @@ pub enum StoreError {
         /// What the first failure said.
         why: String,
     },
-    /// More than a row, or the escrow, may hold.
+    /// So many answers to creates are kept aside that there is no room for one more.
+    #[error("{dir} keeps {kept} answers to creates that are not recorded yet, and takes no more", dir = dir.display())]
+    Crowded {
+        /// The escrow.
+        dir: PathBuf,
+        /// How many.
+        kept: usize,
+    },
+    /// More than a row, or an answer, may hold.
     #[error("{what} has {bytes} bytes, more than the {limit} that the state takes")]
     TooLarge {
         /// What.

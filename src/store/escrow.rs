@@ -54,8 +54,7 @@ impl Escrow {
     pub fn prepare(&self, token: &Token) -> Result<(), StoreError> {
         let kept = self.files()?.len();
         if kept >= ANSWERS_KEPT {
-            let what = format!("the escrow in {}", self.dir.display());
-            return Err(StoreError::TooLarge { what, bytes: kept, limit: ANSWERS_KEPT });
+            return Err(StoreError::Crowded { dir: self.dir.clone(), kept });
         }
         let path = self.path(token)?;
         let mut options = OpenOptions::new();

@@ -1,6 +1,6 @@
 //! What belongs to an account, not to a key: its lock, its budget, and which of its keys are known.
 use crate::bench::*;
-use rekeyd_simulation::core::account::Open;
+use rekeyd_simulation::core::account::{IN_FLIGHT, Open};
 use rekeyd_simulation::core::facts::{Action, Blocked, Found, Outcome, Probe, Refusal, RefusalKind};
 use rekeyd_simulation::core::names::Token;
 use rekeyd_simulation::core::plan::{Command, NoticeKind};
@@ -50,6 +50,21 @@ pub fn creates_at_an_account_that_may_not_keep_old_keys_are_serialised() {
         it.account.open.remove(&theirs);
         assert_eq!(it.pass().is_empty(), !waits, "the lock ends with the token");
     }
+}
+
+/// However many keys fall due at once, a few creates are in flight; those that were lost are looked for and count no more.
+#[test]
+pub fn so_many_creates_of_an_account_are_in_flight_at_most() {
+    let mut it = Bench::new(OnCreate::Keeps, Recover::ListByName, false).due();
+    let theirs = opened_by_another(&mut it);
+    let open = it.account.open[&theirs].clone();
+    for n in 2..=u32::try_from(IN_FLIGHT).unwrap() {
+        it.account.open.insert(Token { n, ..theirs.clone() }, open.clone());
+    }
+    assert_eq!((it.pass(), it.blocked.clone()), (vec![], Some(Blocked::Account)));
+    it.account.open.get_mut(&theirs).unwrap().lost_at = Some(it.now);
+    it.wait(minutes(1));
+    it.creates();
 }
 
 /// Hole 11. A lost create's token holds the account until it ended, or its key needs a human; then it stays counted.
