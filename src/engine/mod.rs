@@ -243,6 +243,7 @@ impl Engine {
             Event::LookBroke(name) => self.look_broke(&name),
             Event::Acted(acted) => self.record(*acted),
             Event::Sent(answered) => self.note_answer(*answered),
+            Event::Tried(tried) => self.note_tried(*tried),
             Event::Backup(news) => self.note_backup(news, clock::now()),
         }
     }
