@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test that panics has failed, as it should.
 #[path = "control/binary.rs"]
 mod binary;
+#[path = "control/completions.rs"]
+mod completions;
 #[path = "control/fixture.rs"]
 mod fixture;
 #[path = "control/freezes.rs"]
