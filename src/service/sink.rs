@@ -211,7 +211,7 @@ mod tests {
         let (reader, writer) = io::pipe().unwrap();
         let sink = Sink::to(writer.into(), |lines| line(format!("dropped {lines}\n")));
         // Each third is longer than what goes into a pipe in one piece.
-        let padding = |it: usize| if it % 3 == 0 { "x".repeat(5000) } else { "x".repeat(50) };
+        let padding = |it: usize| if it.is_multiple_of(3) { "x".repeat(5000) } else { "x".repeat(50) };
         (0..MANY).for_each(|it| sink.put(line(format!("{it} {}\n", padding(it)))));
         assert!(!sink.flush(Duration::ZERO), "nobody has read them");
         let mut lines = BufReader::new(reader).lines().map(Result::unwrap);
