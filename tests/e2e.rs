@@ -108,3 +108,5 @@ mod verbs_under_way;
 mod walk;
 #[path = "e2e/watch.rs"]
 mod watch;
+#[path = "e2e/words.rs"]
+mod words;

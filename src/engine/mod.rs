@@ -240,6 +240,7 @@ impl Engine {
             Event::LookBroke(name) => self.look_broke(&name),
             Event::Acted(acted) => self.record(*acted),
             Event::Sent(answered) => self.note_answer(*answered),
+            Event::Tried(tried) => self.note_tried(*tried),
             Event::Backup(news) => self.note_backup(news, clock::now()),
         }
     }
@@ -424,7 +425,7 @@ impl Engine {
         self.compare_clocks(&account);
         let failed = is_failure(&outcome);
         if failed {
-            tracing::warn!(key = %name, ?action, why = message(&outcome), "an action failed");
+            tracing::warn!(key = %name, %action, why = message(&outcome), "an action failed");
         }
         if let (Some(policy), Some(record)) = (self.books.policy(&name), self.books.records.get(&name).cloned()) {
             let mut account = self.books.account(&account);

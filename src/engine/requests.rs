@@ -5,7 +5,6 @@ use super::event::FoundSecrets;
 use super::handle::{
     By, CommandRow, Done, History, NoticeRow, PerKey, Pulse, ReadRow, Refused, Request, Snapshot, Which,
 };
-use super::lines::LineId;
 use super::meters::Meters;
 use super::{answers, audit, selection};
 use crate::clock;
@@ -76,9 +75,7 @@ impl Engine {
                     let _ = reply.send(());
                 }));
             }
-            Request::ChannelWorks { owner, channel } => {
-                self.switch_on(&LineId { owner, channel }, "it took a test notice", clock::now());
-            }
+            Request::TryChannels { owner, actor, reply } => self.try_channels(&owner, &actor, reply),
             Request::AckLetters { by, reply } => {
                 let done = self.ack_letters(&by);
                 self.reply(reply, done);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long whoever hands a line over waits before it asks again.
-const WRITE_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const WRITE_WITHIN: Duration = Duration::from_secs(1);
 /// A pipe that can be written to takes so many bytes without waiting (`PIPE_BUF`).
 const AT_ONCE_BYTES: usize = 4096;
 
@@ -18,8 +18,13 @@ const AT_ONCE_BYTES: usize = 4096;
 #[derive(Debug)]
 pub(super) enum Outlet {
     /// The journal, in its own protocol.
-    Journal { socket: UnixDatagram, path: PathBuf },
-    /// stderr: a terminal, a file, or a pipe whose reader may have stopped reading.
+    Journal {
+        socket: UnixDatagram,
+        path: PathBuf,
+        /// Where a line goes that the journal does not take.
+        otherwise: fn(&str) -> io::Result<()>,
+    },
+    /// stderr without a journal: a terminal, a file, or a pipe whose reader may have stopped reading.
     Stream(OwnedFd),
 }
 
@@ -31,14 +36,16 @@ impl Outlet {
     pub(super) fn journal(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(WRITE_WITHIN))?;
-        Ok(Self::Journal { socket, path: path.to_owned() })
+        // Where there is none, stderr may still lead somewhere.
+        let otherwise = |text: &str| writeln!(io::stderr().lock(), "{text}");
+        Ok(Self::Journal { socket, path: path.to_owned(), otherwise })
     }
 
     /// Hands a line over where that takes no waiting, and says whether it did.
     pub(super) fn takes_now(&self, bytes: &[u8]) -> bool {
         match self {
             // By its name each time: the journal may have been started anew.
-            Self::Journal { socket, path } => SocketAddrUnix::new(path.as_path())
+            Self::Journal { socket, path, .. } => SocketAddrUnix::new(path.as_path())
                 .and_then(|to| sendto(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &to))
                 .is_ok(),
             Self::Stream(stream) => {
@@ -51,17 +58,20 @@ impl Outlet {
         }
     }
 
-    /// Waits until it has the line. Where there is no journal, stderr may still lead somewhere.
-    pub(super) fn hand_over(&self, line: &Line) {
-        let (socket, path) = match self {
-            Self::Journal { socket, path } => (socket, path),
-            Self::Stream(stream) => return write(stream, &line.bytes),
+    /// Waits until the line is taken, and says whether it was.
+    pub(super) fn hand_over(&self, line: &Line) -> bool {
+        let (socket, path, otherwise) = match self {
+            Self::Journal { socket, path, otherwise } => (socket, path, otherwise),
+            Self::Stream(stream) => {
+                write(stream, &line.bytes);
+                return true;
+            }
         };
         loop {
             match socket.send_to(&line.bytes, path) {
-                Ok(_) => return,
+                Ok(_) => return true,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(_) => return drop(writeln!(io::stderr().lock(), "{}", line.text)),
+                Err(_) => return otherwise(&line.text).is_ok(),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Carries lines to the journal, or to stderr, and lets nobody wait for either. A line goes out at once where it is taken; where
 //! it is not, lines wait in a queue that has an end, and a thread of their own hands them over. What finds the queue full is
-//! dropped and counted, and the count is told when lines are taken again.
-use super::outlet::Outlet;
+//! dropped and counted, and so is what neither the journal nor stderr takes; the count is told when lines are taken again.
+use super::outlet::{Outlet, WRITE_WITHIN};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// The most lines that wait.
 const LINES_WAITING: usize = 4096;
-/// The most bytes that they have together.
+/// The most bytes that they have together, in both forms.
 const BYTES_WAITING: usize = 4 * 1024 * 1024;
 /// One line of the log.
 #[derive(Debug)]
@@ -22,6 +22,12 @@ pub(super) struct Line {
     pub(super) bytes: Vec<u8>,
     /// For stderr, where it was to go to the journal and there is none.
     pub(super) text: String,
+}
+
+impl Line {
+    fn len(&self) -> usize {
+        self.bytes.len() + self.text.len()
+    }
 }
 
 /// The way out. Its clones share one queue.
@@ -72,7 +78,7 @@ impl Sink {
     pub(super) fn put(&self, line: Line) {
         let mut queue = self.0.queue();
         // Once one was dropped, so are all until those that wait were taken: the count is one, and in its place.
-        let full = queue.waiting.len() >= LINES_WAITING || queue.bytes + line.bytes.len() > BYTES_WAITING;
+        let full = queue.waiting.len() >= LINES_WAITING || queue.bytes + line.len() > BYTES_WAITING;
         if queue.dropped > 0 || full {
             queue.dropped += 1;
             return self.serve(&mut queue);
@@ -81,7 +87,7 @@ impl Sink {
         if first && self.0.outlet.takes_now(&line.bytes) {
             return;
         }
-        queue.bytes += line.bytes.len();
+        queue.bytes += line.len();
         queue.waiting.push_back(line);
         self.serve(&mut queue);
     }
@@ -114,13 +120,17 @@ impl Queue {
         self.waiting.is_empty() && self.dropped == 0 && !self.in_hand
     }
 
-    fn next(&mut self, told: fn(u64) -> Line) -> Option<Line> {
+    /// The line that is next, and for how many it stands that were dropped.
+    fn next(&mut self, told: fn(u64) -> Line) -> Option<(Line, u64)> {
         match self.waiting.pop_front() {
             Some(line) => {
-                self.bytes -= line.bytes.len();
-                Some(line)
+                self.bytes -= line.len();
+                Some((line, 0))
             }
-            None if self.dropped > 0 => Some(told(std::mem::take(&mut self.dropped))),
+            None if self.dropped > 0 => {
+                let dropped = std::mem::take(&mut self.dropped);
+                Some((told(dropped), dropped))
+            }
             None => None,
         }
     }
@@ -135,9 +145,9 @@ impl Shared {
     fn carry(&self) {
         loop {
             let mut queue = self.queue();
-            let line = loop {
+            let (line, dropped) = loop {
                 match queue.next(self.told) {
-                    Some(line) => break line,
+                    Some(next) => break next,
                     None => {
                         queue.in_hand = false;
                         self.emptied.notify_all();
@@ -147,7 +157,14 @@ impl Shared {
             };
             queue.in_hand = true;
             drop(queue);
-            self.outlet.hand_over(&line);
+            if !self.outlet.hand_over(&line) {
+                let mut queue = self.queue();
+                queue.dropped += dropped.max(1);
+                // Nobody takes even the count: that is asked again with the next line, or after a while.
+                if queue.waiting.is_empty() {
+                    drop(self.filled.wait_timeout(queue, WRITE_WITHIN));
+                }
+            }
         }
     }
 }
@@ -239,11 +256,44 @@ mod tests {
     #[test]
     fn what_waits_has_an_end_in_bytes_too() {
         let (_dir, _journal, sink) = journal();
-        let long = vec![b'x'; 64 * 1024];
-        (0..LINES_WAITING).for_each(|_| sink.put(Line { bytes: long.clone(), text: String::new() }));
+        (0..LINES_WAITING).for_each(|_| sink.put(line("x".repeat(64 * 1024))));
         let queue = sink.0.queue();
-        assert!(queue.bytes <= BYTES_WAITING && queue.waiting.len() < LINES_WAITING, "{}", queue.bytes);
+        let held: usize = queue.waiting.iter().map(|it| it.bytes.len() + it.text.len()).sum();
+        assert!(held == queue.bytes && held <= BYTES_WAITING && queue.waiting.len() < LINES_WAITING, "{held}");
         assert!(queue.dropped > 0);
+    }
+
+    /// A journal that is started anew takes nothing for a moment, and what stderr led to ended with the old one.
+    #[test]
+    fn what_neither_the_journal_nor_stderr_takes_is_counted_and_told_by_the_next_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let mut outlet = Outlet::journal(&path).unwrap();
+        if let Outlet::Journal { otherwise, .. } = &mut outlet {
+            *otherwise = |_| Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let sink = Sink::new(outlet, told);
+        for text in ["a", "b", "c"] {
+            sink.put(line(text.to_owned()));
+        }
+        assert!(!sink.flush(Duration::ZERO), "nobody has taken them");
+        while !sink.0.queue().waiting.is_empty() {
+            thread::yield_now();
+        }
+        let journal = UnixDatagram::bind(&path).unwrap();
+        // What was in hand when the journal came may go before the rest is told.
+        let (mut lines, mut dropped) = (0, 0);
+        while lines + dropped < 3 {
+            let said = next(&journal);
+            match said.strip_prefix("dropped ") {
+                Some(n) => dropped += n.parse::<u64>().unwrap(),
+                None => lines += 1,
+            }
+        }
+        assert!(lines + dropped == 3 && dropped > 0, "{lines} came, {dropped} were dropped");
+        assert!(sink.flush(Duration::from_secs(60)));
+        sink.put(line("after".to_owned()));
+        assert_eq!(next(&journal), "after");
     }
 
     #[test]

@@ -133,7 +133,9 @@ impl Wants {
     fn write_files(&self, text: &mut String) {
         if !self.groups.is_empty() {
             let groups: Vec<_> = self.groups.iter().map(String::as_str).collect();
-            text.push_str("# Files are given to these groups.\n");
+            text.push_str(
+                "# Files are given to these groups. Each must be there, or rekeyd does not start (216/GROUP).\n",
+            );
             text.push_str(&format!("SupplementaryGroups={}\n", groups.join(" ")));
         }
         if self.chown {
