@@ -54,6 +54,8 @@ mod invoices;
 mod limits;
 #[path = "e2e/listener.rs"]
 mod listener;
+#[path = "e2e/logins.rs"]
+mod logins;
 #[path = "e2e/lost.rs"]
 mod lost;
 #[path = "support/mounts.rs"]
@@ -80,6 +82,8 @@ mod rig;
 mod rights;
 #[path = "e2e/rotation.rs"]
 mod rotation;
+#[path = "e2e/set_back.rs"]
+mod set_back;
 #[path = "e2e/slow.rs"]
 mod slow;
 #[path = "e2e/stuck.rs"]
