@@ -51,7 +51,10 @@ impl Rack {
             ..calm(&[Service::Infobip])
         };
         let mut rig = Rig::prepare(world).await;
-        rig.patience += Duration::from_millis(500) * u32::try_from(self.keys).unwrap();
+        if self.keys > KEYS_OF_ONE {
+            // The next window may be half an hour away.
+            rig.patience += Duration::from_secs(1800) + Duration::from_secs(1) * u32::try_from(self.keys).unwrap();
+        }
         rig.world.sections = self.sections(&rig);
         rig.write_config();
         set_clock(&rig, 0);
