@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test that panics has failed, as it should.
 #[path = "control/binary.rs"]
 mod binary;
+#[path = "control/crowds.rs"]
+mod crowds;
 #[path = "control/fixture.rs"]
 mod fixture;
 #[path = "control/freezes.rs"]
@@ -12,6 +14,8 @@ mod hints;
 mod parsing;
 #[path = "control/plans.rs"]
 mod plans;
+#[path = "control/reasons.rs"]
+mod reasons;
 #[path = "control/scrape.rs"]
 mod scrape;
 #[path = "control/socket.rs"]

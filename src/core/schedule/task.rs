@@ -279,6 +279,21 @@ impl<'t, 'a> Member<'t, 'a> {
         ends.map_or(Timestamp::NEVER, |(end, life)| end.minus(life / 2).max(ready))
     }
 
+    /// Whether its own windows and freezes leave it an opening from its due moment to its last safe one.
+    pub(super) fn opens_in_time(&self, spans: &mut Spans) -> bool {
+        let alone = Batch::of(self.clone());
+        // What is left of the opening in which it falls due is one, too.
+        let rest = !self.task.policy.windows.is_empty();
+        let rest = rest.then(|| spans.around(self.calendar, self.due)).flatten();
+        rest.is_some_and(|it| alone.ready < it.closes && alone.ready <= alone.last)
+            || alone.first(spans).is_some_and(|it| it.opens.max(alone.ready) <= alone.last)
+    }
+
+    /// Why it is replaced before it is due.
+    pub(super) fn why_before_due(&self, spans: &mut Spans) -> Why {
+        if self.opens_in_time(spans) { Why::Earlier } else { Why::Before }
+    }
+
     /// No place before this one is for it, whoever needs the room.
     pub(super) fn floor(&self) -> Timestamp {
         self.earliest().min(self.due).max(self.task.from)
