@@ -54,6 +54,8 @@ mod invoices;
 mod limits;
 #[path = "e2e/listener.rs"]
 mod listener;
+#[path = "e2e/logins.rs"]
+mod logins;
 #[path = "e2e/lost.rs"]
 mod lost;
 #[path = "support/mounts.rs"]
@@ -108,3 +110,5 @@ mod verbs_under_way;
 mod walk;
 #[path = "e2e/watch.rs"]
 mod watch;
+#[path = "e2e/words.rs"]
+mod words;

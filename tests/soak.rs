@@ -1,5 +1,5 @@
 //! Kills at random: 50 keys at four services that lose answers, fail, slow down and talk nonsense, and a daemon that is
-//! killed every 0.05 to 2 s, while an observer looks at the consumers' files every 10 ms.
+//! killed every 0.05 to 2 s, while an observer looks at the consumers' files every 10 ms, as far as the machine has the time.
 //!
 //! `SOAK_MINUTES=20` runs longer than the one minute, `SOAK_SEED=7` repeats a run as far as chance is ours. It prints what
 //! it saw.
@@ -135,6 +135,12 @@ fn report(town: &Town, seen: &Seen, kills: u32) {
         "{} samples of a file; {} of them with a dead key where old keys stay valid",
         seen.samples,
         seen.dead.len()
+    );
+    println!(
+        "all files were looked at {} times, every {:.1} ms; the longest time between two looks was {} ms",
+        seen.rounds,
+        seen.within.as_secs_f64() * 1000.0 / f64::from(seen.rounds.max(1)),
+        seen.longest.as_millis()
     );
     let mut gaps = seen.gaps.clone();
     gaps.sort_unstable();

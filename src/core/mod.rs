@@ -6,7 +6,7 @@
 //! of the moments that are left for it each key gets, `advance` the
 //! transitions, `recover` the lost answers, `drift` somebody else's changes, `strangers` a second daemon, [`stuck`] what takes too long, [`by_hand`] the keys that
 //! only a human can replace, `reobserve` a restored state, `deliver` the targets, `empty` those of a key out of service, `retire` the old
-//! keys, [`reader`] and [`credential`] the units that fetch the key themselves, [`notices`] what is told, `next` what comes after it, [`incidents`] what is told that belongs to no key, [`queue`] what of it goes when, [`digest`](mod@digest) the summary of a week, [`unmanaged`] keys that nobody looks after any
+//! keys, [`reader`] and [`credential`] the units that fetch the key themselves, [`notices`] what is told, `next` what comes after it, [`incidents`] what is told that belongs to no key, [`queue`] what of it goes when, [`login`] when a refused one is tried again, [`digest`](mod@digest) the summary of a week, [`unmanaged`] keys that nobody looks after any
 //! more. [`apply`](mod@apply) folds in what
 //! came of an action, [`command`](mod@command) what an operator says.
 pub mod account;
@@ -30,6 +30,7 @@ pub mod gate;
 mod held;
 pub mod incidents;
 mod local;
+pub mod login;
 pub mod names;
 mod next;
 pub mod notices;

@@ -62,6 +62,9 @@ pub struct Notice {
     pub at: Timestamp,
     /// One sentence.
     pub summary: String,
+    /// What it means, where that is not what its kind says by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub means: Option<String>,
     /// Commands that answer it.
     pub actions: Vec<String>,
     /// The version concerned.
@@ -102,6 +105,7 @@ impl Notice {
             status: NoticeStatus::Firing,
             at,
             summary: String::new(),
+            means: None,
             actions: Vec::new(),
             version: None,
             fingerprint: None,

@@ -53,7 +53,7 @@ impl Pass<'_> {
         let name = self.record.name.clone();
         let (phase, why) = (phase_name(&self.record.phase), self.why_stuck());
         let cause = format!("stuck {}", rotation.attempt);
-        self.tell(Tell {
+        let tell = Tell {
             kind: NoticeKind::RotationFailed,
             severity: self.severity_of_delay().max(Severity::Warning),
             incident: Some("rotation".into()),
@@ -64,7 +64,8 @@ impl Pass<'_> {
             ),
             actions: vec![format!("rekeyd status {name}"), format!("rekeyd resume {name}")],
             about: None,
-        });
+        };
+        self.tell_that(tell, Some("The key is being replaced, and something holds that up."));
     }
 
     fn why_stuck(&self) -> String {

@@ -13,6 +13,7 @@ const FELT: Duration = Duration::from_millis(50);
 impl Engine {
     /// Commit: what is in the books becomes durable; then what waited for that begins.
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
+        self.keep_refused();
         if let Some(batch) = self.books.take_batch(clock::now(), !self.clock.is_suspect()) {
             let (told, began) = (!batch.outbox_put.is_empty(), clock::Awake::now());
             let (batch, written) = self.write(batch).await;

@@ -1,33 +1,23 @@
 //! The doors of the providers, one for each account. While a provider refuses the login, or asks to slow down, its door is
 //! shut: all keys of the account are held, and one of them at a time asks, after growing waits, whether it is open again.
-//! A login may be good for all but revoking: then only that waits, in the same way.
+//! A login may be good for all but revoking: then only that waits, in the same way. What is known of a login that is refused
+//! outlives the daemon, see [`super::logins`].
+mod door;
+
+pub(super) use door::{Asked, Kept};
+
 use super::event::Trouble;
 use crate::core::facts::Blocked;
+use crate::core::login::RefusedLogin;
 use crate::core::names::{AccountId, Fingerprint, KeyName};
 use crate::core::time::Timestamp;
+use door::{Door, Unrevoking};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-/// The shortest wait before a provider that asked to slow down is asked again.
-const SHORTEST: Duration = Duration::from_secs(1);
-/// The wait before a login that was refused is tried again: whoever tries more often is locked out by some services. A login
-/// that was changed, a reload and an operator's word are not waited for.
-const LOGIN_AGAIN: Duration = Duration::from_secs(60 * 60);
 
 /// For how long it is told that a provider could not be reached, if nobody has tried since: longer than the longest wait
 /// before a retry.
 const FRESH: Duration = Duration::from_secs(80 * 60);
-
-/// With what a provider was asked. What refuses a create may still answer to a read.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Asked {
-    /// A list, or the current key.
-    Read,
-    /// A create.
-    Create,
-    /// A revocation.
-    Revoke,
-}
 
 /// What a call changed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -48,51 +38,24 @@ pub(super) enum News {
 #[derive(Debug, Default)]
 pub(super) struct Doors(BTreeMap<AccountId, Door>);
 
-#[derive(Debug, Default)]
-struct Door {
-    /// Whether the provider has answered since the start. Until then one key asks for all.
-    answered: bool,
-    shut: Option<Shut>,
-    /// The key that asks for all.
-    scout: Option<KeyName>,
-    /// Keys that were sent away meanwhile.
-    waiting: BTreeSet<KeyName>,
-    /// That it refuses to revoke with our login.
-    unrevoking: Option<Unrevoking>,
-}
-
-#[derive(Debug)]
-struct Unrevoking {
-    /// What was refused, where it is known.
-    login: Option<Fingerprint>,
-    again_at: Timestamp,
-    /// The key that tries for all.
-    scout: Option<KeyName>,
-}
-
-#[derive(Clone, Debug)]
-struct Shut {
-    why: Blocked,
-    /// By which call.
-    asked: Asked,
-    since: Timestamp,
-    /// What was refused, where it is known: another login may be tried at once.
-    login: Option<Fingerprint>,
-    /// Refusals in a row.
-    tries: u32,
-    last_at: Timestamp,
-    again_at: Timestamp,
-}
-
-impl Shut {
-    /// Whether it keeps every key out. A provider that can't be reached is each key's own matter: it may have to find out
-    /// at once what came of a create.
-    fn holds(&self) -> bool {
-        matches!(self.why, Blocked::Login | Blocked::Throttled(_))
-    }
-}
-
 impl Doors {
+    /// Shuts the doors that were shut when the daemon ended.
+    pub(super) fn restore(&mut self, kept: BTreeMap<AccountId, Kept>) {
+        for (account, Kept { refused, unrevoking }) in kept {
+            let unrevoking = unrevoking.map(|login| Unrevoking { login, scout: None });
+            self.0.insert(account, Door { refused, unrevoking, ..Door::default() });
+        }
+    }
+
+    /// What must outlive the daemon.
+    pub(super) fn kept(&self) -> BTreeMap<AccountId, Kept> {
+        let kept = self.0.iter().filter(|(_, it)| it.refused.is_some() || it.unrevoking.is_some()).map(|(id, it)| {
+            let (refused, unrevoking) = (it.refused.clone(), it.unrevoking.as_ref().map(|it| it.login.clone()));
+            (id.clone(), Kept { refused, unrevoking })
+        });
+        kept.collect()
+    }
+
     /// Whether a key may ask its provider now. `surely` says that its look will: not only that it may come to it.
     ///
     /// # Errors
@@ -105,19 +68,22 @@ impl Doors {
         now: Timestamp,
     ) -> Result<(), Blocked> {
         let door = self.0.entry(account.clone()).or_default();
-        let shut = door.shut.as_ref().filter(|it| it.holds());
-        if shut.is_none() && (door.answered || !surely) {
+        let held = door.held();
+        if held.is_none() && (door.answered || !surely) {
             return Ok(());
         }
-        let waits = shut.is_some_and(|it| it.again_at > now);
+        let waits = held.as_ref().is_some_and(|(_, at)| *at > now);
         let taken = door.scout.as_ref().is_some_and(|it| it != name);
         if waits || taken {
             door.waiting.insert(name.clone());
             let first = || Blocked::Provider("another key of the account asks it first".to_owned());
-            return Err(shut.map_or_else(first, |it| it.why.clone()));
+            return Err(held.map_or_else(first, |(why, _)| why));
         }
         door.scout = Some(name.clone());
         door.waiting.remove(name);
+        if let Some(refused) = &mut door.refused {
+            refused.login.begin_try(now);
+        }
         Ok(())
     }
 
@@ -126,18 +92,29 @@ impl Doors {
     pub(super) fn may_revoke(&mut self, account: &AccountId, name: &KeyName, now: Timestamp) -> bool {
         let Some(refused) = self.0.get_mut(account).and_then(|it| it.unrevoking.as_mut()) else { return true };
         let taken = refused.scout.as_ref().is_some_and(|it| it != name);
-        if refused.again_at > now || taken {
+        if !refused.login.may_be_tried(now) || taken {
             return false;
         }
         refused.scout = Some(name.clone());
+        refused.login.begin_try(now);
         true
+    }
+
+    /// When a key is to ask for all that are held: the first such moment. Nobody asks where nobody waits.
+    pub(super) fn next_at(&self) -> Timestamp {
+        self.0.values().filter_map(Door::asks_at).min().unwrap_or(Timestamp::NEVER)
+    }
+
+    /// The keys that are to ask now, each for all that are held with it.
+    pub(super) fn due(&mut self, now: Timestamp) -> Vec<KeyName> {
+        let due = self.0.values_mut().filter(|it| it.asks_at().is_some_and(|at| at <= now));
+        due.filter_map(|it| it.waiting.pop_first()).collect()
     }
 
     /// The accounts whose provider is not to be asked now.
     pub(super) fn shut(&self, now: Timestamp) -> BTreeMap<AccountId, Blocked> {
-        let shut = self.0.iter().filter_map(|(id, door)| Some((id, door.shut.as_ref()?)));
-        let waits = shut.filter(|(_, it)| it.holds() && it.again_at > now);
-        waits.map(|(id, it)| (id.clone(), it.why.clone())).collect()
+        let held = self.0.iter().filter_map(|(id, door)| Some((id, door.held()?)));
+        held.filter(|(_, (_, at))| *at > now).map(|(id, (why, _))| (id.clone(), why)).collect()
     }
 
     /// Notes what a call showed, and says what is new.
@@ -148,15 +125,23 @@ impl Doors {
             Trouble::Well => {
                 door.answered = true;
                 let revokes = asked == Asked::Revoke && door.unrevoking.take().is_some();
-                let opens = door.shut.take_if(|it| opens(it, asked, now));
-                opens.map_or(if revokes { News::Revokes } else { News::Nothing }, |it| News::Opened(it.since))
+                let accepted = door.refused.take_if(|it| it.opens(asked, now)).map(|it| it.login.since);
+                let opened = door.shut.take_if(|it| it.opens(asked, now)).map(|it| it.since);
+                let since = accepted.into_iter().chain(opened).min();
+                since.map_or(if revokes { News::Revokes } else { News::Nothing }, News::Opened)
             }
             // That it may not revoke here does not mean that it may not create.
             Trouble::Held(Blocked::Login) if asked == Asked::Revoke => {
-                let known = door.unrevoking.take().filter(|it| it.again_at > now);
-                let refused = Unrevoking { login: None, again_at: now.plus(LOGIN_AGAIN), scout: None };
-                door.unrevoking = Some(known.unwrap_or(refused));
+                match &mut door.unrevoking {
+                    Some(known) => known.login.refused(now),
+                    None => door.unrevoking = Some(Unrevoking { login: RefusedLogin::first(now), scout: None }),
+                }
                 News::RevokeRefused
+            }
+            Trouble::Held(Blocked::Login) => {
+                door.answered = true;
+                door.shut = None;
+                News::Refused(door.refuse_login(asked, now), Blocked::Login)
             }
             Trouble::Held(why) => {
                 door.answered = true;
@@ -165,19 +150,25 @@ impl Doors {
         }
     }
 
-    /// A key's pass is over. Says who is to look next, and when: whoever waits, where it did not find out.
-    pub(super) fn leave(&mut self, name: &KeyName, now: Timestamp) -> Vec<(KeyName, Timestamp)> {
+    /// A key's pass is over. Says who is to look now: those who waited for what it found out, or the next one, where it did not ask.
+    pub(super) fn leave(&mut self, name: &KeyName, now: Timestamp) -> Vec<KeyName> {
         let mut next = Vec::new();
         for refused in self.0.values_mut().filter_map(|it| it.unrevoking.as_mut()) {
-            refused.scout.take_if(|it| it == name);
+            if refused.scout.take_if(|it| it == name).is_some() {
+                refused.login.end_try(now);
+            }
         }
         for door in self.0.values_mut().filter(|it| it.scout.as_ref() == Some(name)) {
             door.scout = None;
-            let shut = door.shut.as_ref().filter(|it| it.holds());
-            if shut.is_none() && door.answered {
-                next.extend(std::mem::take(&mut door.waiting).into_iter().map(|it| (it, now)));
-            } else if let Some(first) = door.waiting.pop_first() {
-                next.push((first, shut.map_or(now, |it| it.again_at)));
+            if let Some(refused) = &mut door.refused {
+                refused.login.end_try(now);
+            }
+            if door.held().is_some() {
+                // The next one asks when the wait is over, see `due`.
+            } else if door.answered {
+                next.extend(std::mem::take(&mut door.waiting));
+            } else {
+                next.extend(door.waiting.pop_first());
             }
         }
         next
@@ -185,7 +176,7 @@ impl Doors {
 
     /// Whether a provider does not answer, or refuses.
     pub(super) fn is_shut(&self, account: &AccountId) -> bool {
-        self.0.get(account).is_some_and(|it| it.shut.is_some())
+        self.0.get(account).is_some_and(|it| it.refused.is_some() || it.shut.is_some())
     }
 
     /// The keys that wait at an account whose door has opened.
@@ -193,43 +184,29 @@ impl Doors {
         self.0.get_mut(account).map(|it| std::mem::take(&mut it.waiting)).unwrap_or_default()
     }
 
-    /// Somebody may have put things right: whoever is shut out may ask at once.
-    pub(super) fn knock(&mut self, now: Timestamp) {
-        for door in self.0.values_mut() {
-            if let Some(shut) = door.shut.as_mut().filter(|it| it.why == Blocked::Login) {
-                shut.again_at = now;
-            }
-            if let Some(refused) = &mut door.unrevoking {
-                refused.again_at = now;
-            }
-        }
+    /// Somebody says that our login at these accounts is to be tried now.
+    pub(super) fn try_now(&mut self, which: impl Fn(&AccountId) -> bool, now: Timestamp) {
+        let meant = self.0.iter_mut().filter(|(id, _)| which(id));
+        meant.flat_map(|(_, it)| it.logins()).for_each(|it| it.try_now(now));
+    }
+
+    /// The clock was set, or is looked at for the first time.
+    pub(super) fn clock_was_set(&mut self, now: Timestamp) {
+        self.0.values_mut().flat_map(Door::logins).for_each(|it| it.clock_was_set(now));
     }
 
     /// The accounts whose login is refused.
     pub(super) fn refused(&self) -> Vec<AccountId> {
-        let shut = |door: &Door| door.shut.as_ref().is_some_and(|it| it.why == Blocked::Login);
-        let login = |door: &Door| shut(door) || door.unrevoking.is_some();
+        let login = |door: &Door| door.refused.is_some() || door.unrevoking.is_some();
         self.0.iter().filter(|(_, door)| login(door)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// The login that an account would use now. Says whether it is another one than that which was refused; then it may be
-    /// tried at once.
-    pub(super) fn note_login(&mut self, account: &AccountId, login: Option<Fingerprint>, now: Timestamp) -> bool {
+    /// The login that an account would use now. Says whether it is another one than that which was refused, and may be tried
+    /// at once for that.
+    pub(super) fn note_login(&mut self, account: &AccountId, login: Option<&Fingerprint>, now: Timestamp) -> bool {
         let (Some(door), Some(login)) = (self.0.get_mut(account), login) else { return false };
-        let mut other = false;
-        if let Some(shut) = door.shut.as_mut().filter(|it| it.why == Blocked::Login)
-            && shut.login.replace(login.clone()).is_some_and(|it| it != login)
-        {
-            shut.again_at = now;
-            other = true;
-        }
-        if let Some(refused) = &mut door.unrevoking
-            && refused.login.replace(login.clone()).is_some_and(|it| it != login)
-        {
-            refused.again_at = now;
-            other = true;
-        }
-        other
+        // Each of them is to hear of it.
+        door.logins().filter_map(|it| it.note_login(login, now).then_some(())).count() > 0
     }
 
     /// Forgets the doors of accounts that nobody names any more.
@@ -240,37 +217,13 @@ impl Doors {
     /// What each provider that does not answer, or refuses, said last, and since when.
     /// Whoever needs a provider that can't be reached tries again within [`FRESH`]: where nobody did, nobody knows.
     pub(super) fn troubles(&self, now: Timestamp) -> BTreeMap<AccountId, (Blocked, Timestamp)> {
-        let shut = self.0.iter().filter_map(|(id, door)| Some((id, door.shut.as_ref()?)));
-        let shut = shut.filter(|(_, it)| it.holds() || now < it.last_at.plus(FRESH));
-        shut.map(|(id, it)| (id.clone(), (it.why.clone(), it.since))).collect()
-    }
-}
-
-impl Door {
-    fn refuse(&mut self, why: &Blocked, asked: Asked, now: Timestamp) -> News {
-        let known = self.shut.as_ref().filter(|it| it.why.code() == why.code());
-        // Calls that were under way together are refused together: that is one refusal.
-        if let Some(shut) = known.filter(|it| it.holds() && now < it.again_at) {
-            let why = shut.why.clone();
-            return News::Refused(shut.tries, why);
-        }
-        let (since, before) = known.map_or((now, 0), |it| (it.since, it.tries));
-        let tries = before.saturating_add(1);
-        let again_at = match why {
-            Blocked::Login => now.plus(LOGIN_AGAIN),
-            Blocked::Throttled(at) => (*at).max(now.plus(SHORTEST)),
-            _ => now,
+        let trouble = |door: &Door| {
+            let refused = door.refused.as_ref().map(|it| (Blocked::Login, it.login.since));
+            let shut = door.shut.as_ref().filter(|it| it.holds() || now < it.last_at.plus(FRESH));
+            refused.or_else(|| shut.map(|it| (it.why.clone(), it.since)))
         };
-        self.shut = Some(Shut { why: why.clone(), asked, since, login: None, tries, last_at: now, again_at });
-        News::Refused(tries, why.clone())
+        self.0.iter().filter_map(|(id, door)| Some((id.clone(), trouble(door)?))).collect()
     }
-}
-
-/// Whether an answer to this call shows that the door is open again. A create that was refused is not made good by a read,
-/// unless no create has been refused for long.
-fn opens(shut: &Shut, asked: Asked, now: Timestamp) -> bool {
-    let stronger = shut.asked != Asked::Create || asked == Asked::Create;
-    !shut.holds() || stronger || shut.last_at.plus(2 * LOGIN_AGAIN) <= now
 }
 
 #[cfg(test)]
@@ -304,7 +257,7 @@ mod tests {
         let mut doors = Doors::default();
         assert!(admit(&mut doors, "a", NOW) && !admit(&mut doors, "b", NOW) && !admit(&mut doors, "c", NOW));
         assert_eq!(doors.note(&account(), Asked::Read, &Trouble::Well, NOW), News::Nothing);
-        assert_eq!(doors.leave(&key("a"), NOW), [(key("b"), NOW), (key("c"), NOW)]);
+        assert_eq!(doors.leave(&key("a"), NOW), [key("b"), key("c")]);
         assert!(admit(&mut doors, "b", NOW) && admit(&mut doors, "c", NOW));
     }
 
@@ -312,7 +265,7 @@ mod tests {
     fn a_scout_that_did_not_ask_hands_on_to_the_next() {
         let mut doors = Doors::default();
         assert!(admit(&mut doors, "a", NOW) && !admit(&mut doors, "b", NOW) && !admit(&mut doors, "c", NOW));
-        assert_eq!(doors.leave(&key("a"), NOW), [(key("b"), NOW)]);
+        assert_eq!(doors.leave(&key("a"), NOW), [key("b")]);
         assert!(admit(&mut doors, "b", NOW));
     }
 
@@ -326,7 +279,41 @@ mod tests {
         assert!(!admit(&mut doors, "b", after(3599)));
         assert!(admit(&mut doors, "b", after(3600)) && !admit(&mut doors, "a", after(3600)));
         assert_eq!(refused(&mut doors, after(3600)), News::Refused(2, Blocked::Login));
-        assert_eq!(doors.leave(&key("b"), after(3600)), [(key("a"), after(7200))]);
+        assert_eq!(doors.leave(&key("b"), after(3600)), []);
+        assert_eq!(doors.next_at(), after(7200));
+        assert_eq!((doors.due(after(7199)), doors.due(after(7200))), (vec![], vec![key("a")]));
+    }
+
+    #[test]
+    fn a_login_that_is_refused_stays_refused_over_a_restart_and_one_key_asks_when_the_hour_is_over() {
+        let mut before = Doors::default();
+        refused(&mut before, NOW);
+        before.note(&account(), Asked::Revoke, &Trouble::Held(Blocked::Login), NOW);
+        let json = serde_json::to_string(&before.kept()).unwrap();
+        let mut doors = Doors::default();
+        doors.restore(serde_json::from_str(&json).unwrap());
+        doors.clock_was_set(after(9));
+        assert_eq!(doors.troubles(after(9)), BTreeMap::from([(account(), (Blocked::Login, NOW))]));
+        assert!(!doors.may_revoke(&account(), &key("a"), after(3599)));
+        assert_eq!(doors.next_at(), Timestamp::NEVER, "nobody waits");
+        assert!(!admit(&mut doors, "a", after(9)) && !admit(&mut doors, "b", after(9)));
+        assert_eq!(doors.due(after(3600)), [key("a")]);
+        assert!(admit(&mut doors, "a", after(3600)) && !admit(&mut doors, "b", after(3600)));
+        assert!(doors.may_revoke(&account(), &key("a"), after(3600)));
+        assert_ne!(doors.kept(), before.kept(), "that it is tried counts before it is tried");
+    }
+
+    #[test]
+    fn who_did_not_hear_of_the_login_leaves_the_next_try_to_another() {
+        let mut doors = Doors::default();
+        refused(&mut doors, NOW);
+        assert!(!admit(&mut doors, "b", after(9)) && admit(&mut doors, "a", after(3600)));
+        let lost = Trouble::Held(Blocked::Provider("connection refused".into()));
+        doors.note(&account(), Asked::Read, &lost, after(3601));
+        assert_eq!(doors.due(after(3601)), [], "one asks");
+        assert_eq!(doors.leave(&key("a"), after(3602)), []);
+        assert!(doors.troubles(after(3602)).values().all(|it| it.0 == Blocked::Login), "that is still so");
+        assert_eq!(doors.due(after(3602)), [key("b")]);
     }
 
     #[test]
@@ -336,7 +323,7 @@ mod tests {
         refused(&mut doors, NOW);
         assert_eq!(doors.refused(), [account()]);
         for (login, other) in [("wrong", false), ("wrong", false), ("right", true), ("right", false)] {
-            assert_eq!(doors.note_login(&account(), stamp(login), after(9)), other, "{login}");
+            assert_eq!(doors.note_login(&account(), stamp(login).as_ref(), after(9)), other, "{login}");
         }
         assert!(!doors.note_login(&account(), None, after(9)), "one that can't be read is not tried");
         assert!(admit(&mut doors, "a", after(9)));
@@ -372,7 +359,7 @@ mod tests {
         told(&mut doors, &refused, after(3600));
         doors.leave(&key("b"), after(3600));
         assert!(!may(&mut doors, "a", after(7199)));
-        doors.knock(after(3700));
+        doors.try_now(|_| true, after(3700));
         assert!(may(&mut doors, "a", after(3700)), "somebody may have put it right");
         doors.leave(&key("a"), after(3700));
         assert_eq!(told(&mut doors, &Trouble::Well, after(3701)), News::Revokes);
@@ -399,16 +386,19 @@ mod tests {
         let mut doors = Doors::default();
         let slow = Trouble::Held(Blocked::Throttled(after(30)));
         doors.note(&account(), Asked::Read, &slow, NOW);
-        doors.knock(after(1));
+        doors.try_now(|_| true, after(1));
         assert!(!admit(&mut doors, "a", after(29)) && admit(&mut doors, "a", after(30)));
     }
 
     #[test]
-    fn a_knock_lets_the_next_key_ask_at_once() {
+    fn who_is_told_to_try_lets_the_next_key_ask_at_once_and_only_at_the_account_that_is_meant() {
         let mut doors = Doors::default();
         refused(&mut doors, NOW);
         assert!(!admit(&mut doors, "a", after(9)));
-        doors.knock(after(9));
+        doors.try_now(|it| *it != account(), after(9));
+        assert!(!admit(&mut doors, "a", after(9)));
+        doors.try_now(|it| *it == account(), after(9));
+        assert_eq!((doors.next_at(), doors.due(after(9))), (after(9), vec![key("a")]));
         assert!(admit(&mut doors, "a", after(9)));
     }
 }

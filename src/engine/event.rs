@@ -3,6 +3,7 @@ use super::backup::News;
 use super::handle::Request;
 use super::observe::Observed;
 use super::outbox::Answered;
+use super::trial::Tried;
 use crate::core::facts::{Action, Blocked, Outcome};
 use crate::core::names::{AccountId, Fingerprint, KeyName};
 use crate::secret::Secret;
@@ -32,6 +33,8 @@ pub enum Event {
     Acted(Box<Acted>),
     /// A notifier has answered.
     Sent(Box<Answered>),
+    /// Every channel of an owner has answered a test notice.
+    Tried(Box<Tried>),
     /// A task for the backups has come back.
     Backup(News),
 }

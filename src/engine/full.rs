@@ -6,6 +6,7 @@ use super::Engine;
 use super::channels::Known;
 use super::handle::{Refused, Request};
 use super::outbox::send;
+use super::veil::veil;
 use crate::core::plan::NoticeKind;
 use crate::core::time::Timestamp;
 use crate::store::{Batch, OutboxRow};
@@ -72,7 +73,7 @@ impl Engine {
             | Request::Credential { .. }
             | Request::CredentialRead(_)
             | Request::History { .. }
-            | Request::ChannelWorks { .. }
+            | Request::TryChannels { .. }
             | Request::Sweep
             | Request::ConfigRejected { .. } => self.answer(request),
         }
@@ -88,7 +89,8 @@ impl Engine {
             self.books.lines.begin(&line, [&id]);
             self.sending.insert((line, id.clone()));
             let settings = Arc::clone(&self.books.settings);
-            tokio::spawn(send(id, vec![row], settings, Known::nothing(), now, self.events.clone()));
+            let (veil, events) = (veil(&self.books.store, &settings), self.events.clone());
+            tokio::spawn(send(id, vec![row], settings, veil, Known::nothing(), now, events));
         }
     }
 }

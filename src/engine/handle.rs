@@ -1,6 +1,7 @@
 //! What the rest of the program sees of the engine: a channel of requests, each answered once.
 use super::adopt::{AdoptRefused, Adoption, Offer};
 use super::meters::Meters;
+use super::trial::Heard;
 use crate::config::Loaded;
 use crate::config::settings::Settings;
 use crate::core::account::Account;
@@ -134,12 +135,14 @@ pub enum Request {
         /// Answered when status says so, and its notice is durable.
         reply: oneshot::Sender<()>,
     },
-    /// A channel has taken a test notice: where it was switched off, it is used again.
-    ChannelWorks {
-        /// Whose.
+    /// A test notice goes through every channel of an owner; one that takes it and was switched off is used again.
+    TryChannels {
+        /// Whose: one of the config in use.
         owner: String,
-        /// Which: its kind and address.
-        channel: String,
+        /// Who asks.
+        actor: Actor,
+        /// What each answered, in the order of the config.
+        reply: oneshot::Sender<Vec<Heard>>,
     },
     /// A human knows of the notices that were given up.
     AckLetters {

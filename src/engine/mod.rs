@@ -23,6 +23,7 @@ mod full;
 pub mod handle;
 mod letters;
 mod lines;
+mod logins;
 pub mod meters;
 pub mod observe;
 pub mod outbox;
@@ -63,7 +64,7 @@ use act::{is_failure, message};
 use backup::Backups;
 use books::Books;
 use clockwatch::ClockWatch;
-use doors::{Asked, Doors};
+use doors::{Asked, Doors, Kept};
 use event::{Acted, Event};
 use futures_util::FutureExt;
 use handle::{Observing, Request};
@@ -124,6 +125,8 @@ struct Engine {
     blocked: BTreeMap<KeyName, Blocked>,
     sights: Sights,
     doors: Doors,
+    /// Of the doors, what is entered in the books.
+    refused: BTreeMap<AccountId, Kept>,
     /// What units read of late.
     reads: reads::Reads,
     backups: Backups,
@@ -235,11 +238,12 @@ impl Engine {
             Event::Sweep => self.sweep(),
             Event::Due => {}
             Event::Reserve(scarce) => self.note_reserve(scarce, clock::now()),
-            Event::Login(account, login) => self.note_login(&account, login, clock::now()),
+            Event::Login(account, login) => self.note_login(&account, login.as_ref(), clock::now()),
             Event::Observed(observed) => self.decide(*observed),
             Event::LookBroke(name) => self.look_broke(&name),
             Event::Acted(acted) => self.record(*acted),
             Event::Sent(answered) => self.note_answer(*answered),
+            Event::Tried(tried) => self.note_tried(*tried),
             Event::Backup(news) => self.note_backup(news, clock::now()),
         }
     }
@@ -279,6 +283,7 @@ impl Engine {
 
     fn until_due(&self) -> Duration {
         let due = self.due.first().map_or(Timestamp::NEVER, |it| it.0);
+        let due = due.min(self.doors.next_at());
         let next = due.min(self.backups.due_at()).min(self.digests_due_at()).min(self.tells_others_at());
         let next = if self.unwritable.is_none() { next.min(self.books.lines.next()) } else { next };
         let longest = if self.unwritable.is_some() { full::RETRY_DISK } else { LONGEST_SLEEP };
@@ -292,6 +297,9 @@ impl Engine {
                 self.wake_at.remove(&name);
                 self.begin_pass(&name);
             }
+        }
+        for name in self.doors.due(now) {
+            self.begin_pass(&name);
         }
     }
 

@@ -7,7 +7,9 @@ use super::channels::{self, Known};
 use super::event::Event;
 use super::lines::LineId;
 use super::trouble::MACHINE;
+use super::veil::veil;
 use crate::clock;
+use crate::command::Veil;
 use crate::config::settings::{Channel, Settings};
 use crate::core::names::{Fingerprint, KeyName, NoticeId};
 use crate::core::queue::retry_at;
@@ -62,8 +64,9 @@ impl Engine {
         let (id, rows) = self.books.seal_message(line, notices, together);
         self.sending.insert((line.clone(), id.clone()));
         let (settings, known) = (Arc::clone(&self.books.settings), self.books.channels.known(line));
-        let events = self.events.clone();
-        self.after_commit.push(Box::new(move || drop(tokio::spawn(send(id, rows, settings, known, now, events)))));
+        let (veil, events) = (veil(&self.books.store, &settings), self.events.clone());
+        self.after_commit
+            .push(Box::new(move || drop(tokio::spawn(send(id, rows, settings, veil, known, now, events)))));
     }
 
     /// A notifier has answered: what becomes of the rows is durable before they are taken up again.
@@ -129,11 +132,12 @@ pub(super) async fn send(
     id: NoticeId,
     rows: Vec<OutboxRow>,
     settings: Arc<Settings>,
+    veil: Veil,
     known: Known,
     now: Timestamp,
     events: mpsc::Sender<Event>,
 ) {
-    let (Some(message), Some(row)) = (message(id.clone(), &rows, &settings), rows.first()) else { return };
+    let (Some(message), Some(row)) = (message(id.clone(), &rows, &settings, veil), rows.first()) else { return };
     let (mut stamp, channel) = (None, channel(&settings, &row.line()).map(|it| &it.notifier));
     let answer = match channel {
         None => Sent::Refused("the config names this channel no more".into()),
@@ -155,7 +159,7 @@ pub(super) async fn send(
     let _ = events.send(Event::Sent(Box::new(Answered { id, rows, answer, stamp }))).await;
 }
 
-fn message(id: NoticeId, rows: &[OutboxRow], settings: &Settings) -> Option<Message> {
+fn message(id: NoticeId, rows: &[OutboxRow], settings: &Settings, veil: Veil) -> Option<Message> {
     let (first, more) = rows.split_first()?;
     let also = |it: &OutboxRow| Also { provider: provider_of(settings, it), notice: it.notice.clone() };
     Some(Message {
@@ -164,6 +168,7 @@ fn message(id: NoticeId, rows: &[OutboxRow], settings: &Settings) -> Option<Mess
         provider: provider_of(settings, first),
         notice: first.notice.clone(),
         more: more.iter().map(also).collect(),
+        veil,
     })
 }
 

@@ -7,7 +7,6 @@ use crate::config::settings::Settings;
 use crate::core::names::KeyName;
 use crate::core::plan::{NoticeKind, Severity};
 use crate::core::time::Timestamp;
-use std::collections::BTreeSet;
 
 /// How many names a sentence shows.
 const NAMED: usize = 5;
@@ -26,9 +25,7 @@ impl Engine {
         self.books.keep_config(loaded.text());
         self.books.reload(loaded.settings, now);
         self.books.enter_new_keys(now);
-        let accounts: BTreeSet<_> = self.books.settings.providers.values().map(|it| it.account.clone()).collect();
-        self.doors.retain(|it| accounts.contains(it));
-        self.doors.knock(now);
+        self.forget_doors();
         self.accept_config(now);
         for cause in self.books.incidents.open(REMOVALS) {
             self.books.end_incident(&cause, "a config was taken into use since", now);

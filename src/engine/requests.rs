@@ -5,7 +5,6 @@ use super::event::FoundSecrets;
 use super::handle::{
     By, CommandRow, Done, History, NoticeRow, PerKey, Pulse, ReadRow, Refused, Request, Snapshot, Which,
 };
-use super::lines::LineId;
 use super::meters::Meters;
 use super::{answers, audit, selection};
 use crate::clock;
@@ -32,6 +31,8 @@ impl Engine {
             Request::Command { name, command, secret, by, reply } => {
                 let done = self.fold_command(&name, &command, secret, &by);
                 self.reply(reply, done);
+                // Whoever steps in may have put a login right.
+                self.look_at_logins();
             }
             Request::Commands { which, command, by, reply } => {
                 let done = match *command {
@@ -39,6 +40,7 @@ impl Engine {
                     _ => self.fold_commands(&which, &command, &by),
                 };
                 self.reply(reply, done);
+                self.look_at_logins();
             }
             Request::Adopt { name, offer, reply } => self.adopt(name, *offer, reply),
             Request::Reveal { name, actor, reply } => {
@@ -76,9 +78,7 @@ impl Engine {
                     let _ = reply.send(());
                 }));
             }
-            Request::ChannelWorks { owner, channel } => {
-                self.switch_on(&LineId { owner, channel }, "it took a test notice", clock::now());
-            }
+            Request::TryChannels { owner, actor, reply } => self.try_channels(&owner, &actor, reply),
             Request::AckLetters { by, reply } => {
                 let done = self.ack_letters(&by);
                 self.reply(reply, done);
@@ -194,8 +194,9 @@ impl Engine {
         let message = answers::message(asked, &record, &change.record, &policy, self.blocked.get(name));
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
         self.books.enter(change, &secrets);
-        // Whoever steps in may have put a login right.
-        self.doors.knock(now);
+        if matches!(asked, Command::Resume) {
+            self.try_logins_of(&record, &policy.account, now);
+        }
         let row = audit::row(name, asked, by, now);
         self.books.edit(|it| it.history.push(row));
         let actor = &by.actor;

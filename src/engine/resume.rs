@@ -42,7 +42,7 @@ impl Engine {
         }
         let actor = &by.actor;
         tracing::info!(uid = actor.uid, user = actor.user, clock = suspect, ?observing, "everything goes on");
-        self.doors.knock(now);
+        self.doors.try_now(|_| true, now);
         self.sweep();
         Ok(Some(released))
     }

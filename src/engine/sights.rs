@@ -1,6 +1,5 @@
 //! What the engine remembers of its looks beside the records, and what it is to look at more closely than it would by itself.
 use super::Engine;
-use crate::clock;
 use crate::core::facts::{Content, Facts};
 use crate::core::names::KeyName;
 use crate::core::record::Record;
@@ -63,12 +62,12 @@ impl Engine {
         self.sights.closely.extend(of_each.into_values().map(|it| (it, false)));
     }
 
-    /// Looks at every key now, and asks its provider, as if that had not been done for long: somebody wants to know.
+    /// Looks at every key now, and asks its provider, as if that had not been done for long: somebody wants to know. A provider that
+    /// refuses our login is not asked for that.
     pub(super) fn look_closely(&mut self) {
         let records = &self.books.records;
         self.sights.retain(|it| records.contains_key(it));
         self.sights.closely.extend(self.books.settings.keys.keys().map(|it| (it.clone(), false)));
-        self.doors.knock(clock::now());
         self.sweep();
     }
 }

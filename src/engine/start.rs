@@ -10,7 +10,7 @@ use super::permits::Permits;
 use super::reads::Reads;
 use super::sights::Sights;
 use super::twin::{self, Name};
-use super::{EVENTS_WAITING, Engine, wake};
+use super::{EVENTS_WAITING, Engine, logins, wake};
 use crate::clock;
 use crate::config::Loaded;
 use crate::core::apply::apply;
@@ -68,6 +68,7 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         Name::Twin(pid) => (None, Some(Observing::Twin(pid))),
         Name::Nobodys => (None, None),
     };
+    let refused = logins::read(&store)?;
     let books = Books::read(store, Arc::new(settings), opened.incarnation)?;
     let (events, inbox) = mpsc::channel(EVENTS_WAITING);
     let (looks, glances) = mpsc::channel(REQUESTS_WAITING);
@@ -84,6 +85,7 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         blocked: BTreeMap::new(),
         sights: Sights::default(),
         doors: Doors::default(),
+        refused: BTreeMap::new(),
         reads: Reads::default(),
         backups: Backups::default(),
         sending: BTreeSet::new(),
@@ -107,6 +109,7 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         stopping: false,
         watchdog: Watchdog::of_process(),
     };
+    engine.hold_refused(refused, now);
     engine.books.enter_new_keys(now);
     // Before all else that it has to tell of itself: what is older was told by the one that it is a copy of.
     engine.tell_of_observing(now);

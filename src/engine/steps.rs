@@ -18,13 +18,13 @@ impl Engine {
         }
     }
 
-    /// Whatever was to be done at a moment is reckoned anew, at a start too: every key is looked at, what refused a login is asked,
-    /// and no backup, digest or clearing waits for longer than it would have waited from now on. Nobody knows how much of the wait of a
+    /// Whatever was to be done at a moment is reckoned anew, at a start too: every key is looked at, and no login that was refused,
+    /// no backup, digest or clearing waits for longer than it would have waited from now on. Nobody knows how much of the wait of a
     /// notice was over, so that it goes at once: to be told a moment too soon is better than hours too late.
     pub(super) fn clock_was_set(&mut self, now: Timestamp) {
         self.prune_at = self.prune_at.min(now.plus(PRUNE_EVERY));
         self.backups.look_again();
-        self.doors.knock(now);
+        self.doors.clock_was_set(now);
         self.reckon_digests();
         if self.clock.is_suspect() {
             self.books.lines.at_once(now);

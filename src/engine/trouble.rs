@@ -9,7 +9,7 @@ use crate::core::account::Account;
 use crate::core::decide::Look;
 use crate::core::facts::Blocked;
 use crate::core::incidents::Incident;
-use crate::core::names::{AccountId, Fingerprint, KeyName};
+use crate::core::names::{AccountId, KeyName};
 use crate::core::notices::{CRITICAL_BEFORE, TELL_AFTER};
 use crate::core::plan::{NoticeKind, Severity};
 use crate::core::record::Record;
@@ -67,8 +67,8 @@ impl Engine {
 
     /// A pass is over: whoever waited for what it found out is next.
     pub(super) fn leave_door(&mut self, name: &KeyName, now: Timestamp) {
-        for (next, at) in self.doors.leave(name, now) {
-            if at <= now { self.begin_pass(&next) } else { self.due_at(&next, at) }
+        for next in self.doors.leave(name, now) {
+            self.begin_pass(&next);
         }
     }
 
@@ -119,34 +119,6 @@ impl Engine {
         let (actions, severity) = (vec!["rekeyd status".to_owned()], Severity::Warning);
         let incident = Incident { kind, provider: Some(name.clone()), severity, summary, actions, owners };
         self.books.begin_incident(&revokes(account), incident, now);
-    }
-
-    /// Whether a login that is refused was put right meanwhile.
-    pub(super) fn look_at_logins(&self) {
-        for account in self.doors.refused() {
-            self.look_at_login(&account);
-        }
-    }
-
-    fn look_at_login(&self, account: &AccountId) {
-        let Some(section) = self.books.settings.account(account) else { return };
-        let (provider, events, account) = (Arc::clone(&section.provider), self.events.clone(), account.clone());
-        let managed = provider.authorised_by().and_then(|it| self.books.records.get(it)?.current.as_ref());
-        let managed = managed.map(|it| it.fingerprint.clone());
-        tokio::task::spawn_blocking(move || {
-            // Where the queue is full, the next sweep looks again.
-            let _ = events.try_send(Event::Login(account, managed.or_else(|| provider.login_stamp())));
-        });
-    }
-
-    /// A login other than that which was refused is tried at once.
-    pub(super) fn note_login(&mut self, account: &AccountId, login: Option<Fingerprint>, now: Timestamp) {
-        if self.doors.note_login(account, login, now) {
-            tracing::info!(%account, "its login was changed; it is tried");
-            for name in self.doors.waiting(account) {
-                self.begin_pass(&name);
-            }
-        }
     }
 
     /// An incident that was open when the daemon ended is over with the first good answer.

@@ -3,7 +3,7 @@
 //!
 //! Exit code 0 within `timeout` means that it was told; everything else is tried again.
 use super::{Fault, Message, Notifier, Sent, Shared, Wanted, document};
-use crate::command::{Argv, Run, Veil};
+use crate::command::{Argv, Run};
 use crate::core::plan::Severity;
 use crate::core::time::Timestamp;
 use crate::humane::HumanDuration;
@@ -54,7 +54,7 @@ impl Notifier for Exec {
             env: vec![("REKEYD_NOTICE_ID", message.id.to_string())],
             stdin: Some(&notice),
             hidden: Vec::new(),
-            veil: Veil::default(),
+            veil: message.veil.clone(),
         };
         match run.run().await {
             Ok(()) => Sent::Taken,

@@ -2,6 +2,7 @@
 //! notice has none.
 use super::table::{self, Part};
 use super::{Also, Message};
+use crate::command::Veil;
 use crate::core::names::{Fingerprint, NoticeId};
 use crate::core::plan::{Next, Notice, NoticeKind, NoticeStatus, Severity};
 use crate::core::time::Timestamp;
@@ -69,6 +70,7 @@ impl Letter {
         let facts = [
             ("Owner", message.owner.clone()),
             ("Notices", message.notices().count().to_string()),
+            ("Times in", zone_name(timezone)),
             ("Message", message.id.to_string()),
         ];
         Self {
@@ -110,7 +112,8 @@ fn means(notice: &Notice) -> String {
     if notice.status == NoticeStatus::Resolved {
         return OVER.to_owned();
     }
-    format!("{} {}", event(notice.kind), consequence(notice.severity))
+    let event = notice.means.as_deref().map_or_else(|| event(notice.kind).to_owned(), |it| line(it, LINE_CHARS));
+    format!("{event} {}", consequence(notice.severity))
 }
 
 fn consequence(severity: Severity) -> &'static str {
@@ -123,23 +126,25 @@ fn consequence(severity: Severity) -> &'static str {
 
 fn event(kind: NoticeKind) -> &'static str {
     match kind {
-        NoticeKind::KeyExpiring => "The key will expire and is not going to be replaced by itself.",
+        NoticeKind::KeyExpiring => {
+            "The key is not replaced on time, unless somebody acts or what holds that up passes."
+        }
         NoticeKind::KeyExpired => "The key has expired.",
         NoticeKind::KeyRefused => "The provider refuses a key that should be valid.",
         NoticeKind::KeyDrifted => "Somebody else changed the key, at the provider or where it was delivered.",
         NoticeKind::KeyAdopted => "From now on the key is looked after.",
         NoticeKind::RotationScheduled => {
-            "The provider ends the old key when it issues the new one, so a change is announced."
+            "With the new key the provider ends the old one, or may end it, so a change is announced."
         }
-        NoticeKind::RotationSucceeded => "The new key is in use.",
+        NoticeKind::RotationSucceeded => "The new key is the one that counts from now on.",
         NoticeKind::RotationFailed => "The attempt failed, and is tried again.",
         NoticeKind::RotationHalted => "The rotation stands still until somebody says how to go on.",
         NoticeKind::DeliveryFailed => "The key did not reach a place that needs it; this is tried again.",
         NoticeKind::RevokeNeeded => "A key must be revoked by hand, in the provider's portal.",
-        NoticeKind::ProviderRefused => "The provider refuses our login; its keys wait.",
+        NoticeKind::ProviderRefused => "The provider refuses what we ask with our login.",
         NoticeKind::ProviderThrottled => "The provider asks us to slow down; its keys wait.",
         NoticeKind::DaemonDegraded => "The daemon itself is in trouble.",
-        NoticeKind::BackupFailed => "There is no new backup of the daemon's state.",
+        NoticeKind::BackupFailed => "The backups of the daemon's state are not as they should be.",
         NoticeKind::ConfigRejected => "A new config was refused; the last good one stays in use.",
         NoticeKind::Digest => "This is the regular summary.",
         NoticeKind::Test => "Somebody tries whether you can be told.",
@@ -178,9 +183,15 @@ fn facts(message: &Message, timezone: Option<Tz>) -> Vec<(&'static str, String)>
         ("Valid to", notice.valid_to.map(|it| moment(it, timezone))),
         ("Type", Some(notice.kind.code().to_owned())),
         ("Written", Some(moment(notice.at, timezone))),
+        ("Times in", (!notice.digest.is_empty()).then(|| zone_name(timezone))),
         ("Notice", Some(message.id.to_string())),
     ];
     found.into_iter().filter_map(|(name, value)| Some((name, line(&value?, LINE_CHARS)))).collect()
+}
+
+/// The time zone of the moments in a table, for their own short names are not unique.
+fn zone_name(timezone: Option<Tz>) -> String {
+    timezone.unwrap_or(Tz::UTC).name().to_owned()
 }
 
 /// A moment in UTC and, where there is another time zone, there too.
@@ -241,6 +252,7 @@ pub(super) fn shapes() -> Vec<(Letter, Message)> {
         provider: provider.map(str::to_owned),
         notice: notice.clone(),
         more: more.iter().map(|it| Also { provider: None, notice: (*it).clone() }).collect(),
+        veil: Veil::default(),
     };
     let all = [message(Some("sms"), &notice, &[]), message(None, &little, &[]), message(None, &notice, &[&little])];
     all.into_iter().map(|it| (Letter::of(&it, Some(Tz::Europe__London)), it)).collect()
@@ -281,6 +293,7 @@ mod tests {
                 ..Notice::bare(NoticeId::of(&["7"]), NoticeKind::DeliveryFailed, Timestamp(1_795_298_400_000))
             },
             more: Vec::new(),
+            veil: Veil::default(),
         }
     }
 
@@ -290,6 +303,16 @@ mod tests {
         assert_eq!(Letter::of(&message, None).subject, "[warning] billing-sms: delivery failed");
         message.notice.status = NoticeStatus::Resolved;
         assert_eq!(Letter::of(&message, None).subject, "[resolved] billing-sms: delivery failed");
+    }
+
+    #[test]
+    fn what_its_kind_does_not_say_is_said_instead_of_that() {
+        let mut message = message();
+        message.notice.means = Some("The place is not named any more.".into());
+        let means = Letter::of(&message, None).means;
+        assert_eq!(means, "The place is not named any more. Warning: somebody must act, but nothing is broken yet.");
+        message.notice.status = NoticeStatus::Resolved;
+        assert_eq!(Letter::of(&message, None).means, OVER);
     }
 
     #[test]

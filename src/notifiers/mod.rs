@@ -3,6 +3,7 @@
 //!
 //! `email` writes a `letter`, as `text` and as `html`, and sends it over `smtp`; `webhook` posts the notice as a JSON
 //! `document`, or the letter as `slack` or `teams` want it; `exec` gives the document to a command.
+use crate::command::Veil;
 use crate::core::names::{Fingerprint, NoticeId};
 use crate::core::plan::{Notice, Severity};
 use crate::core::time::Timestamp;
@@ -42,6 +43,8 @@ pub struct Message {
     pub notice: Notice,
     /// The other notices that go in this message: none but where the channel [groups](Notifier::groups).
     pub more: Vec<Also>,
+    /// What is masked in the words of a command that brings it.
+    pub veil: Veil,
 }
 
 /// A notice that goes with another in one message.
@@ -88,6 +91,18 @@ pub enum Sent {
     Unfit(String),
     /// Never, and nothing else either: the receiver wants no more of this channel.
     Gone(String),
+}
+
+impl Sent {
+    /// What went wrong; none where the channel took it.
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Self::Taken => None,
+            Self::Later { why, .. } | Self::Unsure(why) | Self::Refused(why) | Self::Unfit(why) | Self::Gone(why) => {
+                Some(why)
+            }
+        }
+    }
 }
 
 /// One channel of one owner.

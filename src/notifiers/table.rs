@@ -1,7 +1,7 @@
 //! What a letter tells of several things at once: the notices that go in one message, or the lines of a digest.
 use super::Message;
 use super::letter::{line, urgency};
-use crate::core::plan::{DigestSection, Notice, NoticeKind, Severity};
+use crate::core::plan::{DigestSection, Next, Notice, NoticeKind, Severity};
 use crate::core::time::Timestamp;
 use chrono_tz::Tz;
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ pub struct Part {
 pub struct Row {
     /// The key, or what else it is about.
     pub subject: String,
-    /// When that was, or will be, in the owner's time zone; empty where there is no moment.
+    /// When that was, or will be, in the owner's time zone, with its short name; empty where there is no moment.
     pub at: String,
     /// What is said.
     pub text: String,
@@ -121,10 +121,15 @@ fn row(notice: &Notice, timezone: Option<Tz>) -> Row {
     // The sentence stands alone elsewhere, and names the key; here the key stands before it.
     let text =
         notice.summary.strip_prefix(subject).map_or(notice.summary.as_str(), |it| it.trim_start_matches([':', ' ']));
+    let text = line(text, TEXT_CHARS);
+    let comes = |it: &Next| {
+        let at = if it.at == Timestamp::NEVER { "at no set time".to_owned() } else { short(it.at, timezone) };
+        format!("{}. Next: {}, {at}", text.trim_end_matches('.'), line(&it.action, SUBJECT_CHARS))
+    };
     Row {
         subject: line(subject, SUBJECT_CHARS),
         at: short(notice.at, timezone),
-        text: line(text, TEXT_CHARS),
+        text: notice.next.as_ref().map_or_else(|| text.clone(), comes),
         command: notice.actions.last().filter(|_| notice.severity > Severity::Info).map(|it| line(it, TEXT_CHARS)),
     }
 }
@@ -142,10 +147,11 @@ fn heading(section: DigestSection) -> &'static str {
     }
 }
 
-/// A moment in a column: in the owner's time zone.
+/// A moment in a column: in the owner's time zone, and in which part of its year, as it is called there: a table goes over
+/// the hour that a clock shows twice.
 fn short(at: Timestamp, timezone: Option<Tz>) -> String {
     let zone = timezone.unwrap_or(Tz::UTC);
-    at.datetime().map(|it| it.with_timezone(&zone).format("%a %-d %b %H:%M").to_string()).unwrap_or_default()
+    at.datetime().map(|it| it.with_timezone(&zone).format("%a %-d %b %H:%M %Z").to_string()).unwrap_or_default()
 }
 
 /// The longest table there can be, from somebody who means no good.
@@ -153,7 +159,7 @@ fn short(at: Timestamp, timezone: Option<Tz>) -> String {
 pub(super) fn hostile() -> Vec<Part> {
     let text = |chars| "<!channel> [x](https://evil.example) \"&\\`*_".chars().cycle().take(chars).collect::<String>();
     let row =
-        Row { subject: text(SUBJECT_CHARS), at: text(17), text: text(TEXT_CHARS), command: Some(text(TEXT_CHARS)) };
+        Row { subject: text(SUBJECT_CHARS), at: text(22), text: text(TEXT_CHARS), command: Some(text(TEXT_CHARS)) };
     vec![Part { title: text(80), urgency: "critical", rows: vec![row; 200] }; 4]
 }
 
@@ -162,6 +168,7 @@ mod tests {
     use super::super::Also;
     use super::super::letter::Letter;
     use super::*;
+    use crate::command::Veil;
     use crate::core::names::NoticeId;
     use crate::core::plan::{DigestLine, NoticeStatus};
 
@@ -181,7 +188,7 @@ mod tests {
         let mut more = notices.into_iter();
         let notice = more.next().unwrap();
         let more = more.map(|notice| Also { provider: None, notice }).collect();
-        Message { id: "m".into(), owner: "payments".into(), provider: None, notice, more }
+        Message { id: "m".into(), owner: "payments".into(), provider: None, notice, more, veil: Veil::default() }
     }
 
     fn replaced(key: &str) -> Notice {
@@ -216,6 +223,44 @@ mod tests {
     }
 
     #[test]
+    fn a_row_says_what_comes_next_and_when_that_is_in_the_owners_zone() {
+        let mut replaced = replaced("a");
+        replaced.summary = "a was replaced.".into();
+        replaced.next = Some(Next {
+            action: "revoke".into(),
+            at: Timestamp(1_795_298_400_000),
+            reason: "overlap".into(),
+            message: "the old key is ended".into(),
+        });
+        let letter = Letter::of(&message(vec![replaced, self::replaced("b")]), Some(Tz::Europe__Berlin));
+        let texts: Vec<_> = letter.table[0].rows.iter().map(|it| it.text.as_str()).collect();
+        assert_eq!(texts, ["was replaced. Next: revoke, Sat 21 Nov 23:00 CET", "it happened"]);
+    }
+
+    #[test]
+    fn every_time_in_a_table_names_its_zone_and_the_letter_says_which_that_is() {
+        let several = message(vec![replaced("a"), replaced("b")]);
+        // India's and Ireland's zones are called alike by their short names.
+        for (zone, at) in [
+            (None, "Sat 21 Nov 22:00 UTC"),
+            (Some(Tz::UTC), "Sat 21 Nov 22:00 UTC"),
+            (Some(Tz::Asia__Kolkata), "Sun 22 Nov 03:30 IST"),
+            (Some(Tz::America__Sao_Paulo), "Sat 21 Nov 19:00 -03"),
+        ] {
+            let mut digest = notice("a", NoticeKind::Digest, Severity::Info, NoticeStatus::Firing);
+            let (section, key, at_) = (DigestSection::Rotated, digest.key.clone(), Some(digest.at));
+            digest.digest = vec![DigestLine { section, key, at: at_, message: "version 5".into(), action: None }];
+            for letter in [Letter::of(&several, zone), Letter::of(&message(vec![digest]), zone)] {
+                assert_eq!(letter.table[0].rows[0].at, at);
+                let said = letter.facts.iter().find(|it| it.0 == "Times in").map(|it| it.1.as_str());
+                assert_eq!(said, Some(zone.unwrap_or(Tz::UTC).name()));
+            }
+        }
+        let alone = Letter::of(&message(vec![replaced("a")]), None);
+        assert!(alone.table.is_empty() && alone.facts.iter().all(|it| it.0 != "Times in"));
+    }
+
+    #[test]
     fn a_digest_has_its_headings_in_order_and_none_that_is_empty() {
         let line = |section, key: &str| DigestLine {
             section,
@@ -229,6 +274,6 @@ mod tests {
         let parts = of_digest(&digest, Some(Tz::Europe__Berlin));
         let titles: Vec<_> = parts.iter().map(|it| it.title.as_str()).collect();
         assert_eq!(titles, ["Needs a hand", "Replaced"]);
-        assert_eq!(parts[1].rows[0].at, "Sat 21 Nov 23:00");
+        assert_eq!(parts[1].rows[0].at, "Sat 21 Nov 23:00 CET");
     }
 }

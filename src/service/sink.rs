@@ -1,6 +1,6 @@
 //! Carries lines to the journal, and lets nobody wait for it. A line goes out at once where the journal takes it; where it does
 //! not, lines wait in a queue that has an end, and a thread of their own hands them over. What finds the queue full is dropped
-//! and counted, and the count is told when the journal takes lines again.
+//! and counted, and so is what neither the journal nor stderr takes; the count is told when one of them takes lines again.
 use rustix::net::{SendFlags, SocketAddrUnix, sendto};
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// The most lines that wait.
 const LINES_WAITING: usize = 4096;
-/// The most bytes that they have together.
+/// The most bytes that they have together, in both forms.
 const BYTES_WAITING: usize = 4 * 1024 * 1024;
 /// How long the thread waits for the journal before it asks again.
 const WRITE_WITHIN: Duration = Duration::from_secs(1);
@@ -27,6 +27,15 @@ pub(super) struct Line {
     pub(super) text: String,
 }
 
+impl Line {
+    fn len(&self) -> usize {
+        self.bytes.len() + self.text.len()
+    }
+}
+
+/// Where a line goes that the journal does not take.
+type Otherwise = fn(&str) -> io::Result<()>;
+
 /// The way to the journal. Its clones share one queue.
 #[derive(Clone)]
 pub(super) struct Sink(Arc<Shared>);
@@ -36,6 +45,7 @@ struct Shared {
     path: PathBuf,
     /// What is said of so many lines that were dropped.
     told: fn(u64) -> Line,
+    otherwise: Otherwise,
     queue: Mutex<Queue>,
     filled: Condvar,
     emptied: Condvar,
@@ -59,17 +69,21 @@ impl Sink {
     /// # Errors
     /// Where no socket can be had.
     pub(super) fn at(path: &Path, told: fn(u64) -> Line) -> io::Result<Self> {
+        Self::or_else(path, told, |text| writeln!(io::stderr().lock(), "{text}"))
+    }
+
+    fn or_else(path: &Path, told: fn(u64) -> Line, otherwise: Otherwise) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(WRITE_WITHIN))?;
         let (queue, filled, emptied) = Default::default();
-        Ok(Self(Arc::new(Shared { socket, path: path.to_owned(), told, queue, filled, emptied })))
+        Ok(Self(Arc::new(Shared { socket, path: path.to_owned(), told, otherwise, queue, filled, emptied })))
     }
 
     /// Takes a line over. Never waits.
     pub(super) fn put(&self, line: Line) {
         let mut queue = self.0.queue();
         // Once one was dropped, so are all until the journal has taken those that wait: the count is one, and in its place.
-        let full = queue.waiting.len() >= LINES_WAITING || queue.bytes + line.bytes.len() > BYTES_WAITING;
+        let full = queue.waiting.len() >= LINES_WAITING || queue.bytes + line.len() > BYTES_WAITING;
         if queue.dropped > 0 || full {
             queue.dropped += 1;
             return self.serve(&mut queue);
@@ -78,7 +92,7 @@ impl Sink {
         if first && self.0.send_now(&line.bytes).is_ok() {
             return;
         }
-        queue.bytes += line.bytes.len();
+        queue.bytes += line.len();
         queue.waiting.push_back(line);
         self.serve(&mut queue);
     }
@@ -111,13 +125,17 @@ impl Queue {
         self.waiting.is_empty() && self.dropped == 0 && !self.in_hand
     }
 
-    fn next(&mut self, told: fn(u64) -> Line) -> Option<Line> {
+    /// The line that is next, and for how many it stands that were dropped.
+    fn next(&mut self, told: fn(u64) -> Line) -> Option<(Line, u64)> {
         match self.waiting.pop_front() {
             Some(line) => {
-                self.bytes -= line.bytes.len();
-                Some(line)
+                self.bytes -= line.len();
+                Some((line, 0))
             }
-            None if self.dropped > 0 => Some(told(std::mem::take(&mut self.dropped))),
+            None if self.dropped > 0 => {
+                let dropped = std::mem::take(&mut self.dropped);
+                Some((told(dropped), dropped))
+            }
             None => None,
         }
     }
@@ -132,9 +150,9 @@ impl Shared {
     fn carry(&self) {
         loop {
             let mut queue = self.queue();
-            let line = loop {
+            let (line, dropped) = loop {
                 match queue.next(self.told) {
-                    Some(line) => break line,
+                    Some(next) => break next,
                     None => {
                         queue.in_hand = false;
                         self.emptied.notify_all();
@@ -144,17 +162,24 @@ impl Shared {
             };
             queue.in_hand = true;
             drop(queue);
-            self.hand_over(&line);
+            if !self.hand_over(&line) {
+                let mut queue = self.queue();
+                queue.dropped += dropped.max(1);
+                // Nobody takes even the count: that is asked again with the next line, or after a while.
+                if queue.waiting.is_empty() {
+                    drop(self.filled.wait_timeout(queue, WRITE_WITHIN));
+                }
+            }
         }
     }
 
-    /// Until the journal has it. Where there is none, stderr may still lead somewhere.
-    fn hand_over(&self, line: &Line) {
+    /// Until the journal has it. Where there is none, stderr may still lead somewhere. Says whether somebody took it.
+    fn hand_over(&self, line: &Line) -> bool {
         loop {
             match self.socket.send_to(&line.bytes, &self.path) {
-                Ok(_) => return,
+                Ok(_) => return true,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(_) => return drop(writeln!(io::stderr().lock(), "{}", line.text)),
+                Err(_) => return (self.otherwise)(&line.text).is_ok(),
             }
         }
     }
@@ -221,11 +246,40 @@ mod tests {
     #[test]
     fn what_waits_has_an_end_in_bytes_too() {
         let (_dir, _journal, sink) = journal();
-        let long = vec![b'x'; 64 * 1024];
-        (0..LINES_WAITING).for_each(|_| sink.put(Line { bytes: long.clone(), text: String::new() }));
+        (0..LINES_WAITING).for_each(|_| sink.put(line("x".repeat(64 * 1024))));
         let queue = sink.0.queue();
-        assert!(queue.bytes <= BYTES_WAITING && queue.waiting.len() < LINES_WAITING, "{}", queue.bytes);
+        let held: usize = queue.waiting.iter().map(|it| it.bytes.len() + it.text.len()).sum();
+        assert!(held == queue.bytes && held <= BYTES_WAITING && queue.waiting.len() < LINES_WAITING, "{held}");
         assert!(queue.dropped > 0);
+    }
+
+    /// A journal that is started anew takes nothing for a moment, and what stderr led to ended with the old one.
+    #[test]
+    fn what_neither_the_journal_nor_stderr_takes_is_counted_and_told_by_the_next_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let sink = Sink::or_else(&path, told, |_| Err(ErrorKind::BrokenPipe.into())).unwrap();
+        for text in ["a", "b", "c"] {
+            sink.put(line(text.to_owned()));
+        }
+        assert!(!sink.flush(Duration::ZERO), "nobody has taken them");
+        while !sink.0.queue().waiting.is_empty() {
+            thread::yield_now();
+        }
+        let journal = UnixDatagram::bind(&path).unwrap();
+        // What was in hand when the journal came may go before the rest is told.
+        let (mut lines, mut dropped) = (0, 0);
+        while lines + dropped < 3 {
+            let said = next(&journal);
+            match said.strip_prefix("dropped ") {
+                Some(n) => dropped += n.parse::<u64>().unwrap(),
+                None => lines += 1,
+            }
+        }
+        assert!(lines + dropped == 3 && dropped > 0, "{lines} came, {dropped} were dropped");
+        assert!(sink.flush(Duration::from_secs(60)));
+        sink.put(line("after".to_owned()));
+        assert_eq!(next(&journal), "after");
     }
 
     #[test]

@@ -383,6 +383,7 @@ fn notice(kind: NoticeKind, number: usize) -> Notice {
         status: NoticeStatus::ALL[number % NoticeStatus::ALL.len()],
         at: NOW,
         summary: "billing-sms expires in a day".to_owned(),
+        means: (kind == NoticeKind::KeyRefused).then(|| "nobody can say whether it works".to_owned()),
         actions: vec!["rekeyd rotate billing-sms".to_owned()],
         version: Some(5),
         fingerprint: Some(fingerprint("f5")),

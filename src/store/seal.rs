@@ -8,17 +8,22 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// The bytes of a master key.
 const MASTER_BYTES: usize = 32;
 /// The bytes of a nonce. It is drawn at random, and long enough for that.
 const NONCE_BYTES: usize = 24;
+/// What the key of the stamps is derived with.
+const STAMPS: &[u8] = b"rekeyd/1/stamp";
 
 /// Seals and opens under one master key.
 pub(super) struct Seal {
     cipher: XChaCha20Poly1305,
     fingerprint: Fingerprint,
+    stamps: Hmac<Sha256>,
 }
 
 /// What a sealed value belongs to.
@@ -45,7 +50,22 @@ impl Seal {
     pub(super) fn new(master: &Secret) -> Result<Self, StoreError> {
         let bytes = master_bytes(master)?;
         let cipher = XChaCha20Poly1305::new(&Key::from(*bytes));
-        Ok(Self { cipher, fingerprint: Fingerprint::of(bytes.as_slice()) })
+        // HMAC takes keys of every length.
+        let keyed = |key: &[u8]| <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key).map_err(|_| no_master(master));
+        let mut derived = keyed(bytes.as_slice())?;
+        derived.update(STAMPS);
+        let stamps = keyed(&Zeroizing::new(<[u8; 32]>::from(derived.finalize().into_bytes()))[..])?;
+        Ok(Self { cipher, fingerprint: Fingerprint::of(bytes.as_slice()), stamps })
+    }
+
+    /// Tells what the parts say from anything else. Without the master key nobody can guess at them, however few there may be.
+    pub(super) fn stamp(&self, parts: &[&str]) -> Fingerprint {
+        let mut mac = self.stamps.clone();
+        for part in parts {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        Fingerprint::of(&mac.finalize().into_bytes())
     }
 
     /// Tells the master key from others.
@@ -98,7 +118,11 @@ fn master_bytes(master: &Secret) -> Result<Zeroizing<[u8; MASTER_BYTES]>, StoreE
     let text = std::str::from_utf8(given).map(str::trim).unwrap_or_default();
     let decoded = Zeroizing::new(hex(text).or_else(|| base64(text)).unwrap_or_default());
     let bytes = <[u8; MASTER_BYTES]>::try_from(decoded.as_slice());
-    bytes.map(Zeroizing::new).map_err(|_| StoreError::MasterKey(format!("has {} bytes", given.len())))
+    bytes.map(Zeroizing::new).map_err(|_| no_master(master))
+}
+
+fn no_master(given: &Secret) -> StoreError {
+    StoreError::MasterKey(format!("has {} bytes", given.len()))
 }
 
 fn hex(text: &str) -> Option<Vec<u8>> {
@@ -160,6 +184,16 @@ mod tests {
             assert!(seal(1).open(&Place::Version(&name, 3), &bent).is_none(), "byte {at}");
         }
         assert!(seal(1).open(&Place::Check, &sealed[..10]).is_none());
+    }
+
+    #[test]
+    fn a_stamp_tells_its_parts_from_others_and_depends_on_the_master_key() {
+        let stamp = |byte, parts: &[&str]| seal(byte).stamp(parts);
+        assert_eq!(stamp(1, &["sms", "hunter2"]), stamp(1, &["sms", "hunter2"]));
+        for other in [["sms", "hunter3"], ["smsh", "unter2"], ["", "smshunter2"]] {
+            assert_ne!(stamp(1, &["sms", "hunter2"]), stamp(1, &other));
+        }
+        assert_ne!(stamp(1, &["sms", "hunter2"]), stamp(2, &["sms", "hunter2"]));
     }
 
     #[test]

@@ -2,18 +2,25 @@
 //! could not be recorded, nothing is lost silently, whoever looks after the daemon is told, and it goes on by itself.
 use crate::chance::{Chance, from_environment};
 use crate::damage;
+use crate::listener::scrape;
 use crate::mounts::{Mount, make_image};
 use crate::rig::{PATIENCE, Rig, calm, copy_folder, number};
 use crate::watch::Consumer;
 use rekeyd::control::protocol::{DaemonState, DaemonStatus, PhaseName};
 use rekeyd::simulator::{Call, Service};
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const KEY: &str = "billing-sms";
 const RESERVE: u64 = 8 * 1024 * 1024;
+/// With less room than this behind its database the daemon writes nothing.
+const ROOM_LEAST: u64 = 1024 * 1024;
+/// How often the room behind the database is taken away before a test gives up.
+const TAKEN_AGAIN: usize = 100;
 /// How often the state is damaged; a long run sets `REKEYD_DAMAGES`.
 const DAMAGES: u64 = 12;
 
@@ -35,30 +42,53 @@ async fn until_daemon(rig: &Rig, what: &str, holds: impl Fn(&DaemonStatus) -> bo
     assert!(done.is_ok(), "never {what}: {:?}\n{}", rig.status().await.daemon, rig.tail());
 }
 
+/// Waits until the metrics say so of the daemon's own trouble.
+async fn until_trouble(rig: &Rig, cause: &str, value: u8) {
+    let sample = format!("rekeyd_daemon_trouble{{cause=\"{cause}\"}} {value}\n");
+    let wait = async {
+        while !scrape(rig).await.contains(&sample) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "never {sample}in\n{}", scrape(rig).await);
+}
+
 fn creates(rig: &Rig) -> u64 {
     rig.sim.truth().calls(Service::Infobip, Call::Create)
 }
 
-/// Takes away the room that the daemon keeps behind its database, as nothing but a fault could: the next write has none.
+/// Takes away the room that the daemon keeps behind its database, as nothing but a fault could: the next write has none. A commit
+/// that comes in between takes it back, so this is done until there is none.
 pub(crate) fn take_room(rig: &Rig, disk: &Mount) {
     let db = rig.path("state").join("sled/db");
-    let end = fs::metadata(&db).unwrap().len().to_string();
-    let punched = Command::new("fallocate").args(["-p", "-o", &end, "-l", "32MiB"]).arg(&db).status().unwrap();
-    assert!(punched.success());
-    disk.fill();
+    let (length, room) = (|| fs::metadata(&db).unwrap().len(), || fs::metadata(&db).unwrap().blocks() * 512);
+    for _ in 0..TAKEN_AGAIN {
+        let punched =
+            Command::new("fallocate").args(["-p", "-o", &length().to_string(), "-l", "32MiB"]).arg(&db).status();
+        assert!(punched.unwrap().success());
+        disk.fill();
+        if room() < length() + ROOM_LEAST {
+            return;
+        }
+    }
+    panic!("the daemon takes its room again and again: {} bytes of {}\n{}", room(), length(), rig.tail());
 }
 
 #[tokio::test]
 async fn a_full_disk_stops_creates_first_and_is_told_while_it_is_full() {
     let Some((mut rig, disk)) = on_a_small_disk().await else { return };
+    rig.edit_config(|it| it.replace("[daemon]\n", "[daemon]\nlisten = \"127.0.0.1:0\"\n"));
     rig.run().await;
     rig.until_version(KEY, 1).await;
     rig.until_told().await;
+    until_trouble(&rig, "reserve", 0).await;
     let consumer = Consumer::of(&rig, Service::Infobip);
     disk.fill();
     until_daemon(&rig, "degraded", |it| it.state == DaemonState::Degraded).await;
     rig.until_own_notice("daemon.degraded", "firing").await;
     assert!(rig.own_notices("daemon.degraded", "firing")[0].contains("daemon.reserve"));
+    until_trouble(&rig, "reserve", 1).await;
+    assert!(rig.log().contains("nothing is created: "), "{}", rig.tail());
     rig.rotate(KEY).await;
     let held = |it: &rekeyd::control::protocol::KeyStatus| it.blocked.as_ref().is_some_and(|it| it.reason == "store");
     rig.until(KEY, "held", held).await;
@@ -68,6 +98,7 @@ async fn a_full_disk_stops_creates_first_and_is_told_while_it_is_full() {
     disk.free();
     rig.until_version(KEY, 2).await;
     rig.until_own_notice("daemon.degraded", "resolved").await;
+    until_trouble(&rig, "reserve", 0).await;
     rig.each_notice_came_once().await;
     consumer.never_held_a_dead_key();
     rig.every_live_key_is_known().await;
@@ -76,6 +107,7 @@ async fn a_full_disk_stops_creates_first_and_is_told_while_it_is_full() {
 #[tokio::test]
 async fn a_state_that_takes_nothing_is_told_from_memory_and_everything_waits_for_it() {
     let Some((mut rig, disk)) = on_a_small_disk().await else { return };
+    rig.edit_config(|it| it.replace("[daemon]\n", "[daemon]\nlisten = \"127.0.0.1:0\"\n"));
     rig.run().await;
     rig.until_version(KEY, 1).await;
     rig.until_told().await;
@@ -86,6 +118,8 @@ async fn a_state_that_takes_nothing_is_told_from_memory_and_everything_waits_for
     take_room(&rig, &disk);
     let stuck = |it: &DaemonStatus| it.troubles.iter().any(|it| it.contains("takes nothing more"));
     until_daemon(&rig, "held by the disk", stuck).await;
+    until_trouble(&rig, "disk", 1).await;
+    assert!(rig.log().contains("the state can't be written; what is to be recorded waits"), "{}", rig.tail());
     let told = |status| {
         let own = rig.own_notices("daemon.degraded", status);
         own.iter().filter(|it| it.contains("takes")).count()
@@ -101,6 +135,7 @@ async fn a_state_that_takes_nothing_is_told_from_memory_and_everything_waits_for
     rig.until_version(KEY, 2).await;
     rig.until_true("its end is told", || told("resolved") == 1).await;
     until_daemon(&rig, "well", |it| it.state == DaemonState::Ok && it.troubles.is_empty()).await;
+    until_trouble(&rig, "disk", 0).await;
     rig.each_notice_came_once().await;
     consumer.never_held_a_dead_key();
     rig.every_live_key_is_known().await;
@@ -146,8 +181,73 @@ async fn a_start_without_any_room_waits_for_it_instead_of_ending() {
     rig.until_version(KEY, 1).await;
 }
 
+/// While the daemon has its files open the kernel makes no disk read-only that anybody could make writable again; a server's disk
+/// can become so, and then each call says it. So the calls are answered as such a disk does.
 #[tokio::test]
-async fn a_disk_that_turns_read_only_is_told_and_nothing_is_lost() {
+async fn a_disk_that_is_read_only_for_a_while_is_told_and_it_goes_on_by_itself() {
+    let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
+    rig.edit_config(|it| it.replace("[daemon]\n", "[daemon]\nlisten = \"127.0.0.1:0\"\n"));
+    rig.run().await;
+    rig.until_version(KEY, 1).await;
+    rig.until_told().await;
+    let consumer = Consumer::of(&rig, Service::Infobip);
+    let Some(disk) = ReadOnly::under(&rig).await else { return println!("skipped: there is no strace here") };
+    let first = rig.cli(&["rotate", "--now", KEY]).await;
+    assert_eq!(first.code, Some(74), "{first:?}");
+    assert!(first.err.contains("is done once the disk takes writes again"), "{}", first.err);
+    let stuck = |it: &DaemonStatus| it.troubles.iter().any(|it| it.contains("Read-only file system"));
+    until_daemon(&rig, "held by the disk", stuck).await;
+    until_trouble(&rig, "disk", 1).await;
+    let told = |status| {
+        let own = rig.own_notices("daemon.degraded", status);
+        own.iter().filter(|it| it.contains("takes")).count()
+    };
+    rig.until_true("the owners of the daemon are told", || told("firing") == 1).await;
+    let refused = rig.cli(&["pause", KEY]).await;
+    assert_eq!(refused.code, Some(74), "{}{}", refused.out, refused.err);
+    let shown = rig.cli(&["status"]).await;
+    assert!(shown.out.contains("make it writable"), "{shown:?}");
+    assert_eq!(creates(&rig), 1, "nothing is created that could not be recorded");
+    let pid = rig.pid();
+    disk.end();
+    rig.until_version(KEY, 2).await;
+    rig.until_true("its end is told", || told("resolved") == 1).await;
+    until_daemon(&rig, "well", |it| it.state == DaemonState::Ok && it.troubles.is_empty()).await;
+    until_trouble(&rig, "disk", 0).await;
+    assert_eq!(rig.pid(), pid, "nobody restarted it");
+    rig.each_notice_came_once().await;
+    consumer.never_held_a_dead_key();
+    rig.every_live_key_is_known().await;
+}
+
+/// A disk that is read-only as long as this lives: no room can be taken on it, which comes before each write.
+struct ReadOnly(Child);
+
+impl ReadOnly {
+    async fn under(rig: &Rig) -> Option<Self> {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-o", "/dev/null", "-e", "trace=fallocate", "-e", "inject=fallocate:error=EROFS"]);
+        let strace = strace.args(["-p", &rig.pid().to_string()]).stderr(Stdio::null()).spawn().ok()?;
+        let threads = format!("/proc/{}/task", rig.pid());
+        let is_traced = |thread: fs::DirEntry| {
+            let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            !status.contains("TracerPid:\t0\n")
+        };
+        let all_traced = || fs::read_dir(&threads).unwrap().flatten().all(is_traced);
+        rig.until_true("every call is answered so", all_traced).await;
+        Some(Self(strace))
+    }
+
+    /// It can be written again.
+    fn end(mut self) {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// What an error of the device made read-only stays so until it is unmounted, which ends the daemon; a start waits until it is writable.
+#[tokio::test]
+async fn a_disk_that_an_error_made_read_only_is_told_and_a_start_on_it_waits_until_it_is_writable() {
     let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
     let image = rig.path("image");
     if !make_image(&image) {
@@ -167,8 +267,17 @@ async fn a_disk_that_turns_read_only_is_told_and_nothing_is_lost() {
     assert_eq!(creates(&rig), 1);
     rig.kill().await;
     drop(disk);
-    let _disk = Mount::image(&image, &rig.path("state")).unwrap();
-    rig.run().await;
+    let disk = Mount::image(&image, &rig.path("state")).unwrap();
+    assert!(disk.make("ro"));
+    let log = rig.path("log");
+    let waits = || fs::read_to_string(&log).unwrap_or_default().contains("can't be opened yet");
+    let writable = async {
+        while !waits() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(disk.make("rw"));
+    };
+    tokio::join!(rig.run(), writable);
     rig.rotate(KEY).await;
     rig.until_version(KEY, 2).await;
     rig.every_live_key_is_known().await;

@@ -3,6 +3,7 @@
 use crate::http::{Answer, Receiver};
 use crate::rig::{Rig, calm, write};
 use rekeyd::simulator::{Service, World};
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
@@ -109,10 +110,6 @@ async fn a_daemon_that_was_down_tries_the_channels_before_it_tells_others() {
     it.break_config().await;
     it.rig.until_true("it is told", || it.rig.log().contains("a notice waits")).await;
     it.rig.kill().await;
-    let good = fs::read_to_string(it.rig.config()).unwrap().replace("\n[nonsense]\n", "");
-    fs::write(it.rig.config(), good).unwrap();
-    // It is told anew at each start that the config on disk is not used: so it is another one, which stays open.
-    it.rig.edit_config(|text| format!("{text}\n[nonsense]\n"));
     it.ahead = 3 * 3600;
     it.set(it.ahead);
     it.rig.run().await;
@@ -121,6 +118,37 @@ async fn a_daemon_that_was_down_tries_the_channels_before_it_tells_others() {
     it.pass(2 * MINUTE).await;
     it.until_heard("firing").await;
     assert_eq!(it.escalations(), 1, "{}", it.rig.tail());
+}
+
+/// A broken config is one incident for as long as it is broken, however often the daemon starts meanwhile: it is told once, others
+/// hear of it an hour after the first time, and the end bears the id of the beginning.
+#[tokio::test]
+async fn a_broken_config_is_one_incident_over_any_number_of_starts() {
+    let hook = asks_for_an_hour().await;
+    let mut it = Later::prepare(&hook).await;
+    it.rig.run().await;
+    it.rig.until_rest().await;
+    let good = fs::read_to_string(it.rig.config()).unwrap();
+    it.rig.edit_config(|it| format!("{it}\n[nonsense]\n"));
+    for minutes in [25, 25, 15] {
+        it.rig.kill().await;
+        it.rig.run().await;
+        it.rig.until_true("it is told by the log", || it.rig.log().contains("trouble that belongs to no key")).await;
+        assert_eq!(it.escalations(), 0, "too early: {}", it.rig.tail());
+        it.pass(minutes * MINUTE).await;
+    }
+    it.until_heard("firing").await;
+    it.rig.kill().await;
+    it.rig.run().await;
+    it.pass(70 * MINUTE).await;
+    fs::write(it.rig.config(), good).unwrap();
+    it.rig.ok(&["reload"]).await;
+    it.until_heard("resolved").await;
+    let heard = fs::read_to_string(it.rig.path("platform")).unwrap();
+    let incidents: BTreeSet<&str> =
+        heard.split("\"incident\":").skip(1).filter_map(|it| it.split(',').next()).collect();
+    assert_eq!((heard.lines().count(), incidents.len()), (2, 1), "{heard}");
+    assert_eq!(it.rig.log().matches("trouble that belongs to no key").count(), 1, "{}", it.rig.tail());
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ async fn a_refused_mail_is_given_up_and_status_shows_it() {
 
 #[tokio::test]
 async fn a_test_notice_goes_through_every_channel_and_each_answer_is_printed() {
-    let rig = Rig::start_created(calm(&[Service::Infobip])).await;
+    let mut rig = Rig::start_created(calm(&[Service::Infobip])).await;
     rig.until_true("both channels are told of the first key", || {
         !rig.sim.mail().mails().is_empty() && !rig.sim.hook().requests().is_empty()
     })
@@ -92,6 +92,17 @@ async fn a_test_notice_goes_through_every_channel_and_each_answer_is_printed() {
     assert_eq!((answers.as_array().unwrap().len(), taken(0), taken(1)), (2, false, true), "{answers}");
     assert!(answers[0]["message"].as_str().unwrap().contains('5'), "{answers}");
     assert_eq!(rig.status().await.daemon.outbox_dead, 0, "a test is no notice that could be lost");
+    rig.kill().await;
+    rig.run().await;
+    for (channel, fates) in [("email", ["sent", "dead"]), ("webhook", ["sent", "sent"])] {
+        assert_eq!(
+            rig.fates_of(|it| it["type"] == "test", channel).await,
+            fates,
+            "the history keeps each, and its fate"
+        );
+    }
+    let said = rig.ok(&["history"]).await;
+    assert!(said.contains("tries whether payments can be told"), "{said}");
 
     let said = rig.cli(&["notify", "nobody"]).await;
     assert_eq!(said.code, Some(66), "{said:?}");

@@ -6,9 +6,9 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How often a consumer looks at its file.
+/// How often a consumer looks at its file, as far as the machine has the time.
 const SAMPLE: Duration = Duration::from_millis(10);
 
 /// A consumer that never stops to use what its file holds.
@@ -25,13 +25,14 @@ impl Consumer {
         let thread = thread::spawn(move || {
             let mut wrong = Vec::new();
             while !ended.load(Ordering::Relaxed) {
+                let began = Instant::now();
                 let held = || fs::read_to_string(&path).unwrap_or_default();
                 let first = held();
                 // What it holds may have been replaced, and retired, between the two looks.
                 if !truth.is_live(&first) && held() == first && wrong.last() != Some(&first) {
                     wrong.push(first);
                 }
-                thread::sleep(SAMPLE);
+                thread::sleep(SAMPLE.saturating_sub(began.elapsed()));
             }
             wrong
         });

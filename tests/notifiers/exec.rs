@@ -1,7 +1,9 @@
 //! Owners told by a command of their own.
 use crate::{AT, message, why_later};
+use rekeyd::command::{Unknown, Veil};
 use rekeyd::http::webhooks::Clients;
-use rekeyd::notifiers::{Fault, KINDS, Notifier, Sent, Shared};
+use rekeyd::notifiers::{Fault, KINDS, Message, Notifier, Sent, Shared};
+use rekeyd::secret::Secret;
 use serde_json::Value;
 use std::sync::Arc;
 use toml::de::ValueDeserializer;
@@ -31,6 +33,22 @@ async fn a_command_that_fails_is_asked_again_with_its_last_words_told() {
     assert!(why.contains("exit status: 3: no route to pager"), "{why}");
     let why = why_later(running("sleep 60", "timeout = \"100ms\"").send(&message(), AT).await);
     assert!(why.contains("was ended after 100ms"), "{why}");
+}
+
+/// A pager's script may print its environment, or a file that it read a key from.
+#[tokio::test]
+async fn a_secret_in_the_words_of_a_command_is_told_nowhere() {
+    let secret = "correct-horse-battery-staple";
+    let veil = Veil::new(|see| {
+        see(&Secret::from("correct-horse-battery-staple".to_owned()));
+        Ok(())
+    });
+    let channel = running(&format!("echo curl -H Authorization: {secret} failed >&2; exit 3"), "");
+    let why = why_later(channel.send(&Message { veil, ..message() }, AT).await);
+    assert!(why.contains("Authorization: [secret] failed") && !why.contains(secret), "{why}");
+    let unknown = Veil::new(|_| Err(Unknown));
+    let why = why_later(channel.send(&Message { veil: unknown, ..message() }, AT).await);
+    assert!(!why.contains(secret), "where nobody knows what to hide, nothing is told: {why}");
 }
 
 #[test]

@@ -6,6 +6,7 @@
     reason = "a helper that panics fails its test"
 )]
 #![allow(unreachable_pub, reason = "what lies in `support` serves several tests")]
+use rekeyd::command::Veil;
 use rekeyd::core::names::{Fingerprint, NoticeId};
 use rekeyd::core::plan::{Next, Notice, NoticeKind, Severity};
 use rekeyd::core::time::Timestamp;
@@ -56,6 +57,7 @@ fn message() -> Message {
             ..Notice::bare(NoticeId::of(&["billing-sms", "7"]), NoticeKind::RotationHalted, AT)
         },
         more: Vec::new(),
+        veil: Veil::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Mails as they are shown in docs/notices.md: what the code writes today is what the pictures there were made of.
 use crate::AT;
 use crate::email::with;
+use rekeyd::command::Veil;
 use rekeyd::core::names::{Fingerprint, NoticeId};
 use rekeyd::core::plan::{Next, Notice, NoticeKind, Severity};
 use rekeyd::notifiers::email::Written;
@@ -48,6 +49,7 @@ fn message(notices: Vec<Notice>) -> Message {
         provider: Some("sms".into()),
         notice,
         more: notices.map(also).collect(),
+        veil: Veil::default(),
     }
 }
 

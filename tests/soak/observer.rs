@@ -8,15 +8,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How often each file is looked at.
+/// How often all files are looked at, as far as the machine has the time: [`Seen`] says how often it was.
 const SAMPLE: Duration = Duration::from_millis(10);
 
 /// What was seen.
 #[derive(Clone, Default)]
 pub(crate) struct Seen {
     pub(crate) samples: u64,
+    /// How often all files were looked at, and within how long altogether.
+    pub(crate) rounds: u32,
+    pub(crate) within: Duration,
+    /// The longest time from one round to the next.
+    pub(crate) longest: Duration,
     /// Keys that came into use.
     pub(crate) rotations: u64,
     /// What was dead although the service keeps old keys, once for each time that it came up.
@@ -40,8 +45,13 @@ impl Observer {
         let thread = thread::spawn(move || {
             let mut seen = Seen::default();
             while !ended.load(Ordering::Relaxed) {
+                let began = Instant::now();
                 files.iter_mut().for_each(|it| it.look(&truth, &mut seen));
-                thread::sleep(SAMPLE);
+                thread::sleep(SAMPLE.saturating_sub(began.elapsed()));
+                let took = began.elapsed();
+                seen.rounds += 1;
+                seen.within += took;
+                seen.longest = seen.longest.max(took);
             }
             seen
         });

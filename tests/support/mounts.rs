@@ -41,6 +41,12 @@ impl Mount {
         None
     }
 
+    /// Mounts it anew: `ro` or `rw`. Says whether the kernel did.
+    #[allow(dead_code, reason = "each test binary uses its part")]
+    pub(crate) fn make(&self, how: &str) -> bool {
+        quietly(Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.at))
+    }
+
     /// Takes all room that there is, and some files later more of it.
     pub(crate) fn fill(&self) {
         let filler = File::options().append(true).create(true).open(self.filler());

@@ -46,6 +46,28 @@ pub fn a_notice_says_what_comes_next_and_when() {
     assert_eq!((it.told(NoticeKind::KeyExpiring), next_of(&it)), (1, None));
 }
 
+/// What a notice means is true in its own state: a key that replaces its predecessor before a target has it is not said to be
+/// in use there.
+#[test]
+pub fn what_a_notice_means_is_true_where_its_kind_says_something_else() {
+    // The old key ends within the overlap, so that nothing waits for a target.
+    let mut hurried = Bench::keeps();
+    hurried.wait(days(88));
+    hurried.created("k2");
+    hurried.probes(2, Probe::Alive).pass();
+    let (hurried, done) = (hurried.last_told().clone(), Bench::keeps().rotated().last_told().clone());
+    assert_eq!((hurried.kind, done.kind), (NoticeKind::RotationSucceeded, NoticeKind::RotationSucceeded));
+    assert!(hurried.summary.contains("on its way to 1 target"), "{}", hurried.summary);
+    assert!(hurried.means.unwrap().starts_with("Not every target has the new key yet"));
+    assert_eq!((done.means, done.summary.contains("is delivered")), (None, true));
+
+    let mut unverified = Bench::keeps().due();
+    unverified.created("k2");
+    unverified.probes(2, Probe::Inconclusive).wait(minutes(11)).pass();
+    let told = unverified.notices.iter().find(|it| it.kind == NoticeKind::KeyRefused).unwrap();
+    assert!(!told.means.as_ref().unwrap().contains("refuses"), "{told:?}");
+}
+
 /// A rotation that just began, or failed just after the key was due, is no news; one that is held up or fails for longer than
 /// `stuck_after` is, and so is a halt.
 #[test]

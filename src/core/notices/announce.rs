@@ -33,7 +33,7 @@ impl Pass<'_> {
     pub(in crate::core) fn tell_outside(&mut self, at: Timestamp) {
         let Some(why) = self.why_outside(at) else { return };
         let name = self.record.name.clone();
-        self.tell(Tell {
+        let tell = Tell {
             kind: NoticeKind::RotationScheduled,
             severity: Severity::Warning,
             incident: Some("outside".into()),
@@ -41,7 +41,8 @@ impl Pass<'_> {
             summary: format!("{name} is replaced now, {why}"),
             actions: vec![format!("rekeyd status {name}")],
             about: None,
-        });
+        };
+        self.tell_that(tell, Some("The key is replaced at a time when nobody expects that."));
     }
 
     /// What keeps a key from being replaced that may leave neither its windows nor a freeze.

@@ -7,6 +7,9 @@ use crate::core::pass::Pass;
 use crate::core::record::Version;
 use crate::core::time::Timestamp;
 
+/// What it means that there is a key of which nobody here knows whom it serves.
+const LEFT: &str = "A key is not looked after from here; where no consumer uses it, it must be revoked by hand.";
+
 impl Pass<'_> {
     pub(in crate::core) fn tell_revoke_needed(&mut self, version: &Version, why: &str) {
         let name = self.record.name.clone();
@@ -17,14 +20,15 @@ impl Pass<'_> {
         let how = if left { "by hand, or take the key out of service" } else { "by hand" };
         let summary =
             format!("{name}: revoke version {} {how} ({id}fingerprint {}): {why}", version.number, version.fingerprint);
-        self.tell_left(revoke_incident(version.number), "revoke", summary, vec![done], Some(version));
+        self.tell_left(revoke_incident(version.number), "revoke", summary, vec![done], Some(version), None);
     }
 
     pub(in crate::core) fn tell_revoke_refused(&mut self, version: &Version, why: &str) {
         let name = self.record.name.clone();
         let summary = format!("{name}: the old version {} can't be revoked: {why}; it is tried again", version.number);
         let look = vec![format!("rekeyd status {name}")];
-        self.tell_left(revoke_incident(version.number), "refused", summary, look, Some(version));
+        let means = Some("The old key stays live until the provider lets us end it.");
+        self.tell_left(revoke_incident(version.number), "refused", summary, look, Some(version), means);
     }
 
     /// Nobody uses the key of a lost create, but it works: its owners can end it sooner than the provider lets us.
@@ -35,7 +39,8 @@ impl Pass<'_> {
              revoked: {why}; it is tried again"
         );
         let actions = vec![format!("rekeyd status {name}")];
-        self.tell_left(orphan_incident(token), &format!("{token} refused"), summary, actions, None);
+        let means = Some("A key that nobody uses stays live until the provider lets us end it.");
+        self.tell_left(orphan_incident(token), &format!("{token} refused"), summary, actions, None, means);
     }
 
     pub(in crate::core) fn tell_lost(&mut self, token: &Token, sent_at: Timestamp, why: &str) {
@@ -45,7 +50,8 @@ impl Pass<'_> {
             sent_at.whole_second(),
             self.account.id
         );
-        self.tell_left(lost_incident(token), &token.to_string(), summary, vec![self.done_by_hand()], None);
+        let means = Some("There may be a key that must be revoked by hand, in the provider's portal.");
+        self.tell_left(lost_incident(token), &token.to_string(), summary, vec![self.done_by_hand()], None, means);
     }
 
     pub(in crate::core) fn tell_of_earlier_life(&mut self, token: &Token, id: &str) {
@@ -55,29 +61,32 @@ impl Pass<'_> {
              where no consumer uses it, revoke it by hand"
         );
         let actions = vec![format!("rekeyd status {name}"), self.done_by_hand()];
-        self.tell_left(format!("left:{token}"), &token.to_string(), summary, actions, None);
+        self.tell_left(format!("left:{token}"), &token.to_string(), summary, actions, None, Some(LEFT));
     }
 
     pub(in crate::core) fn report_keys(&mut self, keys: &[Fingerprint], why: &str) {
         for key in keys {
             let summary =
                 format!("{}: a key with fingerprint {key} is at account {}: {why}", self.record.name, self.account.id);
-            self.tell_left(format!("left:{key}"), key.as_str(), summary, vec![self.done_by_hand()], None);
+            let actions = vec![self.done_by_hand()];
+            self.tell_left(format!("left:{key}"), key.as_str(), summary, actions, None, Some(LEFT));
         }
     }
 
     pub(in crate::core) fn tell_not_emptied(&mut self, target: &TargetId, why: &str) {
         let summary =
             format!("{} is out of service, but {target} may still hold it: {why}; empty it by hand", self.record.name);
-        self.tell(Tell {
+        let cause = format!("not emptied {target}");
+        let tell = Tell {
             kind: NoticeKind::DeliveryFailed,
             severity: Severity::Warning,
             incident: Some(format!("empty:{target}")),
-            cause: &format!("not emptied {target}"),
+            cause: &cause,
             summary,
             actions: vec![self.done_by_hand()],
             about: None,
-        });
+        };
+        self.tell_that(tell, Some("A key that is out of service may still lie where it was used."));
     }
 
     fn tell_left(
@@ -87,9 +96,10 @@ impl Pass<'_> {
         summary: String,
         actions: Vec<String>,
         about: Option<&Version>,
+        means: Option<&str>,
     ) {
         let (kind, severity) = (NoticeKind::RevokeNeeded, Severity::Warning);
-        self.tell(Tell { kind, severity, incident: Some(incident), cause, summary, actions, about });
+        self.tell_that(Tell { kind, severity, incident: Some(incident), cause, summary, actions, about }, means);
     }
 
     /// What a human says who saw to it.

@@ -43,7 +43,12 @@ pub(in crate::core) struct Tell<'a> {
 }
 
 impl Pass<'_> {
-    pub(in crate::core) fn tell(&mut self, mut it: Tell<'_>) {
+    pub(in crate::core) fn tell(&mut self, it: Tell<'_>) {
+        self.tell_that(it, None);
+    }
+
+    /// The same where its kind does not say by itself what it means.
+    pub(in crate::core) fn tell_that(&mut self, mut it: Tell<'_>, means: Option<&str>) {
         let open = &self.record.incidents;
         it.incident = it.incident.filter(|it| open.len() < INCIDENTS_OPEN || open.contains_key(it));
         let about = it.about.cloned().or_else(|| self.record.current.clone());
@@ -77,6 +82,7 @@ impl Pass<'_> {
             severity: it.severity,
             incident: incident.to_string(),
             summary: it.summary,
+            means: means.map(str::to_owned),
             actions: it.actions,
             version,
             fingerprint: about.as_ref().map(|it| it.fingerprint.clone()),
@@ -119,7 +125,7 @@ impl Pass<'_> {
             n => format!("the new key is on its way to {n} targets, for the old one is about to expire"),
         };
         let gap = rotation.cutover_gap_ms.map(|it| format!("; for {it} ms consumers may have held a dead key"));
-        self.tell(Tell {
+        let tell = Tell {
             kind: NoticeKind::RotationSucceeded,
             severity: Severity::Info,
             incident: None,
@@ -127,7 +133,9 @@ impl Pass<'_> {
             summary: format!("{name} was {done}, {delivered}{}", gap.unwrap_or_default()),
             actions: Vec::new(),
             about: None,
-        });
+        };
+        let means = "Not every target has the new key yet; the delivery is tried again until each has it.";
+        self.tell_that(tell, (missing > 0).then_some(means));
     }
 
     pub(in crate::core) fn tell_failures(&mut self, message: &str) {
@@ -208,7 +216,7 @@ impl Pass<'_> {
         let name = self.record.name.clone();
         let what = "the new key could not be seen to be accepted from here; it is delivered unverified";
         self.note_error("unverified", what);
-        self.tell(Tell {
+        let tell = Tell {
             kind: NoticeKind::KeyRefused,
             severity: Severity::Warning,
             incident: Some(format!("unverified:{}", version.number)),
@@ -216,13 +224,14 @@ impl Pass<'_> {
             summary: format!("{name}: {what}"),
             actions: vec![format!("rekeyd status {name}")],
             about: Some(version),
-        });
+        };
+        self.tell_that(tell, Some("Nobody here can say whether the new key works."));
     }
 
     pub(in crate::core) fn tell_detached(&mut self, target: &TargetId) {
         let name = self.record.name.clone();
         let cause = format!("detached {target}");
-        self.tell(Tell {
+        let tell = Tell {
             kind: NoticeKind::DeliveryFailed,
             severity: Severity::Info,
             incident: None,
@@ -230,7 +239,8 @@ impl Pass<'_> {
             summary: format!("{name} is no longer delivered to {target}; what it holds will stop working"),
             actions: Vec::new(),
             about: None,
-        });
+        };
+        self.tell_that(tell, Some("The config does not name this place any more: it gets no new key."));
     }
 
     pub(in crate::core) fn tell_delivery_failed(&mut self, target: &TargetId, why: &str, failures: u32, in_gap: bool) {

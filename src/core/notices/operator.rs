@@ -8,29 +8,33 @@ impl Pass<'_> {
     pub(super) fn tell_rolled_back(&mut self, rotation: &Rotation) {
         let Some(current) = self.record.current.clone() else { return };
         let name = self.record.name.clone();
-        self.tell(Tell {
+        let cause = format!("rolled back {}", rotation.attempt);
+        let tell = Tell {
             kind: NoticeKind::RotationSucceeded,
             severity: Severity::Info,
             incident: None,
-            cause: &format!("rolled back {}", rotation.attempt),
+            cause: &cause,
             summary: format!("{name} went back to version {}, which is delivered again", current.number),
             actions: vec![format!("rekeyd pause {name}")],
             about: Some(&current),
-        });
+        };
+        self.tell_that(tell, Some("The previous key counts again; the next attempt is in the next window."));
     }
 
     pub(in crate::core) fn tell_rollback_failed(&mut self, previous: &Version, why: &str) {
         let name = self.record.name.clone();
         let attempt = self.record.last_attempt;
-        self.tell(Tell {
+        let cause = format!("rollback {attempt}");
+        let tell = Tell {
             kind: NoticeKind::RotationFailed,
             severity: self.severity_of_delay(),
             incident: Some("rollback".into()),
-            cause: &format!("rollback {attempt}"),
+            cause: &cause,
             summary: format!("{name} did not go back to version {}: {why}", previous.number),
             actions: vec![format!("rekeyd status {name}"), format!("rekeyd rotate --now {name}")],
             about: Some(previous),
-        });
+        };
+        self.tell_that(tell, Some("The key that was to be left stays in use."));
     }
 
     pub(in crate::core) fn tell_account_gone(&mut self, gone: &AccountId) {

@@ -18,7 +18,7 @@ impl Pass<'_> {
         let units: Vec<_> = unread.iter().filter_map(reader::unit_of).take(NAMED).collect();
         let more = if unread.len() > units.len() { " and others" } else { "" };
         let restart = units.iter().filter(|it| !it.contains("@.")).map(|it| format!("systemctl restart {it}"));
-        self.tell(Tell {
+        let tell = Tell {
             kind: NoticeKind::RevokeNeeded,
             severity: Severity::Warning,
             incident: Some(incident),
@@ -31,6 +31,7 @@ impl Pass<'_> {
             ),
             actions: restart.chain([format!("rekeyd status {name}")]).collect(),
             about: Some(version),
-        });
+        };
+        self.tell_that(tell, Some("The old key is kept for units that may be using it still."));
     }
 }
