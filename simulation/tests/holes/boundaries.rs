@@ -2,7 +2,9 @@
 //! left, half of a life.
 use crate::bench::*;
 use crate::schedule::{Fleet, due, holds_budget, windowed};
+use rekeyd_simulation::core::facts::Probe;
 use rekeyd_simulation::core::gate;
+use rekeyd_simulation::core::names::Token;
 use rekeyd_simulation::core::policy::{OutsideWindow, RotateBefore};
 use rekeyd_simulation::core::record::{Phase, Rotation};
 use rekeyd_simulation::core::schedule::{Slot, Why};
@@ -203,4 +205,18 @@ pub fn what_is_left_of_an_opening_is_taken_up_to_the_last_safe_moment() {
     it.policy.outside_window = OutsideWindow::Never;
     assert_eq!(gate::opening(&it.record, &it.policy, last()), last());
     assert!(gate::opening(&it.record, &it.policy, last().plus(STEP)) > last().plus(days(300)), "too late is too late");
+}
+
+/// The last token that was issued is one of ours, whatever has become of its key: the store was not rolled back.
+#[test]
+pub fn the_last_token_that_was_issued_is_no_sign_of_a_rolled_back_store() {
+    let lists = |n: u32| {
+        let mut it = Bench::keeps().due();
+        it.record.last_token = 4;
+        let mut key = found("k4", Probe::Alive);
+        key.token = Some(Token { by: it.by.clone(), name: it.record.name.clone(), n });
+        it.lists(vec![key]).pass();
+        it.rolled_back
+    };
+    assert_eq!((lists(4), lists(5)), (false, true));
 }
