@@ -82,6 +82,8 @@ mod rig;
 mod rights;
 #[path = "e2e/rotation.rs"]
 mod rotation;
+#[path = "e2e/set_back.rs"]
+mod set_back;
 #[path = "e2e/slow.rs"]
 mod slow;
 #[path = "e2e/stuck.rs"]

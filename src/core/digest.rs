@@ -77,7 +77,8 @@ pub fn digest<'a>(owner: &str, keys: impl Iterator<Item = Subject<'a>>, span: Sp
     let keys = if count == 1 { "1 key".to_owned() } else { format!("{count} keys") };
     let summary = format!("{keys}, since {}: {}", span.since.whole_second(), counts.collect::<Vec<_>>().join(", "));
     let hand = of(DigestSection::Hand) + of(DigestSection::Failing) > 0;
-    let id = NoticeId::of(&["digest", owner, &span.at.0.to_string()]);
+    // A clock that was ahead may have brought one at this moment before: that one began with another.
+    let id = NoticeId::of(&["digest", owner, &span.since.0.to_string(), &span.at.0.to_string()]);
     Some(Notice {
         summary,
         actions: if hand { vec!["rekeyd status".to_owned()] } else { Vec::new() },

@@ -25,6 +25,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 /// How many notices go in one message.
 pub const TOGETHER_MOST: usize = 500;
+/// How many messages go in one round; the rest with the next one, as soon as one of them was answered.
+pub const MESSAGES_MOST: usize = 64;
 
 /// A notice that was not taken yet.
 #[derive(Clone, Debug)]
@@ -191,6 +193,9 @@ impl Round {
             self.at = self.at.min(due);
             return;
         }
+        if self.messages.len() >= MESSAGES_MOST {
+            return;
+        }
         notices.sort_by_key(|it| (it.notice.status, Reverse(it.notice.severity), it.notice.at, &it.notice.id));
         self.messages.push(notices.iter().take(TOGETHER_MOST).map(|it| it.notice.id.clone()).collect());
     }
@@ -214,10 +219,13 @@ pub fn rank(notice: &Notice) -> (bool, Timestamp) {
     (notice.status == NoticeStatus::Resolved, notice.ranks_at.unwrap_or(notice.at))
 }
 
+/// The rank of the newest of those that wait of one incident.
+pub fn newest<'a>(waiting: impl Iterator<Item = &'a Notice>) -> Option<Timestamp> {
+    waiting.map(|it| rank(it).1).max()
+}
+
 /// Makes a new notice rank above those of its incident that wait, though a clock that was ahead may have dated them.
-pub fn rank_above<'a>(notice: &mut Notice, waiting: impl Iterator<Item = &'a Notice>) {
-    notice.ranks_at = None;
-    let newest = waiting.filter(|it| it.incident == notice.incident).map(|it| rank(it).1).max();
+pub fn rank_above(notice: &mut Notice, newest: Option<Timestamp>) {
     notice.ranks_at = newest.filter(|it| *it > notice.at).map(|it| it.plus(Duration::from_millis(1)));
 }
 
@@ -275,6 +283,14 @@ mod tests {
     }
 
     #[test]
+    fn of_ten_thousand_that_wait_a_round_takes_as_many_as_can_be_begun() {
+        let many: Vec<_> = (0..10_000).map(|n| notice(&format!("{n}"), &format!("{n}"), 0)).collect();
+        let waiting: Vec<_> = many.iter().map(waits).collect();
+        assert_eq!(round(&waiting, false, at(300)).messages.len(), MESSAGES_MOST);
+        assert_eq!(round(&waiting, false, at(299)), Round { messages: vec![], at: at(300) });
+    }
+
+    #[test]
     fn a_critical_notice_waits_for_its_like_alone_and_for_seconds() {
         let (a, b, c) = (notice("a", "1", 0), critical("b", 1), critical("c", 9));
         let waiting = [waits(&a), waits(&b), waits(&c)];
@@ -297,16 +313,16 @@ mod tests {
         let end = over("end", "x", 60);
         assert_eq!(superseded(&[waits(&begun), waits(&end)]), ["begun".into()]);
         let mut worse = Notice { incident: "x".to_owned(), ..critical("worse", 60) };
-        rank_above(&mut worse, [&begun, &elsewhere].into_iter());
+        rank_above(&mut worse, newest([&begun].into_iter()));
         assert_eq!(superseded(&[waits(&begun), waits(&worse), waits(&elsewhere)]), ["begun".into()]);
         assert_eq!((worse.at, due(&worse, WITHIN)), (at(60), at(70)), "and it waits no longer for that");
         let mut worst = Notice { id: "worst".into(), at: at(90), ..worse.clone() };
-        rank_above(&mut worst, [&worse].into_iter());
+        rank_above(&mut worst, newest([&worse].into_iter()));
         assert_eq!(superseded(&[waits(&worse), waits(&worst)]), ["worse".into()]);
         let sealed = Waiting { under_way: true, ..waits(&begun) };
         assert_eq!(said(&round(&[sealed, waits(&worst)], true, at(9_999))), [""; 0], "nor is it told before");
         let mut later = Notice { at: at(4 * 3600), ..begun.clone() };
-        rank_above(&mut later, [&begun].into_iter());
+        rank_above(&mut later, newest([&begun].into_iter()));
         assert_eq!(later.ranks_at, None, "as long as the clock goes on");
     }
 

@@ -23,6 +23,8 @@ pub(super) struct LineId {
 #[derive(Default)]
 pub(super) struct Lines {
     lines: BTreeMap<LineId, Line>,
+    /// Where something waits that is told of an incident: that is asked of each new notice, among ten thousand that wait.
+    incidents: BTreeMap<String, BTreeSet<(LineId, NoticeId)>>,
     /// Those that something has come to, or left, since they were looked at.
     changed: BTreeSet<LineId>,
     /// A copy that only observes tells of itself alone, from this moment on. What it brought along is the original's to tell,
@@ -36,6 +38,8 @@ pub(super) struct Lines {
 #[derive(Default)]
 struct Line {
     rows: BTreeMap<NoticeId, OutboxRow>,
+    /// The incidents of which several notices wait: some may have become superfluous.
+    repeated: BTreeSet<String>,
     /// Those that are being sent.
     under_way: BTreeSet<NoticeId>,
     /// The channel asked not to be told before.
@@ -64,12 +68,24 @@ impl Lines {
     /// A row is new, or has changed. What is over waits no longer.
     pub(super) fn note(&mut self, row: OutboxRow) {
         self.unheard.note(&row);
-        let id = row.line();
+        let (id, place) = (row.line(), (row.line(), row.notice.id.clone()));
         let line = self.lines.entry(id.clone()).or_default();
+        let incident = row.notice.incident.clone();
+        let of = self.incidents.entry(incident.clone()).or_default();
         if row.state == OutboxState::Pending {
+            of.insert(place);
             line.rows.insert(row.notice.id.clone(), row);
         } else {
+            of.remove(&place);
             line.rows.remove(&row.notice.id);
+        }
+        if of.iter().filter(|it| it.0 == id).nth(1).is_some() {
+            line.repeated.insert(incident);
+        } else {
+            line.repeated.remove(&incident);
+            if of.is_empty() {
+                self.incidents.remove(&incident);
+            }
         }
         if line.rows.is_empty() {
             self.lines.remove(&id);
@@ -140,23 +156,22 @@ impl Lines {
 
     /// Whether something waits for this owner that says what has become of the same incident since.
     pub(super) fn says_more(&self, owner: &str, notice: &Notice) -> bool {
-        let lines = self.lines.iter().filter(|it| it.0.owner == owner);
-        let mut rows = lines.flat_map(|it| it.1.rows.values());
-        rows.any(|it| it.notice.incident == notice.incident && rank(&it.notice) > rank(notice))
+        self.of_incident(&notice.incident).any(|it| it.owner == owner && rank(&it.notice) > rank(notice))
     }
 
-    /// What waits for these owners.
-    pub(super) fn waiting_for<'a>(&'a self, owners: &'a BTreeSet<String>) -> impl Iterator<Item = &'a Notice> {
-        let lines = self.lines.iter().filter(|it| owners.contains(&it.0.owner));
-        lines.flat_map(|it| it.1.rows.values().map(|it| &it.notice))
+    /// What waits of an incident, for whomever and by whatever channel.
+    pub(super) fn of_incident(&self, incident: &str) -> impl Iterator<Item = &OutboxRow> {
+        let places = self.incidents.get(incident).into_iter().flatten();
+        places.filter_map(|(line, notice)| self.lines.get(line)?.rows.get(notice))
     }
 
     /// What has become superfluous in the lines that changed.
     pub(super) fn superseded(&self) -> Vec<OutboxRow> {
-        let lines = self.changed.iter().filter_map(|it| self.lines.get(it));
-        let old = lines.flat_map(|it| {
-            let ids = superseded(&it.waiting(Timestamp::NEVER, None));
-            ids.into_iter().filter_map(|id| it.rows.get(&id).cloned())
+        let lines = self.changed.iter().filter_map(|it| Some((it, self.lines.get(it)?)));
+        let old = lines.flat_map(|(id, line)| {
+            let repeated = line.repeated.iter().flat_map(|it| self.of_incident(it)).filter(|it| it.line() == *id);
+            let waiting: Vec<_> = repeated.map(|it| line.waits(it, Timestamp::NEVER)).collect();
+            superseded(&waiting).into_iter().filter_map(|id| line.rows.get(&id).cloned())
         });
         old.collect()
     }
@@ -200,13 +215,14 @@ impl Lines {
 impl Line {
     fn waiting(&self, now: Timestamp, only_itself: Option<Timestamp>) -> Vec<Waiting<'_>> {
         let may_go = |it: &&OutboxRow| only_itself.is_none_or(|since| is_about_itself(&it.notice, since));
-        let waiting = |row| {
-            let OutboxRow { notice, retry_at, attempts, message, .. }: &OutboxRow = row;
-            let due = due_at(*retry_at, now);
-            let under_way = self.under_way.contains(&notice.id);
-            Waiting { notice, due, failed: *attempts > 0, sealed: message.as_ref(), under_way }
-        };
-        self.rows.values().filter(may_go).map(waiting).collect()
+        self.rows.values().filter(may_go).map(|it| self.waits(it, now)).collect()
+    }
+
+    fn waits<'a>(&self, row: &'a OutboxRow, now: Timestamp) -> Waiting<'a> {
+        let OutboxRow { notice, retry_at, attempts, message, .. } = row;
+        let due = due_at(*retry_at, now);
+        let under_way = self.under_way.contains(&notice.id);
+        Waiting { notice, due, failed: *attempts > 0, sealed: message.as_ref(), under_way }
     }
 }
 
@@ -288,6 +304,35 @@ pub(super) mod tests {
         lines.at_once(NOW);
         assert_eq!(lines.due(NOW), std::slice::from_ref(&id));
         assert_eq!(lines.round(&id, false, NOW).len(), 2);
+    }
+
+    /// What is new is compared with what waits of its own incident, and with nothing else.
+    #[test]
+    fn among_a_thousand_that_wait_only_those_of_an_incident_are_asked_for() {
+        let of = |id: &str, incident: &str, seconds| {
+            let mut row = row(id, 0, 0);
+            (row.notice.incident, row.notice.at) = (incident.to_owned(), at(seconds));
+            row
+        };
+        let many: Vec<_> = (0..1000).map(|n| of(&format!("n{n}"), &format!("i{n}"), 0)).collect();
+        let (mut lines, id) = lines(&many);
+        let elsewhere = OutboxRow { channel: "email:a@example.com".to_owned(), ..of("n7", "i7", 0) };
+        lines.note(elsewhere.clone());
+        let asked = |lines: &Lines| lines.of_incident("i7").map(|it| it.channel.clone()).collect::<Vec<_>>();
+        assert_eq!(asked(&lines), [elsewhere.channel.clone(), id.channel.clone()]);
+        assert!(lines.superseded().is_empty() && lines.lines[&id].repeated.is_empty());
+
+        lines.note(of("later", "i7", 9));
+        assert_eq!(lines.lines[&id].repeated.len(), 1);
+        let old: Vec<_> = lines.superseded().into_iter().map(|it| (it.line(), it.notice.id)).collect();
+        assert_eq!(old, [(id.clone(), "n7".into())], "by that channel alone to which the later one goes");
+        assert!(lines.says_more("payments", &many[7].notice) && !lines.says_more("platform", &many[7].notice));
+
+        lines.note(OutboxRow { state: OutboxState::Superseded, ..of("n7", "i7", 0) });
+        assert!(lines.superseded().is_empty() && lines.lines[&id].repeated.is_empty());
+        lines.note(OutboxRow { state: OutboxState::Sent, ..of("later", "i7", 9) });
+        lines.note(OutboxRow { state: OutboxState::Sent, ..elsewhere });
+        assert!(asked(&lines).is_empty() && !lines.incidents.contains_key("i7"), "nothing is left behind");
     }
 
     #[test]

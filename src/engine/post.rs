@@ -94,7 +94,9 @@ impl Books {
         let besides = self.take_heard(&notice);
         let escalated = owners.iter().filter(|_| notice.escalates).flat_map(|it| self.escalates_to(it));
         let told: BTreeSet<String> = owners.iter().cloned().chain(escalated).chain(besides).collect();
-        queue::rank_above(&mut notice, self.lines.waiting_for(&told));
+        let waits = self.lines.of_incident(&notice.incident).filter(|it| told.contains(&it.owner));
+        let newest = queue::newest(waits.map(|it| &it.notice));
+        queue::rank_above(&mut notice, newest);
         for owner in &told {
             self.batch.history.push(HistoryRow::Notice { notice: notice.clone(), owner: owner.clone() });
             let Some(section) = settings.owners.get(owner) else { continue };

@@ -9,18 +9,18 @@ use std::time::Duration;
 
 /// A step of the clock that is taken for no jump, in seconds.
 const STEP: u64 = 50;
-const MINUTE: u64 = 60;
+pub(crate) const MINUTE: u64 = 60;
 
 /// A daemon by whose clock some time has passed since the test began.
-struct Later {
-    rig: Rig,
-    ahead: u64,
+pub(crate) struct Later {
+    pub(crate) rig: Rig,
+    pub(crate) ahead: u64,
 }
 
 impl Later {
     /// Keys that live for a day. `payments` is told by one webhook, which wants to be left alone for an hour after each try,
     /// and names `platform`.
-    async fn prepare(hook: &Receiver) -> Self {
+    pub(crate) async fn prepare(hook: &Receiver) -> Self {
         let day = Duration::from_secs(24 * 3600);
         let world = World { lifetime: day, rotate_before: day / 12, ..calm(&[Service::Infobip]) };
         let it = Self { rig: Rig::prepare(world).await, ahead: 0 };
@@ -34,13 +34,13 @@ impl Later {
         it
     }
 
-    fn set(&self, ahead: u64) {
+    pub(crate) fn set(&self, ahead: u64) {
         write(&self.rig.path("clock"), &format!("+{ahead}\n"));
         self.rig.sim.behave(Service::Infobip, |it| it.clock_ahead_ms = i64::try_from(ahead * 1000).unwrap());
     }
 
     /// Lets so much time pass; the daemon looks at its clock at every step.
-    async fn pass(&mut self, seconds: u64) {
+    pub(crate) async fn pass(&mut self, seconds: u64) {
         for step in (0..seconds).step_by(usize::try_from(STEP).unwrap()) {
             self.set(self.ahead + (step + STEP).min(seconds));
             self.rig.status().await;
@@ -48,25 +48,25 @@ impl Later {
         self.ahead += seconds;
     }
 
-    fn escalations(&self) -> usize {
+    pub(crate) fn escalations(&self) -> usize {
         self.rig.log().matches("no channel takes it; others are told").count()
     }
 
     /// A config that is refused: an incident that lasts until it is mended.
-    async fn break_config(&self) -> String {
+    pub(crate) async fn break_config(&self) -> String {
         let good = fs::read_to_string(self.rig.config()).unwrap();
         self.rig.edit_config(|it| format!("{it}\n[nonsense]\n"));
         self.rig.cli(&["reload"]).await;
         good
     }
 
-    async fn until_heard(&self, status: &str) {
+    pub(crate) async fn until_heard(&self, status: &str) {
         let heard = ("config.rejected".to_owned(), status.to_owned());
         self.rig.until_true("others are told", || self.rig.platform_heard().last() == Some(&heard)).await;
     }
 }
 
-async fn asks_for_an_hour() -> Receiver {
+pub(crate) async fn asks_for_an_hour() -> Receiver {
     let answer =
         "HTTP/1.1 429 Too Many Requests\r\nretry-after: 3600\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     Receiver::start(Answer::Bytes(answer.to_owned())).await
