@@ -7,6 +7,7 @@ use crate::core::gate;
 use crate::core::names::{AccountId, KeyName};
 use crate::core::policy::{Initial, Policy};
 use crate::core::record::{Phase, Record, Rotation, Trigger, Version, VersionNo};
+use crate::core::rules::{self, Rule};
 use crate::core::time::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -177,7 +178,9 @@ pub(super) fn batches<'t, 'a>(tasks: &'t [Task<'a>], spans: &mut Spans) -> Vec<B
         let Some(member) = Member::of(task, spans) else { continue };
         match &task.policy.together {
             // A first key is awaited by its consumers, and whoever waits for a retry holds nobody.
-            Some(word) if task.version.is_some() => groups.entry(word).or_default().push(member),
+            Some(word) if task.version.is_some() && rules::holds(Rule::Together) => {
+                groups.entry(word).or_default().push(member)
+            }
             _ => batches.push(Batch::of(member)),
         }
     }
