@@ -72,7 +72,8 @@ struct Shortage {
 }
 
 impl Shortage {
-    /// Both are faults: a freeze may never meet the key, but nobody can tell before.
+    /// Both are faults: a freeze may never meet the key, but nobody can tell before. Without windows there are no openings to
+    /// count, so that it is a fault only where attempts are asked for: a freeze that is put in in a hurry is not refused.
     fn tell(&self, name: &KeyName, key: &Read, section: &Section<'_>, policy: &Policy, findings: &mut Findings) {
         let opens = match self.openings {
             _ if policy.windows.is_empty() => "it lasts until the key has expired".to_owned(),
@@ -107,7 +108,11 @@ impl Shortage {
         let lower = if policy.windows.is_empty() || self.openings == 0 { "" } else { ", lower attempts_in_window" };
         let hint =
             format!("raise rotate_before{lower}, or leave the key out of the freeze (keys = \"named\"), {hint}{words}");
-        findings.fault(section.at_field(field("freezes")), message, hint);
+        let at = section.at_field(field("freezes"));
+        match key.attempts_in_window {
+            None if policy.windows.is_empty() => findings.warning(at, message, hint),
+            _ => findings.fault(at, message, hint),
+        }
     }
 }
 

@@ -184,16 +184,21 @@ fn a_freeze_that_leaves_too_few_openings_is_a_fault() {
     let every = "every year from 18 December until 4 January, the first day without it (UTC)";
     check(&[SMS, yearly], &nightly("freezes = ['year-end']"), &format!("12:11: {leaves}{every}"));
     let unwindowed = key("valid_for = '90d'\nrotate_before = '14d'");
-    check(
-        &[SMS, yearly],
-        &unwindowed,
-        &format!(
+    // Without windows it is a fault only where attempts are asked for.
+    assert_eq!(
+        warnings(&[SMS, yearly], &unwindowed),
+        format!(
             "1:1: when key `k` is due as freeze `year-end` begins, it lasts until the key has expired, 14d later\n  \
              hint: raise rotate_before, or leave the key out of the freeze (keys = \"named\"), or the key may have to leave \
              the freeze in its last safe moment; the freeze holds {every}"
-        ),
+        )
     );
-    check(&[SMS, yearly], &unwindowed.replace("14d", "18d"), "");
+    let asked = parse(&format!(
+        "{BASE}{SMS}{yearly}{}",
+        key("valid_for = '90d'\nrotate_before = '14d'\nattempts_in_window = 2")
+    ));
+    assert_eq!(asked.unwrap_err().faults.len(), 1);
+    assert_eq!(warnings(&[SMS, yearly], &unwindowed.replace("14d", "18d")), "");
 }
 
 #[test]
