@@ -2,6 +2,7 @@
 mod harden;
 mod journal;
 mod messages;
+mod outlet;
 mod sink;
 
 pub use harden::harden;
@@ -9,9 +10,10 @@ pub use harden::harden;
 use futures_util::StreamExt;
 use journal::Journal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use sink::Sink;
+use sink::{Line, Sink};
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use tracing::{Metadata, Subscriber};
@@ -64,38 +66,62 @@ impl Signals {
 }
 
 /// Logs from now on: to the journal with every field by its name where stderr leads there (`stream` is `$JOURNAL_STREAM`), else
-/// to stderr in lines. `verbose` is the number of `-v`, `directives` is RUST_LOG, which goes first.
+/// to stderr in lines. Nobody waits for either. `verbose` is the number of `-v`, `directives` is RUST_LOG, which goes first.
 ///
 /// # Errors
-/// Where the directives make no sense, or a log is set up already.
+/// Where the directives make no sense, a log is set up already, or stderr is closed.
 pub fn log(verbose: u8, directives: Option<&str>, stream: Option<&str>) -> Result<Log, LogError> {
     // Not `init()`: that would also carry over what libraries say through the `log` crate.
     let (set, log) = match Journal::of_stderr(stream) {
         Some(journal) => {
-            let log = Log(Some(journal.sink().clone()));
+            let log = Log(journal.sink().clone());
             let journal = filtered(journal, verbose, directives)?;
             (tracing::subscriber::set_global_default(tracing_subscriber::registry().with(journal)), log)
         }
-        None => (tracing::subscriber::set_global_default(subscriber(verbose, directives, io::stderr)?), Log(None)),
+        None => {
+            let sink = Sink::to(io::stderr().as_fd().try_clone_to_owned()?, dropped);
+            let log = Log(sink.clone());
+            let lines = subscriber(verbose, directives, move || Lines(sink.clone()))?;
+            (tracing::subscriber::set_global_default(lines), log)
+        }
     };
     set.map_err(|_| LogError::Twice)?;
     Ok(log)
 }
 
-/// The log, to be kept until the process ends: what still waits for the journal then goes out, if it can within 2 s.
-#[derive(Debug)]
-#[must_use = "the last lines are lost without it"]
-pub struct Log(Option<Sink>);
+/// Carries each line of text to a sink. A line comes as a whole.
+struct Lines(Sink);
 
-impl Drop for Log {
-    fn drop(&mut self) {
-        if let Some(sink) = &self.0 {
-            sink.flush(FLUSH_WITHIN);
-        }
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.put(Line { bytes: line.to_owned(), text: String::new() });
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
-/// How long the end of the process waits for a journal that takes nothing.
+/// What stderr is told of lines that it did not take.
+fn dropped(lines: u64) -> Line {
+    let now = crate::clock::now();
+    let text = format!("{now}  WARN {}: {lines} lines were dropped: nobody took them for a while\n", module_path!());
+    Line { bytes: text.clone().into_bytes(), text }
+}
+
+/// The log, to be kept until the process ends: what still waits then goes out, if it can within 2 s.
+#[derive(Debug)]
+#[must_use = "the last lines are lost without it"]
+pub struct Log(Sink);
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.flush(FLUSH_WITHIN);
+    }
+}
+
+/// How long the end of the process waits for a journal, or a stderr, that takes nothing.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why there is no log.
@@ -107,6 +133,9 @@ pub enum LogError {
     /// It was set up before.
     #[error("the log is set up already")]
     Twice,
+    /// There is no stderr.
+    #[error("stderr can't be written to: {0}; lead it somewhere, such as 2> /dev/null")]
+    Stderr(#[from] io::Error),
 }
 
 fn subscriber<W>(verbose: u8, directives: Option<&str>, to: W) -> Result<impl Subscriber + Send + Sync, LogError>

@@ -1,7 +1,9 @@
 //! The control socket and the command line: what users see of the daemon, and what they may ask of it.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // A test that panics has failed, as it should.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // A test that panics has failed, as it should.
 #[path = "control/binary.rs"]
 mod binary;
+#[path = "control/completions.rs"]
+mod completions;
 #[path = "control/fixture.rs"]
 mod fixture;
 #[path = "control/freezes.rs"]

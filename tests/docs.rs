@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 const ARCHITECTURE: &str = include_str!("../docs/architecture.md");
+const CHANGELOG: &str = include_str!("../CHANGELOG.md");
 const CONFIG: &str = include_str!("../docs/config.md");
 const HTTP_API: &str = include_str!("../docs/http-api.md");
 const README: &str = include_str!("../README.md");
@@ -265,4 +266,18 @@ fn accepted(text: &str) -> BTreeSet<String> {
 /// The least that another section can stand on.
 fn daemon() -> &'static str {
     "daemon = { master_key = { credential = 'm' } }\n"
+}
+
+/// A clock that shows less than the day of the newest release, such as `## [0.2.0] - 2027-01-15`, is not to be believed.
+#[test]
+fn no_release_is_newer_than_the_day_on_which_the_program_says_that_it_was_written() {
+    let days = |changelog: &str| -> Vec<i64> {
+        let releases = changelog.lines().filter(|it| it.starts_with("## [") && !it.starts_with("## [Unreleased]"));
+        let day = |it: &str| chrono::DateTime::parse_from_rfc3339(&format!("{it}T00:00:00Z")).unwrap();
+        releases.map(|it| day(it.rsplit(' ').next().unwrap()).timestamp_millis()).collect()
+    };
+    assert_eq!(days("## [Unreleased]\n## [0.2.0] - 2026-11-22\n"), [1_795_305_600_000]);
+    for day in days(CHANGELOG) {
+        assert!(day <= rekeyd::clock::WRITTEN.0, "{day}: bring the constant in src/clock.rs up to date");
+    }
 }

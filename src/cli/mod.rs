@@ -136,7 +136,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             // Nobody is left to tell where the terminal is gone.
             let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()));
+            let code = u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code());
+            run::refuse_whoever_waits(code);
+            return ExitCode::from(code);
         }
     };
     // TLS has two providers to choose from and none by default.

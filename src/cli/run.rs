@@ -30,15 +30,48 @@ const TELL_EVERY: Duration = Duration::from_secs(5);
 /// where that takes no more than this part of the time.
 const TELLING_SHARE: u32 = 100;
 
+/// What no restart helps against: after these systemd leaves the daemon at that (`RestartPreventExitStatus=` of its unit).
+const FINAL: [Exit; 4] = [Exit::Usage, Exit::Io, Exit::NotPermitted, Exit::Config];
+
 pub(super) fn run(cli: &Cli) -> Result<Exit, Failure> {
     let directives = std::env::var("RUST_LOG").ok();
     let stream = std::env::var("JOURNAL_STREAM").ok();
-    let _log = service::log(cli.verbose, directives.as_deref(), stream.as_deref())
-        .map_err(|it| Failure::new(Exit::Usage, it.to_string()))?;
+    let log = service::log(cli.verbose, directives.as_deref(), stream.as_deref());
     service::harden();
+    let passed = credentials::passed().map_err(|it| Failure::new(Exit::CannotCreate, format!("LISTEN_FDS: {it}")))?;
+    let ended = match &log {
+        Ok(_) => daemon(cli, passed.as_ref()),
+        Err(it) => Err(Failure::new(Exit::Usage, it.to_string())),
+    };
+    if let (Err(failed), Some(socket)) = (&ended, passed)
+        && FINAL.contains(&failed.exit)
+    {
+        refuse_waiting(&socket, failed.exit.code());
+    }
+    ended
+}
+
+/// Where the command line itself is wrong, and this is to be the exit code, there is no daemon that could refuse whoever waits.
+pub(super) fn refuse_whoever_waits(code: u8) {
+    if let Ok(Some(socket)) = credentials::passed() {
+        refuse_waiting(&socket, code);
+    }
+}
+
+/// A unit that waits for its key would have systemd start the daemon again as soon as it has ended: it fails instead.
+fn refuse_waiting(socket: &UnixListener, code: u8) {
+    let why = format!("rekeyd does not come up (exit code {code}), and its last line says why");
+    systemd::waiting(&why, credentials::REFUSE_WITHIN);
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(credentials::refuse_waiting(socket, &why)),
+        Err(error) => tracing::error!(%error, "who waits at the credential socket can't be refused"),
+    }
+}
+
+fn daemon(cli: &Cli, passed: Option<&UnixListener>) -> Result<Exit, Failure> {
+    let passed = passed.map(UnixListener::try_clone).transpose()?;
     let path = cli.config.clone();
     let load: Load = Arc::new(move || load(&path));
-    let passed = credentials::passed().map_err(|it| Failure::new(Exit::CannotCreate, format!("LISTEN_FDS: {it}")))?;
     let begin = begin(&cli.config, &load)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|it| Failure::new(Exit::Internal, format!("no runtime: {it}")))?;
@@ -301,4 +334,18 @@ async fn start_demo(config: PathBuf) -> anyhow::Result<demo::Running> {
     });
     let ended = tokio::spawn(async { Ok(worker.await??) });
     Ok(demo::Running { handle, stop, ended })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systemd_does_not_restart_what_refuses_whoever_waits() {
+        let unit = include_str!("../../systemd/rekeyd.service");
+        let left = unit.lines().find_map(|it| it.strip_prefix("RestartPreventExitStatus=")).unwrap();
+        let wrong_command_line = 2;
+        let codes = [wrong_command_line].into_iter().chain(FINAL.map(Exit::code));
+        assert_eq!(left, codes.map(|it| it.to_string()).collect::<Vec<_>>().join(" "));
+    }
 }

@@ -225,6 +225,19 @@ pub enum Action {
     },
 }
 
+/// For the log.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create { .. } => f.write_str("create"),
+            Self::Deliver { target, version } => write!(f, "deliver version {version} to {target}"),
+            Self::Confirm { target, version } => write!(f, "confirm version {version} at {target}"),
+            Self::Revoke(revoke) => write!(f, "revoke {} at {}", revoke.id, revoke.account),
+            Self::Empty { target } => write!(f, "empty {target}"),
+        }
+    }
+}
+
 /// A key to be revoked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Revoke {

@@ -30,10 +30,7 @@ static CHUNK: LazyLock<String> = LazyLock::new(|| REFUSAL.repeat(256));
 
 /// Answers root.
 pub(super) async fn answer(mut stream: UnixStream, engine: Handle, stop: CancellationToken) {
-    let Some(asked) = asked(&stream) else {
-        tracing::warn!("a connection to the credential socket says not for which unit; it is refused");
-        return refuse(&mut stream).await;
-    };
+    let Some(asked) = asked(&stream) else { return refuse_nameless(stream).await };
     // Whatever breaks down here, no unit is started with nothing.
     let fetched = AssertUnwindSafe(fetch(&asked, &engine, &stop)).catch_unwind().await;
     let refused = match fetched {
@@ -44,8 +41,25 @@ pub(super) async fn answer(mut stream: UnixStream, engine: Handle, stop: Cancell
         Ok(Err(why)) => why,
         Err(_) => "rekeyd itself broke down; please report this".to_owned(),
     };
+    refuse_unit(stream, asked, &refused).await;
+}
+
+/// Refuses root, whatever it wants.
+pub(super) async fn refuse_root(stream: UnixStream, why: &str) {
+    match asked(&stream) {
+        Some(asked) => refuse_unit(stream, asked, why).await,
+        None => refuse_nameless(stream).await,
+    }
+}
+
+async fn refuse_unit(mut stream: UnixStream, asked: Asked, why: &str) {
     let Asked { unit, credential } = asked;
-    tracing::warn!(unit, credential, why = refused, "a unit gets no key, and does not start");
+    tracing::warn!(unit, credential, why, "a unit gets no key, and does not start");
+    refuse(&mut stream).await;
+}
+
+async fn refuse_nameless(mut stream: UnixStream) {
+    tracing::warn!("a connection to the credential socket says not for which unit; it is refused");
     refuse(&mut stream).await;
 }
 

@@ -4,12 +4,15 @@
 //! systemd takes whatever it reads until the connection ends, so that a connection that ends without a byte starts the unit
 //! with an empty key. Whoever is refused therefore gets more than systemd takes, and does not start. Whoever can be answered
 //! in a moment is held; and a connection that nobody has taken yet waits in the socket, which systemd holds while we are away.
+//! A daemon that can't come up takes those, and refuses them.
 mod address;
 mod answer;
 mod passed;
+mod waiting;
 
 pub use answer::{GIVE_WITHIN, HELD_WITHIN, LOOK_EVERY, REFUSAL_BYTES, REFUSE_WITHIN};
 pub use passed::passed;
+pub use waiting::refuse_waiting;
 
 use crate::engine::handle::Handle;
 use crate::socket::{BindError, Socket};

@@ -432,7 +432,7 @@ impl Engine {
         self.compare_clocks(&account);
         let failed = is_failure(&outcome);
         if failed {
-            tracing::warn!(key = %name, ?action, why = message(&outcome), "an action failed");
+            tracing::warn!(key = %name, %action, why = message(&outcome), "an action failed");
         }
         if let (Some(policy), Some(record)) = (self.books.policy(&name), self.books.records.get(&name).cloned()) {
             let mut account = self.books.account(&account);

@@ -1,12 +1,12 @@
-//! Carries lines to the journal, and lets nobody wait for it. A line goes out at once where the journal takes it; where it does
-//! not, lines wait in a queue that has an end, and a thread of their own hands them over. What finds the queue full is dropped
-//! and counted, and so is what neither the journal nor stderr takes; the count is told when one of them takes lines again.
-use rustix::net::{SendFlags, SocketAddrUnix, sendto};
+//! Carries lines to the journal, or to stderr, and lets nobody wait for either. A line goes out at once where it is taken; where
+//! it is not, lines wait in a queue that has an end, and a thread of their own hands them over. What finds the queue full is
+//! dropped and counted, and so is what neither the journal nor stderr takes; the count is told when lines are taken again.
+use super::outlet::{Outlet, WRITE_WITHIN};
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -15,15 +15,12 @@ use std::time::Duration;
 const LINES_WAITING: usize = 4096;
 /// The most bytes that they have together, in both forms.
 const BYTES_WAITING: usize = 4 * 1024 * 1024;
-/// How long the thread waits for the journal before it asks again.
-const WRITE_WITHIN: Duration = Duration::from_secs(1);
-
 /// One line of the log.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// As the journal takes it.
+    /// As it goes out.
     pub(super) bytes: Vec<u8>,
-    /// For stderr, where there is no journal.
+    /// For stderr, where it was to go to the journal and there is none.
     pub(super) text: String,
 }
 
@@ -33,19 +30,14 @@ impl Line {
     }
 }
 
-/// Where a line goes that the journal does not take.
-type Otherwise = fn(&str) -> io::Result<()>;
-
-/// The way to the journal. Its clones share one queue.
+/// The way out. Its clones share one queue.
 #[derive(Clone)]
 pub(super) struct Sink(Arc<Shared>);
 
 struct Shared {
-    socket: UnixDatagram,
-    path: PathBuf,
+    outlet: Outlet,
     /// What is said of so many lines that were dropped.
     told: fn(u64) -> Line,
-    otherwise: Otherwise,
     queue: Mutex<Queue>,
     filled: Condvar,
     emptied: Condvar,
@@ -59,37 +51,40 @@ struct Queue {
     dropped: u64,
     /// Whether the thread has a line in hand, which goes before all others.
     in_hand: bool,
-    /// Whether there is a thread: only once the journal did not take a line.
+    /// Whether there is a thread: only once a line was not taken.
     served: bool,
 }
 
 impl Sink {
-    /// The way to what listens at a path. `told` says how many lines were dropped.
+    /// The way to a journal that listens at a path. `told` says how many lines were dropped.
     ///
     /// # Errors
     /// Where no socket can be had.
     pub(super) fn at(path: &Path, told: fn(u64) -> Line) -> io::Result<Self> {
-        Self::or_else(path, told, |text| writeln!(io::stderr().lock(), "{text}"))
+        Outlet::journal(path).map(|it| Self::new(it, told))
     }
 
-    fn or_else(path: &Path, told: fn(u64) -> Line, otherwise: Otherwise) -> io::Result<Self> {
-        let socket = UnixDatagram::unbound()?;
-        socket.set_write_timeout(Some(WRITE_WITHIN))?;
+    /// The way to a stream, such as stderr. `told` says how many lines were dropped.
+    pub(super) fn to(stream: OwnedFd, told: fn(u64) -> Line) -> Self {
+        Self::new(Outlet::Stream(stream), told)
+    }
+
+    fn new(outlet: Outlet, told: fn(u64) -> Line) -> Self {
         let (queue, filled, emptied) = Default::default();
-        Ok(Self(Arc::new(Shared { socket, path: path.to_owned(), told, otherwise, queue, filled, emptied })))
+        Self(Arc::new(Shared { outlet, told, queue, filled, emptied }))
     }
 
     /// Takes a line over. Never waits.
     pub(super) fn put(&self, line: Line) {
         let mut queue = self.0.queue();
-        // Once one was dropped, so are all until the journal has taken those that wait: the count is one, and in its place.
+        // Once one was dropped, so are all until those that wait were taken: the count is one, and in its place.
         let full = queue.waiting.len() >= LINES_WAITING || queue.bytes + line.len() > BYTES_WAITING;
         if queue.dropped > 0 || full {
             queue.dropped += 1;
             return self.serve(&mut queue);
         }
         let first = queue.waiting.is_empty() && !queue.in_hand;
-        if first && self.0.send_now(&line.bytes).is_ok() {
+        if first && self.0.outlet.takes_now(&line.bytes) {
             return;
         }
         queue.bytes += line.len();
@@ -108,7 +103,7 @@ impl Sink {
     fn serve(&self, queue: &mut Queue) {
         if !queue.served {
             let shared = Arc::clone(&self.0);
-            queue.served = thread::Builder::new().name("journal".to_owned()).spawn(move || shared.carry()).is_ok();
+            queue.served = thread::Builder::new().name("log".to_owned()).spawn(move || shared.carry()).is_ok();
         }
         self.0.filled.notify_one();
     }
@@ -116,7 +111,7 @@ impl Sink {
 
 impl fmt::Debug for Sink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sink").field("path", &self.0.path).finish_non_exhaustive()
+        f.debug_struct("Sink").field("outlet", &self.0.outlet).finish_non_exhaustive()
     }
 }
 
@@ -162,7 +157,7 @@ impl Shared {
             };
             queue.in_hand = true;
             drop(queue);
-            if !self.hand_over(&line) {
+            if !self.outlet.hand_over(&line) {
                 let mut queue = self.queue();
                 queue.dropped += dropped.max(1);
                 // Nobody takes even the count: that is asked again with the next line, or after a while.
@@ -172,28 +167,13 @@ impl Shared {
             }
         }
     }
-
-    /// Until the journal has it. Where there is none, stderr may still lead somewhere. Says whether somebody took it.
-    fn hand_over(&self, line: &Line) -> bool {
-        loop {
-            match self.socket.send_to(&line.bytes, &self.path) {
-                Ok(_) => return true,
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(_) => return (self.otherwise)(&line.text).is_ok(),
-            }
-        }
-    }
-
-    /// Sends without waiting. By its name each time: the journal may have been started anew.
-    fn send_now(&self, bytes: &[u8]) -> rustix::io::Result<()> {
-        let to = SocketAddrUnix::new(self.path.as_path())?;
-        sendto(&self.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &to).map(drop)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::UnixDatagram;
 
     /// More lines than can wait, and than any kernel takes in before somebody reads.
     const MANY: usize = LINES_WAITING + 4096;
@@ -244,6 +224,36 @@ mod tests {
     }
 
     #[test]
+    fn a_pipe_that_nobody_reads_keeps_nobody_waiting_and_is_told_once_what_it_missed() {
+        let (reader, writer) = io::pipe().unwrap();
+        let sink = Sink::to(writer.into(), |lines| line(format!("dropped {lines}\n")));
+        // Each third is longer than what goes into a pipe in one piece.
+        let padding = |it: usize| if it.is_multiple_of(3) { "x".repeat(5000) } else { "x".repeat(50) };
+        (0..MANY).for_each(|it| sink.put(line(format!("{it} {}\n", padding(it)))));
+        assert!(!sink.flush(Duration::ZERO), "nobody has read them");
+        let mut lines = BufReader::new(reader).lines().map(Result::unwrap);
+        let mut read = 0;
+        let said = lines.by_ref().find(|it| {
+            let whole = *it == format!("{read} {}", padding(read));
+            read += usize::from(whole);
+            !whole
+        });
+        assert_eq!(said, Some(format!("dropped {}", MANY - read)), "each in its turn, and whole, from the first on");
+        assert!(sink.flush(Duration::from_secs(60)));
+        sink.put(line("after\n".to_owned()));
+        assert_eq!(lines.next().as_deref(), Some("after"), "nothing more is said of it");
+    }
+
+    #[test]
+    fn a_pipe_whose_reader_is_gone_keeps_nobody_waiting() {
+        let (reader, writer) = io::pipe().unwrap();
+        let sink = Sink::to(writer.into(), told);
+        drop(reader);
+        (0..MANY).for_each(|it| sink.put(line(it.to_string())));
+        assert!(sink.flush(Duration::from_secs(60)));
+    }
+
+    #[test]
     fn what_waits_has_an_end_in_bytes_too() {
         let (_dir, _journal, sink) = journal();
         (0..LINES_WAITING).for_each(|_| sink.put(line("x".repeat(64 * 1024))));
@@ -258,7 +268,11 @@ mod tests {
     fn what_neither_the_journal_nor_stderr_takes_is_counted_and_told_by_the_next_journal() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
-        let sink = Sink::or_else(&path, told, |_| Err(ErrorKind::BrokenPipe.into())).unwrap();
+        let mut outlet = Outlet::journal(&path).unwrap();
+        if let Outlet::Journal { otherwise, .. } = &mut outlet {
+            *otherwise = |_| Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let sink = Sink::new(outlet, told);
         for text in ["a", "b", "c"] {
             sink.put(line(text.to_owned()));
         }

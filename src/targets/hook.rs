@@ -85,7 +85,8 @@ impl Then {
     async fn run_unit(&self, verb: &str, unit: &Unit, parcel: &Parcel) -> Result<(), DeliveryError> {
         let words = [systemctl()?, "--no-ask-password".into(), verb.into(), "--".into(), unit.0.clone()];
         let argv = Argv::new(words.to_vec()).map_err(DeliveryError)?;
-        Ok(parcel.tell_of(&argv, self.limit).run().await?)
+        let ended = parcel.tell_of(&argv, self.limit).run().await;
+        ended.map_err(|it| DeliveryError(format!("{it}{}", remedy(&it.to_string()))))
     }
 
     /// Says whether it could be run now.
@@ -114,6 +115,15 @@ impl Then {
 /// What was done to a unit, as the books remember it. A unit that was only reloaded has not been restarted.
 fn deed(verb: &str, unit: &Unit) -> String {
     format!("{verb} {}", unit.0)
+}
+
+/// What to do where polkit says no.
+fn remedy(said: &str) -> &'static str {
+    if said.contains("authentication required") || said.contains("Access denied") {
+        "; polkit does not let rekeyd do this: install the rule that `rekeyd check --unit` prints"
+    } else {
+        ""
+    }
 }
 
 fn systemctl() -> Result<String, DeliveryError> {
@@ -184,5 +194,17 @@ impl Confirm {
     /// Says whether it could be asked now.
     pub(super) fn check(&self) -> Result<(), DeliveryError> {
         self.command.check().map_err(DeliveryError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_allowed_to_restart_a_unit_is_told_what_allows_it() {
+        let said = "exit status: 1: Failed to restart billing.service: Interactive authentication required.";
+        assert!(remedy(said).contains("rekeyd check --unit"));
+        assert_eq!(remedy("exit status: 1: Job for billing.service failed."), "");
     }
 }

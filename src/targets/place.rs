@@ -43,7 +43,7 @@ pub(super) enum PlaceError {
         source: Errno,
     },
     /// One step failed.
-    #[error("{path}: {step} failed: {source}")]
+    #[error("{path}: {step} failed: {source}{}", remedy(source))]
     Step {
         /// The file.
         path: PathBuf,
@@ -52,6 +52,16 @@ pub(super) enum PlaceError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+/// In the sandbox of our unit all but a few folders are read-only, and those that were not there when it started stay so.
+fn remedy(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::ReadOnlyFilesystem => {
+            "; under systemd, install what `rekeyd check --unit` prints, and restart rekeyd once the folder is there"
+        }
+        _ => "",
+    }
 }
 
 /// To whom a file belongs and what they may do. Where no owner or no group is asked for, a file that is replaced keeps its

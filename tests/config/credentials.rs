@@ -160,6 +160,31 @@ fn a_config_that_needs_nothing_asks_for_nothing() {
     assert_eq!(asked, ["[Service]"]);
 }
 
+/// The unit can write to /var/lib/rekeyd and /run/rekeyd by itself, and nowhere else.
+#[test]
+fn what_the_daemon_writes_for_itself_elsewhere_is_in_the_drop_in() {
+    let folders = |daemon: &str| {
+        let said = unit_of(&format!("[daemon]\nmaster_key = {{ credential = 'master-key' }}\n{daemon}"), false);
+        let paths = |it: &&str| it.starts_with("ReadWritePaths=") || it.starts_with("BindPaths=");
+        said.lines().filter(paths).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let elsewhere = "state_dir = '/srv/rekeyd'\ncontrol_socket = '/run/keys/control.sock'\n\
+                     credential_socket = '/run/units/credential.sock'\n[backup]\ndir = '/var/tmp/a:b'\n";
+    assert_eq!(
+        folders(elsewhere),
+        [
+            "ReadWritePaths=-/run/keys",
+            "ReadWritePaths=-/run/units",
+            "ReadWritePaths=-/srv/rekeyd",
+            "BindPaths=\"-/var/tmp/a:b\""
+        ]
+    );
+    let within = "state_dir = '/var/lib/rekeyd/two'\ncontrol_socket = '/run/rekeyd/two.sock'\n\
+                  credential_socket = '/run/rekeyd-credential.sock'\n[backup]\ndir = '/var/lib/rekeyd/backups'\n";
+    assert_eq!(folders(within), [""; 0]);
+    assert_eq!(folders("state_dir = '/srv/rekeyd'\n[backup]\n"), ["ReadWritePaths=-/srv/rekeyd"]);
+}
+
 /// systemd itself has no objection to it, beside the unit that is shipped.
 #[test]
 fn systemd_takes_the_drop_in() {

@@ -9,8 +9,9 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, sock
 use rustix::process::Signal;
 use std::fs;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -61,12 +62,17 @@ fn address(unit: &str, credential: &str) -> String {
 
 fn begins(path: &Path, address: &str) -> JoinHandle<Vec<u8>> {
     let (path, address) = (path.to_owned(), address.to_owned());
-    tokio::task::spawn_blocking(move || {
-        let mut stream = connected(&path, &address);
-        let mut read = Vec::new();
-        let _ = stream.read_to_end(&mut read);
-        read
-    })
+    tokio::task::spawn_blocking(move || read(connected(&path, &address)))
+}
+
+fn reads(stream: UnixStream) -> JoinHandle<Vec<u8>> {
+    tokio::task::spawn_blocking(move || read(stream))
+}
+
+fn read(mut stream: UnixStream) -> Vec<u8> {
+    let mut read = Vec::new();
+    let _ = stream.read_to_end(&mut read);
+    read
 }
 
 fn connected(path: &Path, address: &str) -> UnixStream {
@@ -376,6 +382,30 @@ async fn a_socket_that_systemd_holds_outlives_the_daemon() {
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
     assert!(tokio::time::timeout(PATIENCE, activator.wait()).await.unwrap().unwrap().success(), "{}", rig.tail());
     assert!(path.exists(), "it is systemd's to remove");
+}
+
+/// systemd starts the daemon again at once for a connection that nobody has taken: one that can't come up leaves none.
+#[tokio::test]
+async fn a_daemon_that_no_restart_helps_refuses_whoever_waits_for_it() {
+    for (broken, words, code) in [("[keys.broken]\nprovider = 7\n", "run", 78), ("", "run --no-such-option", 2)] {
+        let rig = Rig::prepare(fetched_by(&format!("[{SHOP:?}]"), "")).await;
+        rig.edit_config(|it| it + broken);
+        let held_by_systemd = UnixListener::bind(socket_of(&rig)).unwrap();
+        let waiting: Vec<_> = (0..20).map(|_| connected(&socket_of(&rig), &address(SHOP, KEY))).collect();
+        let mut daemon = tokio::process::Command::new("sh");
+        let script = format!("exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" --config \"$1\" {words}");
+        daemon.args(["-c", &script, env!("CARGO_BIN_EXE_rekeyd")]).arg(rig.config());
+        daemon.stdin(OwnedFd::from(held_by_systemd.try_clone().unwrap()));
+        daemon.stderr(fs::File::create(rig.path("log")).unwrap()).kill_on_drop(true);
+        let mut daemon = daemon.spawn().unwrap();
+        for it in waiting {
+            fails(&rig, reads(it)).await;
+        }
+        let ended = tokio::time::timeout(PATIENCE, daemon.wait()).await.unwrap().unwrap();
+        assert_eq!(ended.code(), Some(code), "{}", rig.tail());
+        held_by_systemd.set_nonblocking(true).unwrap();
+        assert!(held_by_systemd.accept().is_err(), "nobody waits any more");
+    }
 }
 
 /// A restart of its units follows each new key, as the shipped polkit rule lets us; one that fails is a failed delivery.

@@ -5,6 +5,7 @@ use crate::rig::{PATIENCE, Rig, calm};
 use rekeyd::simulator::Service;
 use rustix::process::Signal;
 use std::fs;
+use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -105,6 +106,26 @@ async fn the_watchdog_is_fed_by_the_engine_and_not_while_it_hangs_in_a_write() {
     drop(verb.await);
     assert!(systemd.hears("WATCHDOG=1", PATIENCE).await.is_some(), "it is fed again when the engine turns again");
     rig.stop().await;
+}
+
+/// As under a supervisor whose disk is full, or a pager that nobody scrolls.
+#[tokio::test]
+async fn a_stderr_that_nobody_reads_holds_nothing_up() {
+    let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut fills = writer.try_clone().unwrap();
+    // Whatever a pipe may hold, this one is full from some moment on.
+    std::thread::spawn(move || while fills.write_all(&[b'x'; 4096]).is_ok() {});
+    let mut daemon = rig.daemon_command();
+    daemon.env("RUST_LOG", "trace").stderr(writer);
+    rig.daemon = Some(daemon.spawn().unwrap());
+    drop(daemon);
+    rig.until_up(rig.patience).await;
+    rig.until_version("billing-sms", 1).await;
+    rig.rotate("billing-sms").await;
+    rig.until_version("billing-sms", 2).await;
+    rig.stop().await;
+    drop(reader);
 }
 
 #[tokio::test]

@@ -10,8 +10,15 @@ const RULE: &str = include_str!("../../../systemd/50-rekeyd.rules");
 /// Where its lists stand in it.
 const RESTART: &str = "\"restart\": []";
 const RELOAD: &str = "\"reload\": []";
-/// The folders that `ProtectHome=` of the unit hides.
+/// What the unit can write to without being asked: the folders that systemd makes for it.
+const STATE: &str = "/var/lib/rekeyd";
+const RUNTIME: &str = "/run/rekeyd";
+/// The socket that systemd opens, and passes.
+const PASSED_SOCKET: &str = "/run/rekeyd-credential.sock";
+/// The folders that `ProtectHome=` of the unit hides,
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
+/// and those that `PrivateTmp=` puts others in place of.
+const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 /// The credential that the unit has already.
 const MASTER_KEY: &str = "master-key";
 
@@ -74,11 +81,31 @@ impl Wants {
                 wants.read.extend(target.readers().into_iter().map(|it| it.unit));
             }
         }
-        let backups = settings.backup.as_ref().map(|it| it.dir.clone());
-        if let Some(dir) = backups.filter(|it| !it.starts_with(&settings.daemon.state_dir)) {
-            wants.folders.entry(dir).or_default().insert("the backups".to_owned());
-        }
+        wants.add_own_folders(settings);
         wants
+    }
+
+    /// What the daemon writes for itself.
+    fn add_own_folders(&mut self, settings: &Settings) {
+        let daemon = &settings.daemon;
+        let mut add = |folder: &Path, what: &str| {
+            self.folders.entry(folder.to_owned()).or_default().insert(what.to_owned());
+        };
+        if !daemon.state_dir.starts_with(STATE) {
+            add(&daemon.state_dir, "the state");
+        }
+        let backups = settings.backup.as_ref().map(|it| it.dir.as_path());
+        if let Some(dir) = backups.filter(|it| !it.starts_with(&daemon.state_dir) && !it.starts_with(STATE)) {
+            add(dir, "the backups");
+        }
+        let folder_of = |socket: &Path| socket.parent().filter(|it| !it.starts_with(RUNTIME)).map(Path::to_owned);
+        if let Some(folder) = folder_of(&daemon.control_socket) {
+            add(&folder, "the control socket");
+        }
+        let opened = daemon.credential_socket.as_deref().filter(|it| *it != Path::new(PASSED_SOCKET));
+        if let Some(folder) = opened.and_then(folder_of) {
+            add(&folder, "the credential socket");
+        }
     }
 
     fn write_folders(&self, text: &mut String) {
@@ -86,13 +113,14 @@ impl Wants {
             return;
         }
         text.push_str("# The user rekeyd must be able to write there, too.\n");
-        let hidden = |it: &Path| HOMES.iter().any(|home| it.starts_with(home));
-        if self.folders.keys().any(|it| hidden(it)) {
+        let lies_in = |it: &Path, folders: &[&str]| folders.iter().any(|folder| it.starts_with(folder));
+        if self.folders.keys().any(|it| lies_in(it, &HOMES)) {
             text.push_str("ProtectHome=tmpfs\n");
         }
         for (folder, what) in &self.folders {
             let what: Vec<_> = what.iter().map(String::as_str).collect();
-            let field = if hidden(folder) { "BindPaths" } else { "ReadWritePaths" };
+            let hidden = lies_in(folder, &HOMES) || lies_in(folder, &TEMPORARY);
+            let field = if hidden { "BindPaths" } else { "ReadWritePaths" };
             text.push_str(&format!(
                 "# For {}.\n{field}={}\n",
                 what.join(", "),
@@ -105,7 +133,9 @@ impl Wants {
     fn write_files(&self, text: &mut String) {
         if !self.groups.is_empty() {
             let groups: Vec<_> = self.groups.iter().map(String::as_str).collect();
-            text.push_str("# Files are given to these groups.\n");
+            text.push_str(
+                "# Files are given to these groups. Each must be there, or rekeyd does not start (216/GROUP).\n",
+            );
             text.push_str(&format!("SupplementaryGroups={}\n", groups.join(" ")));
         }
         if self.chown {
@@ -164,8 +194,8 @@ fn write_credentials(names: &BTreeSet<String>, text: &mut String) {
     text.push('\n');
 }
 
-/// As systemd reads a path in a list: `%` begins a specifier, and a blank ends the path.
+/// As systemd reads a path in a list: `%` begins a specifier, a blank ends the path, and a colon what is bound.
 fn escape(path: &str) -> String {
     let quoted = path.replace('%', "%%").replace('\\', "\\\\").replace('"', "\\\"");
-    if quoted.contains(char::is_whitespace) { format!("\"{quoted}\"") } else { quoted }
+    if quoted.contains(|it: char| it.is_whitespace() || it == ':') { format!("\"{quoted}\"") } else { quoted }
 }

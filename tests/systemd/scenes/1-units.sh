@@ -278,6 +278,89 @@ scene_consumers_start_while_the_service_is_restarted() {
     until_true is_active rekeyd
 }
 
+# How often the service was started in this boot.
+starts_of_the_service() {
+    journalctl -b --no-pager -u rekeyd -o cat | grep -c "^Starting rekeyd.service" || true
+}
+
+# Two units that wait at the socket fail, each once and for want of a credential; the service ends with this code, and is started once for them, or
+# twice where the second came late.
+units_fail_and_the_service_is_left_alone() {
+    local before starts unit
+    systemctl stop rekeyd
+    systemctl reset-failed rekeyd
+    before=$(starts_of_the_service)
+    systemctl stop shop.service bills@eu.service
+    rm -f /run/shop.service.key
+    systemctl start --no-block shop.service bills@eu.service
+    gave_up() { same "$(property "$unit" ExecMainStatus) $(property "$unit" ActiveState)" "243 failed"; }
+    for unit in shop.service bills@eu.service; do
+        until_true gave_up
+    done
+    ended() { same "$(property rekeyd ExecMainStatus) $(property rekeyd ActiveState)" "$code failed"; }
+    local code=$1
+    until_true ended
+    sleep 3
+    starts=$(($(starts_of_the_service) - before))
+    echo "$starts starts"
+    ((starts == 1 || starts == 2))
+    is_active rekeyd-credential.socket
+    journal_has "shop.service"
+    systemctl reset-failed rekeyd shop.service bills@eu.service
+}
+
+scene_a_unit_that_waits_for_a_damaged_state_fails_and_starts_the_service_no_more() {
+    systemctl stop rekeyd
+    cp -a /var/lib/rekeyd/sled/conf /root/conf
+    head -c 100 /dev/urandom >/var/lib/rekeyd/sled/conf
+    units_fail_and_the_service_is_left_alone 74
+    cp -a /root/conf /var/lib/rekeyd/sled/conf
+    systemctl start shop.service
+    starts_with_the_key_in_use shop.service
+    until_true is_active rekeyd
+}
+
+scene_a_unit_that_waits_where_no_good_config_is_left_fails_and_starts_the_service_no_more() {
+    systemctl stop rekeyd
+    cp -a /etc/rekeyd/rekeyd.toml /root/rekeyd.toml
+    mv /var/lib/rekeyd/config /root/config
+    printf '\n[keys.broken]\nprovider = "nobody"\n' >>/etc/rekeyd/rekeyd.toml
+    units_fail_and_the_service_is_left_alone 78
+    # A line of the unit that makes no sense.
+    printf '[Service]\nExecStart=\nExecStart=/usr/bin/rekeyd run --no-such-option\n' >/etc/systemd/system/rekeyd.service.d/test.conf
+    systemctl daemon-reload
+    units_fail_and_the_service_is_left_alone 2
+    rm /etc/systemd/system/rekeyd.service.d/test.conf
+    systemctl daemon-reload
+    cp -a /root/rekeyd.toml /etc/rekeyd/rekeyd.toml
+    mv /root/config /var/lib/rekeyd/config
+    systemctl start shop.service
+    starts_with_the_key_in_use shop.service
+    until_true is_active rekeyd
+}
+
+scene_a_unit_that_waits_does_not_hurry_the_restarts_of_a_failure_that_may_pass() {
+    local before starts
+    systemctl stop shop.service
+    systemctl stop rekeyd
+    printf '[Service]\nExecStart=\nExecStart=/bin/sh -c "exit 75"\n' >/etc/systemd/system/rekeyd.service.d/test.conf
+    systemctl daemon-reload
+    before=$(starts_of_the_service)
+    rm -f /run/shop.service.key
+    systemctl start --no-block shop.service
+    sleep 8
+    starts=$(($(starts_of_the_service) - before))
+    echo "$starts starts"
+    # RestartSec=5s.
+    ((starts == 2 || starts == 3))
+    # It still waits, and gets its key as soon as there is somebody to give it.
+    [[ ! -e /run/shop.service.key && $(property shop.service ActiveState) == act* ]]
+    rm /etc/systemd/system/rekeyd.service.d/test.conf
+    systemctl daemon-reload
+    starts_with_the_key_in_use shop.service
+    until_true is_active rekeyd
+}
+
 # The next boot finds a config that is broken.
 scene_the_config_is_broken_on_disk() {
     systemctl stop bills@eu.service

@@ -99,16 +99,31 @@ scene_a_purge_without_the_master_key_keeps_the_state_itself_and_says_so() {
     [[ -d $kept/sled && ! -e $kept/removed ]]
 }
 
+# As `rekeyd init` writes it, [backup] makes them every night.
+scene_a_purge_keeps_the_backups_beside_the_snapshot_and_not_the_state() {
+    a_backup() {
+        install -d -m 0700 -o rekeyd /var/lib/rekeyd/backups
+        touch /var/lib/rekeyd/backups/nightly.backup
+        before=$(find /var/backups/rekeyd -name 'state-*' | wc -l)
+    }
+    local before
+    purge_it_stopped a_backup
+    grep -q "backups that it made are kept in /var/backups/rekeyd" /run/purge.log
+    [[ -s $(sed -n 's/.*last sealed snapshot of its state is kept as //p' /run/purge.log) ]]
+    same "$(stat -c %U /var/backups/rekeyd/nightly.backup)" root
+    same "$(find /var/backups/rekeyd -name 'state-*' | wc -l)" "$before"
+}
+
 scene_a_purge_keeps_all_of_a_folder_that_holds_more_than_a_snapshot() {
     more_in_the_folder() {
         install -d -m 0700 /var/lib/rekeyd/backups /var/lib/rekeyd/sled.damaged
-        touch /var/lib/rekeyd/backups/one.backup /var/lib/rekeyd/sled.damaged/db /var/lib/rekeyd/master.key
+        touch /var/lib/rekeyd/backups/notes /var/lib/rekeyd/sled.damaged/db /var/lib/rekeyd/master.key
     }
     purge_it_stopped more_in_the_folder
     grep -q "more than a snapshot does: backups master.key sled.damaged" /run/purge.log
     local kept
     kept=$(sed -n 's/.*the state itself is kept as //p' /run/purge.log)
-    [[ -e $kept/sled/db && -e $kept/backups/one.backup && -e $kept/sled.damaged/db && -e $kept/master.key ]]
+    [[ -e $kept/sled/db && -e $kept/backups/notes && -e $kept/sled.damaged/db && -e $kept/master.key ]]
     [[ -s $(sed -n 's/.*the last sealed snapshot is kept as well: //p' /run/purge.log) ]]
 }
 
