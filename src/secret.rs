@@ -1,5 +1,6 @@
 //! Secrets, and where they are read from. A [`Secret`] is opaque: it can't be printed, compared or serialised, its memory
 //! is wiped, and the callers of [`Secret::expose`] are listed in a test.
+pub mod aside;
 pub mod reference;
 
 use crate::core::names::{Fingerprint, KeyName};

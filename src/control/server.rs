@@ -9,6 +9,7 @@ use crate::config::Loaded;
 use crate::core::record::Actor;
 use crate::engine::handle::{self, Handle};
 use crate::secret::SECRET_BYTES;
+use crate::secret::aside::{NotRead, aside};
 use crate::socket::Socket;
 use crate::systemd;
 use axum::Router;
@@ -145,8 +146,16 @@ pub async fn reload(
     let _one_at_a_time = RELOADING.lock().await;
     let _told = systemd::reloading();
     let load = load.clone();
-    let loaded = tokio::task::spawn_blocking(move || load()).await;
-    let loaded = loaded.map_err(|_| Problem::new(Kind::Internal, "reading the config failed"))?;
+    let loaded = match aside("the config", move || load()).await {
+        Ok(loaded) => loaded,
+        Err(NotRead::Broken) => return Err(Problem::new(Kind::Internal, "reading the config failed")),
+        Err(late) => {
+            let why = format!("the config, or a secret that it names: {late}");
+            let refused = Problem::new(Kind::ConfigRefused, why.clone()).remedy("rekeyd check");
+            let _ = ask(engine, |reply| handle::Request::ConfigRejected { why, by, reply }).await;
+            return Err(refused);
+        }
+    };
     match loaded {
         Ok(loaded) => {
             let loaded = Box::new(loaded);

@@ -7,6 +7,7 @@ use super::outbox::channel;
 use crate::core::names::Fingerprint;
 use crate::core::time::Timestamp;
 use crate::notifiers::{Notifier, Sent};
+use crate::secret::aside::aside;
 use crate::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -50,8 +51,8 @@ impl Known {
 
 /// Tells an address from others.
 pub(super) async fn stamp(notifier: &Arc<dyn Notifier>) -> Option<Fingerprint> {
-    let notifier = Arc::clone(notifier);
-    tokio::task::spawn_blocking(move || notifier.stamp()).await.ok().flatten()
+    let (place, notifier) = (format!("the address of {}", notifier.id()), Arc::clone(notifier));
+    aside(&place, move || notifier.stamp()).await.ok().flatten()
 }
 
 impl Channels {

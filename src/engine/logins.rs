@@ -6,6 +6,7 @@ use super::event::Event;
 use crate::core::names::{AccountId, Fingerprint};
 use crate::core::record::Record;
 use crate::core::time::Timestamp;
+use crate::secret::aside::aside;
 use crate::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,16 +26,16 @@ struct Row {
 /// Those that were refused when the daemon ended.
 pub(super) fn read(store: &Store) -> Result<BTreeMap<AccountId, Kept>, StoreError> {
     let Some(json) = store.meta(LOGINS_REFUSED)? else { return Ok(BTreeMap::new()) };
-    let row: Row = match serde_json::from_slice(&json) {
-        Ok(row) => row,
-        Err(error) => {
-            tracing::error!(%error, "which logins are refused can't be read; each is tried again");
-            return Ok(BTreeMap::new());
-        }
-    };
-    let same = row.master == *store.master_fingerprint();
-    let refused = row.refused.into_iter();
-    Ok(refused.map(|(id, it)| (id, if same { it } else { it.without_stamps() })).collect())
+    Ok(understood(&json, store.master_fingerprint()).unwrap_or_else(|error| {
+        tracing::error!(%error, "which logins are refused can't be read; each is tried again");
+        BTreeMap::new()
+    }))
+}
+
+fn understood(json: &[u8], master: &Fingerprint) -> serde_json::Result<BTreeMap<AccountId, Kept>> {
+    let row: Row = serde_json::from_slice(json)?;
+    let same = row.master == *master;
+    Ok(row.refused.into_iter().map(|(id, it)| (id, if same { it } else { it.without_stamps() })).collect())
 }
 
 impl Engine {
@@ -82,8 +83,12 @@ impl Engine {
         let managed = provider.authorised_by().and_then(|it| self.books.records.get(it)?.current.as_ref());
         let managed = managed.map(|it| it.fingerprint.clone());
         let store = Arc::clone(&self.books.store);
-        tokio::task::spawn_blocking(move || {
-            let login = managed.or_else(|| provider.login_stamp());
+        tokio::spawn(async move {
+            let (place, read) = (format!("the login of {account}"), Arc::clone(&provider));
+            let login = match managed {
+                Some(it) => Some(it),
+                None => aside(&place, move || read.login_stamp()).await.ok().flatten(),
+            };
             // The same password is another login for another user, or at another address.
             let whose = provider.identity().unwrap_or_default();
             let stamp = login.map(|it| store.stamp(&["login", account.as_str(), &whose, it.as_str()]));
@@ -105,5 +110,20 @@ impl Engine {
         let mut accounts: Vec<&AccountId> = versions.map(|it| &it.account).collect();
         accounts.push(account);
         self.doors.try_now(|it| accounts.contains(&it), now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn under_another_master_key_a_login_is_held_on_and_not_taken_for_another_one() {
+        let json = br#"{"master":"aa","refused":{"sms":{"refused":{"asked":"read","login":
+            {"since":1,"last_at":2,"again_at":3,"tries":4,"login":"bb"}}}}}"#;
+        let read = |master: &str| understood(json, &Fingerprint::from(master)).unwrap();
+        let (same, other) = (read("aa"), read("cc"));
+        assert_ne!(same, other);
+        assert_eq!(same.into_iter().map(|(id, it)| (id, it.without_stamps())).collect::<BTreeMap<_, _>>(), other);
     }
 }

@@ -9,6 +9,7 @@ use super::{RETRY_AFTER_MOST, init, is_this_machine, moments};
 use crate::clock;
 use crate::core::names::Fingerprint;
 use crate::core::time::Timestamp;
+use crate::secret::aside::{NotRead, aside};
 use crate::secret::reference::{References, TextOrReference};
 use crate::secret::{Secret, SecretError, SecretRef};
 use base64::Engine;
@@ -60,6 +61,9 @@ pub enum Fault {
     /// A secret can't be read; perhaps only not from here.
     #[error("{0}")]
     Unseen(#[from] SecretError),
+    /// Nobody knows what is there: the disk does not answer.
+    #[error("its secrets: {0}")]
+    NotRead(#[from] NotRead),
     /// What is there is wrong. Names the remedy; never shows a secret.
     #[error("{0}")]
     Wrong(String),
@@ -312,8 +316,8 @@ pub async fn bring(url: Url, private: Private, signers: &Signers, id: &str, body
     };
     let (signers, id, signed) = (signers.clone(), id.to_owned(), body.clone());
     let now = clock::now();
-    let sign = tokio::task::spawn_blocking(move || signers.sign(&id, now, signed.expose())).await;
-    let signature = sign.map_err(|_| Fault::Wrong("its secrets can't be read".into()))??;
+    let place = format!("the secrets for {}", url.host_str().unwrap_or_default());
+    let signature = aside(&place, move || signers.sign(&id, now, signed.expose())).await??;
     Ok(post(clients.of(private), url, Some(signature), &body, now).await)
 }
 

@@ -10,6 +10,7 @@ use super::{Fault, Message, Notifier, Sent, Shared, Wanted, html, text};
 use crate::core::names::NoticeId;
 use crate::core::plan::{NoticeStatus, Severity};
 use crate::core::time::Timestamp;
+use crate::secret::aside::aside;
 use async_trait::async_trait;
 use chrono_tz::Tz;
 use lettre::message::header::{HeaderName, HeaderValue};
@@ -75,11 +76,11 @@ impl EmailNotifier {
     async fn signed(&self, mail: Vec<u8>, now: Timestamp) -> Result<Vec<u8>, String> {
         let Smtp { dkim: Some(dkim), from, .. } = self.smtp.settings() else { return Ok(mail) };
         let (dkim, sender) = (dkim.clone(), from.email.domain().to_owned());
-        let signed = tokio::task::spawn_blocking(move || dkim.sign(&sender, &mail, now)).await;
+        let signed = aside(&format!("dkim.key of {}", self.smtp), move || dkim.sign(&sender, &mail, now)).await;
         match signed {
             Ok(Ok(signed)) => Ok(signed),
             Ok(Err(fault)) => Err(format!("{}: {fault}", self.smtp)),
-            Err(_) => Err(format!("{}: dkim.key can't be read", self.smtp)),
+            Err(unread) => Err(format!("{}: dkim.key: {unread}", self.smtp)),
         }
     }
 }

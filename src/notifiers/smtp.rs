@@ -9,6 +9,7 @@ use super::templates::Templates;
 use super::{Fault, Sent};
 use crate::http::is_this_machine;
 use crate::secret::SecretRef;
+use crate::secret::aside::aside;
 use crate::secret::reference::Reference;
 use lettre::address::Envelope;
 use lettre::message::Mailbox;
@@ -294,11 +295,10 @@ impl SmtpClient {
     /// Reads the password. A file may lie on a slow disk, so this happens beside the other tasks.
     async fn credentials(&self) -> Result<Option<Credentials>, String> {
         let Some(login) = self.settings.login.clone() else { return Ok(None) };
-        let read = tokio::task::spawn_blocking(move || login.credentials());
-        match read.await {
+        match aside(&format!("the password of {self}"), move || login.credentials()).await {
             Ok(Ok(credentials)) => Ok(Some(credentials)),
             Ok(Err(fault)) => Err(format!("{self}: the password: {fault}")),
-            Err(_) => Err(format!("{self}: the password can't be read")),
+            Err(unread) => Err(format!("{self}: the password: {unread}")),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::core::plan::Severity;
 use crate::core::time::Timestamp;
 use crate::http::webhooks::{self, Address, Clients, Posted, Private, Signature, Signers};
 use crate::secret::Secret;
+use crate::secret::aside::aside;
 use async_trait::async_trait;
 use chrono_tz::Tz;
 use reqwest::{Client, Url};
@@ -124,13 +125,13 @@ impl Notifier for WebhookNotifier {
     async fn send(&self, message: &Message, now: Timestamp) -> Sent {
         let (me, told) = (self.clone(), message.clone());
         // Secrets may lie on a slow disk, so they are read beside the other tasks.
-        let request = tokio::task::spawn_blocking(move || me.request(&told, now)).await;
+        let request = aside(&self.id(), move || me.request(&told, now)).await;
         let later = |why| Sent::Later { why, retry_after: None };
         let (url, signature, body) = match request {
             Ok(Ok(request)) => request,
             Ok(Err(Fault::Wrong(why))) => return Sent::Refused(format!("{}: {why}", self.id())),
             Ok(Err(fault)) => return later(format!("{}: {fault}", self.id())),
-            Err(_) => return later(format!("{}: its secrets can't be read", self.id())),
+            Err(unread) => return later(format!("{}: its secrets: {unread}", self.id())),
         };
         match webhooks::post(&self.client, url, signature, &body, now).await {
             Posted::Taken => Sent::Taken,

@@ -1,6 +1,7 @@
 //! The settings that several kinds share. A wrong value is a fault where it stands in the file.
 use super::CreateOptions;
 use crate::core::names::{Fingerprint, KeyName};
+use crate::secret::aside::aside;
 use crate::secret::{Secret, SecretRef};
 use serde::de::{Deserialize, Deserializer};
 use std::sync::Arc;
@@ -111,9 +112,9 @@ impl Login {
             });
         }
         let place = self.0.clone();
-        // A file may lie on a filesystem that doesn't answer.
-        let read = tokio::task::spawn_blocking(move || place.resolve()).await;
-        read.map_err(|_| format!("{} can't be read", self.0))?.map_err(|error| error.to_string())
+        // A file may lie on a disk that doesn't answer.
+        let read = aside(&format!("login {place}"), move || place.resolve()).await;
+        read.map_err(|why| format!("{}: {why}", self.0))?.map_err(|error| error.to_string())
     }
 }
 

@@ -16,6 +16,7 @@ use crate::core::names::{Fingerprint, NoticeId, TargetId};
 use crate::core::policy::Reach;
 use crate::http::webhooks::{self, Address, Envelope, Fault, Posted, Private, Signers};
 use crate::secret::Secret;
+use crate::secret::aside::aside;
 use async_trait::async_trait;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
@@ -98,8 +99,8 @@ impl Webhook {
         what: impl FnOnce(&Self) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, DeliveryError> {
         let me = self.clone();
-        let read = tokio::task::spawn_blocking(move || what(&me)).await;
-        let read = read.map_err(|_| DeliveryError("its secrets can't be read".into()))?;
+        let read = aside(&self.id().to_string(), move || what(&me)).await;
+        let read = read.map_err(|unread| DeliveryError(format!("its secrets: {unread}")))?;
         read.map_err(|it| DeliveryError(it.to_string()))
     }
 }

@@ -3,9 +3,11 @@ use crate::hooks::Hook;
 use crate::listener::scrape;
 use crate::rig::{Rig, calm};
 use crate::trouble::{KEYS, many_keys};
-use rekeyd::control::protocol::PhaseName;
+use rekeyd::control::protocol::{KeyStatus, PhaseName};
 use rekeyd::http::TOTAL_TIMEOUT;
 use rekeyd::simulator::{Call, Fault, MailMode, Service};
+use std::fs;
+use std::process::Command;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -64,6 +66,27 @@ async fn a_mail_server_that_never_says_a_word_delays_no_webhook() {
     }
     assert_eq!(rig.sim.mail().mails().len(), 0);
     assert!(rig.status().await.daemon.outbox_pending > KEYS as u64, "the mails wait");
+}
+
+/// A pipe that nobody writes to stands for the disk: whoever opens it waits.
+#[tokio::test]
+async fn a_password_on_a_disk_that_does_not_answer_delays_no_other_key_and_is_told() {
+    let rig = Rig::start_created(calm(&[Service::Infobip, Service::Mobivate])).await;
+    let (password, pipe) = (rig.path("secrets/infobip"), rig.path("secrets/pipe"));
+    let right = rig.path("secrets/right");
+    fs::rename(&password, &right).unwrap();
+    assert!(Command::new("mkfifo").args(["-m", "600"]).arg(&password).status().unwrap().success());
+    rig.rotate("billing-sms").await;
+    rig.rotate("campaign-sms").await;
+    rig.until_version("campaign-sms", 2).await;
+    let told = |it: &KeyStatus| it.blocked.as_ref().is_some_and(|it| it.message.contains("was not read within"));
+    rig.until("billing-sms", "told", told).await;
+    fs::rename(&password, &pipe).unwrap();
+    fs::rename(&right, &password).unwrap();
+    // It answers again: whoever waits there sees the end.
+    drop(fs::OpenOptions::new().write(true).open(&pipe).unwrap());
+    rig.until_version("billing-sms", 2).await;
+    rig.every_live_key_is_known().await;
 }
 
 #[tokio::test]
