@@ -4,6 +4,8 @@
 mod binary;
 #[path = "control/completions.rs"]
 mod completions;
+#[path = "control/crowds.rs"]
+mod crowds;
 #[path = "control/fixture.rs"]
 mod fixture;
 #[path = "control/freezes.rs"]
@@ -14,6 +16,8 @@ mod hints;
 mod parsing;
 #[path = "control/plans.rs"]
 mod plans;
+#[path = "control/reasons.rs"]
+mod reasons;
 #[path = "control/scrape.rs"]
 mod scrape;
 #[path = "control/socket.rs"]

@@ -62,6 +62,8 @@ mod lost;
 mod mounts;
 #[path = "e2e/moves.rs"]
 mod moves;
+#[path = "e2e/near_end.rs"]
+mod near_end;
 #[path = "e2e/notices.rs"]
 mod notices;
 #[path = "e2e/operator.rs"]

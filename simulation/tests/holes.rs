@@ -19,6 +19,8 @@ mod accounts;
 mod belief;
 #[path = "holes/bench.rs"]
 mod bench;
+#[path = "holes/boundaries.rs"]
+mod boundaries;
 #[path = "holes/by_hand.rs"]
 mod by_hand;
 #[path = "holes/calendar.rs"]

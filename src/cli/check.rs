@@ -1,18 +1,20 @@
 //! `rekeyd check`: every fault of the config at once, each with its place and what to do about it.
+mod fits;
 mod unit;
 
-use super::{Exit, calendar};
+use super::{Cli, Exit, calendar};
 use crate::clock;
 use crate::config::{self, Fault, Faults, Loaded};
 use crate::control::protocol::{PlanFreeze, PlanWindow};
 use crate::control::view;
 use crate::core::time::Timestamp;
+use crate::standing::crowds::Crowd;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use unit::Unit;
 
-/// Find every fault in the config, without touching the daemon or a provider
+/// Find every fault in the config, without touching a provider; of a running daemon, the dates of its keys are asked
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
     /// Print the config after defaults and profiles, with the place that each value is from
@@ -50,7 +52,25 @@ struct Report<'a> {
 /// # Errors
 /// Where nothing can be printed.
 pub fn run(args: &Args, config: &Path, json: bool, out: &mut dyn Write) -> io::Result<Exit> {
-    let result = config::load(config);
+    say(args, config::load(config), config, json, out)
+}
+
+/// As [`run`], with what shows only beside the dates of the keys.
+pub(super) fn run_with_dates(cli: &Cli, args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
+    let mut result = config::load(&cli.config);
+    if let Some(loaded) = result.as_mut().ok().filter(|_| !args.effective && !args.unit) {
+        fits::warn(cli, loaded);
+    }
+    say(args, result, &cli.config, cli.json, out)
+}
+
+fn say(
+    args: &Args,
+    result: Result<Loaded, Faults>,
+    config: &Path,
+    json: bool,
+    out: &mut dyn Write,
+) -> io::Result<Exit> {
     let (faults, warnings) = match &result {
         Ok(Loaded { warnings, .. }) => (&[][..], warnings),
         Err(Faults { faults, warnings }) => (&faults[..], warnings),
@@ -108,4 +128,9 @@ fn last_line(result: &Result<Loaded, Faults>) -> String {
 
 fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// What is told of keys that find no room, with its hint.
+pub fn crowd(it: &Crowd, assumed: bool) -> String {
+    format!("{}\n  hint: {}", fits::message(it, assumed), fits::hint(it))
 }

@@ -166,7 +166,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Check(args) => {
             let args = check::Args { explain: (cli.verbose > 0).then_some(out.width), ..args.clone() };
             let mut said = Vec::new();
-            let exit = check::run(&args, &cli.config, cli.json, &mut said)?;
+            let exit = check::run_with_dates(cli, &args, &mut said)?;
             // What is read by a program, or can be read as a config again, stays as it is.
             match String::from_utf8(said) {
                 Ok(text) if !cli.json && !args.effective => out.text(&text)?,

@@ -1,6 +1,6 @@
 //! `rekeyd plan`: what will happen to which key when, and why.
 pub mod ics;
-mod offline;
+pub(super) mod offline;
 mod table;
 pub mod what_if;
 

@@ -60,6 +60,17 @@ impl Loaded {
         effective::text(self)
     }
 
+    /// Adds a warning at a field of a provider's section, of what only shows beside the state.
+    pub fn warn_of_provider(&mut self, name: &str, field: &str, message: &str, hint: &str) {
+        let mut findings = Findings::default();
+        let document = Document::parse(&self.sources, &mut Findings::default());
+        if let Some(section) = document.as_ref().and_then(|it| it.providers.get(name)) {
+            findings.warning(section.at_field(field), message, hint);
+        }
+        self.warnings.extend(findings.finish(&self.sources).warnings);
+        self.warnings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    }
+
     /// The systemd credentials that it names as secrets.
     pub fn credentials(&self) -> BTreeSet<String> {
         secrets::credentials(&self.effective())

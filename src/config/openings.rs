@@ -4,6 +4,7 @@ use super::fault::{Findings, Subject};
 use super::keys::{Parts, Read};
 use super::section::Section;
 use super::written::defaults;
+use crate::clock;
 use crate::core::calendar::Calendar;
 use crate::core::due;
 use crate::core::freeze::When;
@@ -34,6 +35,7 @@ const LOOKS: usize = 2000;
 /// Checks every key whose lifetime is known.
 pub(super) fn check(parts: &Parts<'_, '_>, keys: &BTreeMap<KeyName, Read>, findings: &mut Findings) {
     let mut known = BTreeMap::new();
+    let now = clock::now();
     for (name, key) in keys {
         let (Some(section), Some(policy)) = (parts.document.keys.get(name.as_str()), &key.policy) else { continue };
         let Some(time) = time_left(policy).filter(|_| !policy.windows.is_empty() || !policy.freezes.is_empty()) else {
@@ -44,7 +46,7 @@ pub(super) fn check(parts: &Parts<'_, '_>, keys: &BTreeMap<KeyName, Read>, findi
         let freezes: Vec<_> = policy.freezes.iter().map(|it| it.name.clone()).collect();
         // Most keys share their windows, freezes and times: a search for each group is enough.
         let shortage = known.entry((windows, freezes, time, attempts));
-        let shortage = shortage.or_insert_with(|| Search { policy, time, attempts }.shortage());
+        let shortage = shortage.or_insert_with(|| Search { policy, time, attempts, now }.shortage());
         if let Some(shortage) = shortage {
             findings.read_on(Subject::Key(name.to_string()));
             shortage.tell(name, key, section, policy, findings);
@@ -70,8 +72,8 @@ struct Shortage {
 }
 
 impl Shortage {
-    /// Windows that are too few are so each time: a fault. A freeze may never meet the key: where nobody wrote how many
-    /// attempts are wanted, it is a warning.
+    /// Both are faults: a freeze may never meet the key, but nobody can tell before. Without windows there are no openings to
+    /// count, so that it is a fault only where attempts are asked for: a freeze that is put in in a hurry is not refused.
     fn tell(&self, name: &KeyName, key: &Read, section: &Section<'_>, policy: &Policy, findings: &mut Findings) {
         let opens = match self.openings {
             _ if policy.windows.is_empty() => "it lasts until the key has expired".to_owned(),
@@ -98,18 +100,18 @@ impl Shortage {
         };
         let message = format!("when key `{name}` is due as freeze `{freeze}` begins, {opens}{wanted}");
         let hint = match policy.outside_window {
-            OutsideWindow::IfExpiring => {
-                "raise rotate_before, or the key will leave the freeze in its last safe moment"
-            }
-            OutsideWindow::Never => "raise rotate_before, or the key will expire",
+            OutsideWindow::IfExpiring => "or the key may have to leave the freeze in its last safe moment",
+            OutsideWindow::Never => "or the key may expire",
         };
         let held = policy.freezes.iter().find(|it| it.name == *freeze);
         let words = held.map(|it| format!("; the freeze {}", opening::freeze(it))).unwrap_or_default();
-        let hint = format!("{hint}{words}");
+        let lower = if policy.windows.is_empty() || self.openings == 0 { "" } else { ", lower attempts_in_window" };
+        let hint =
+            format!("raise rotate_before{lower}, or leave the key out of the freeze (keys = \"named\"), {hint}{words}");
         let at = section.at_field(field("freezes"));
         match key.attempts_in_window {
-            Some(_) => findings.fault(at, message, hint),
-            None => findings.warning(at, message, hint),
+            None if policy.windows.is_empty() => findings.warning(at, message, hint),
+            _ => findings.fault(at, message, hint),
         }
     }
 }
@@ -118,6 +120,7 @@ struct Search<'a> {
     policy: &'a Policy,
     time: Duration,
     attempts: u32,
+    now: Timestamp,
 }
 
 impl Search<'_> {
@@ -132,6 +135,8 @@ impl Search<'_> {
         let years = (0..if yearly { YEARS } else { 0 }).map(|n| REFERENCE.plus(YEAR * n));
         let years = years.map(|it| (it, it.plus(YEAR)));
         let around = self.policy.freezes.iter().filter_map(|it| match &it.when {
+            // One that is over holds nobody any more.
+            When::Once(it) if it.to <= self.now => None,
             When::Once(it) => Some((it.from.minus(self.time).minus(CHANGE_OF_CLOCKS), it.to.plus(self.time))),
             When::Yearly { .. } => None,
         });

@@ -114,7 +114,7 @@ fn begins(
 ) -> Timestamp {
     match slot(record, policy) {
         Some(slot) if slot.at > now => slot.at,
-        Some(slot) if slot.why == Why::Outside => now,
+        Some(slot) if slot.why.is_outside() => now,
         _ => alone(record, policy, calendar, now, announce),
     }
 }
@@ -256,7 +256,7 @@ impl Pass<'_> {
         self.blocked = match slot(&self.record, self.policy).filter(|_| open).map(|it| it.why) {
             Some(Why::Later | Why::Earlier) => Some(Blocked::Budget(at)),
             // It has its place within the window, and nothing holds it up.
-            Some(Why::Due | Why::Together | Why::Outside) => None,
+            Some(Why::Due | Why::Together | Why::Before | Why::Outside | Why::Crowded) => None,
             None => Some(self.waiting_for(at)),
         };
     }

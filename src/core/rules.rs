@@ -68,6 +68,8 @@ rules! {
     Window,
     /// Nothing begins in a freeze.
     Freeze,
+    /// Keys with the same word are replaced in one window.
+    Together,
     /// `abandon` is refused near the old key's end.
     AbandonSafe,
     /// A promoted key's predecessor is retired.

@@ -6,6 +6,7 @@ use crate::command::Veil;
 use crate::core::names::{Fingerprint, NoticeId};
 use crate::core::plan::{Next, Notice, NoticeKind, NoticeStatus, Severity};
 use crate::core::time::Timestamp;
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 /// The longest sentence or command that is shown, in characters.
@@ -53,7 +54,7 @@ impl Letter {
             urgency,
             subject: line(&format!("[{urgency}] {title}"), SUBJECT_CHARS),
             title: line(&title, SUBJECT_CHARS),
-            happened: line(&notice.summary, LINE_CHARS),
+            happened: line(&told(&notice.summary, |at| moment(at, timezone)), LINE_CHARS),
             means: means(notice),
             commands: commands(notice),
             next: notice.next.as_ref().map(|it| next(it, timezone)),
@@ -112,6 +113,9 @@ fn means(notice: &Notice) -> String {
     if notice.status == NoticeStatus::Resolved {
         return OVER.to_owned();
     }
+    if notice.kind == NoticeKind::Digest && !notice.actions.is_empty() {
+        return "This is the regular summary, and some of it needs a hand.".to_owned();
+    }
     let event = notice.means.as_deref().map_or_else(|| event(notice.kind).to_owned(), |it| line(it, LINE_CHARS));
     format!("{event} {}", consequence(notice.severity))
 }
@@ -166,7 +170,7 @@ fn commands(notice: &Notice) -> Vec<String> {
 fn next(next: &Next, timezone: Option<Tz>) -> String {
     let action = line(&next.action, SUBJECT_CHARS);
     let at = if next.at == Timestamp::NEVER { "at no set time".to_owned() } else { moment(next.at, timezone) };
-    match line(&next.message, LINE_CHARS) {
+    match line(&told(&next.message, |at| moment(at, timezone)), LINE_CHARS) {
         why if why.is_empty() => format!("{action}: {at}"),
         why => format!("{action}: {at}. {why}"),
     }
@@ -187,6 +191,31 @@ fn facts(message: &Message, timezone: Option<Tz>) -> Vec<(&'static str, String)>
         ("Notice", Some(message.id.to_string())),
     ];
     found.into_iter().filter_map(|(name, value)| Some((name, line(&value?, LINE_CHARS)))).collect()
+}
+
+/// A sentence as people read it: the moments that stand in it for machines (`2026-11-21T22:00:00Z`) are said as others are.
+pub(super) fn told(text: &str, said: impl Fn(Timestamp) -> String) -> String {
+    const SHAPE: &str = "dddd-dd-ddTdd:dd:dd";
+    let is_shaped = |it: &str| {
+        it.bytes().zip(SHAPE.bytes()).all(|(it, shape)| if shape == b'd' { it.is_ascii_digit() } else { it == shape })
+    };
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(next) = rest.chars().next() {
+        let found =
+            rest.get(..SHAPE.len()).filter(|it| is_shaped(it)).and_then(|_| rest.find('Z').map(|it| &rest[..=it]));
+        let at = found.and_then(|it| Some((it, it.parse::<DateTime<Utc>>().ok()?)));
+        match at {
+            Some((stamp, at)) => {
+                out.push_str(&said(Timestamp::from(at)));
+                rest = &rest[stamp.len()..];
+            }
+            None => {
+                out.push(next);
+                rest = &rest[next.len_utf8()..];
+            }
+        }
+    }
+    out
 }
 
 /// The time zone of the moments in a table, for their own short names are not unique.
@@ -316,6 +345,15 @@ mod tests {
     }
 
     #[test]
+    fn a_digest_says_that_nothing_has_to_be_done_only_where_that_is_so() {
+        let mut message = message();
+        (message.notice.kind, message.notice.severity) = (NoticeKind::Digest, Severity::Info);
+        assert!(!Letter::of(&message, None).means.contains("nothing has to be done"));
+        message.notice.actions.clear();
+        assert!(Letter::of(&message, None).means.contains("nothing has to be done"));
+    }
+
+    #[test]
     fn what_is_over_asks_for_nothing() {
         let mut message = message();
         message.notice.status = NoticeStatus::Resolved;
@@ -339,6 +377,29 @@ mod tests {
         assert_eq!(moment(at, Some(Tz::Europe__Berlin)), "Sat 21 Nov 2026 22:00 UTC (23:00 in Europe/Berlin)");
         assert_eq!(moment(at, Some(Tz::Asia__Tokyo)), "Sat 21 Nov 2026 22:00 UTC (Sun 22 Nov 07:00 in Asia/Tokyo)");
         assert_eq!(moment(Timestamp::NEVER, None), "never");
+    }
+
+    #[test]
+    fn a_moment_within_a_sentence_is_said_in_the_owners_zone_too() {
+        let mut message = message();
+        message.notice.summary =
+            "It expires at 2026-11-21T22:00:00Z, in 9 hours, not 2026-13-41T99:00:00Z or 2026-11-21T22:00.".into();
+        message.notice.next = Some(Next {
+            action: "rotate".into(),
+            at: Timestamp(1_795_298_400_000),
+            reason: "due".into(),
+            message: "Ärger bis 2026-11-21T22:00:00.250Z".into(),
+        });
+        let letter = Letter::of(&message, Some(Tz::Europe__Berlin));
+        assert_eq!(
+            letter.happened,
+            "It expires at Sat 21 Nov 2026 22:00 UTC (23:00 in Europe/Berlin), in 9 hours, not 2026-13-41T99:00:00Z or \
+             2026-11-21T22:00."
+        );
+        assert!(letter.next.unwrap().ends_with("Ärger bis Sat 21 Nov 2026 22:00 UTC (23:00 in Europe/Berlin)"));
+        message.more = vec![Also { provider: None, notice: message.notice.clone() }];
+        let row = Letter::of(&message, Some(Tz::Europe__Berlin)).table[0].rows[0].text.clone();
+        assert!(row.starts_with("It expires at Sat 21 Nov 23:00 CET, in 9 hours"), "{row}");
     }
 
     #[test]

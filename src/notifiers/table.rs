@@ -1,6 +1,6 @@
 //! What a letter tells of several things at once: the notices that go in one message, or the lines of a digest.
 use super::Message;
-use super::letter::{line, urgency};
+use super::letter::{line, told, urgency};
 use crate::core::plan::{DigestSection, Next, Notice, NoticeKind, Severity};
 use crate::core::time::Timestamp;
 use chrono_tz::Tz;
@@ -87,7 +87,7 @@ pub(super) fn of_digest(notice: &Notice, timezone: Option<Tz>) -> Vec<Part> {
             .map(|it| Row {
                 subject: it.key.as_ref().map_or_else(String::new, |it| line(it.as_str(), SUBJECT_CHARS)),
                 at: it.at.map(|at| short(at, timezone)).unwrap_or_default(),
-                text: line(&it.message, TEXT_CHARS),
+                text: line(&told(&it.message, |at| short(at, timezone)), TEXT_CHARS),
                 command: it.action.as_ref().map(|it| line(it, TEXT_CHARS)),
             })
             .collect();
@@ -121,7 +121,7 @@ fn row(notice: &Notice, timezone: Option<Tz>) -> Row {
     // The sentence stands alone elsewhere, and names the key; here the key stands before it.
     let text =
         notice.summary.strip_prefix(subject).map_or(notice.summary.as_str(), |it| it.trim_start_matches([':', ' ']));
-    let text = line(text, TEXT_CHARS);
+    let text = line(&told(text, |at| short(at, timezone)), TEXT_CHARS);
     let comes = |it: &Next| {
         let at = if it.at == Timestamp::NEVER { "at no set time".to_owned() } else { short(it.at, timezone) };
         format!("{}. Next: {}, {at}", text.trim_end_matches('.'), line(&it.action, SUBJECT_CHARS))

@@ -36,6 +36,10 @@ const MESSAGES: &[(&str, &str)] = &[
     ("the provider does not answer, or refuses", "c8a012eb6edd4d5a999cd27c9b5b3ed4"),
     ("the provider answers again", "e84978a946e5434fac865b882e707fad"),
     ("the database is damaged; what can be read is taken over into a new one", "bd6bde5278174198ba721dce80e923ff"),
+    ("a unit fetches the key", "54457218dd7f4ade89940f073f36e562"),
+    ("a unit gets no key, and does not start", "43138a20c72a4f5bb8784ab509a777d2"),
+    ("only root may fetch keys; refused", "ca0b4f04313647f085e62fbbf6472e69"),
+    ("the channel is switched off", "bd7f52c2a15f4a1187bfa4cea779e666"),
     ("a backup was made", "956be8b6348345d882d71208056a8189"),
 ];
 

@@ -1,5 +1,6 @@
 //! When the rotations of a key will begin, as far as its config and its present version tell.
 use super::Subject;
+use crate::core::calendar::Calendar;
 use crate::core::pass::on_create;
 use crate::core::policy::{OnCreate, Policy};
 use crate::core::record::{Expiry, Phase, Record, Trigger, Version, Wish};
@@ -27,7 +28,9 @@ pub struct Start {
     pub message: String,
     /// Whether the old key is in wrong hands: it has no overlap.
     pub compromised: bool,
-    /// How a freeze moved it, in words that go on a sentence.
+    /// Whether no window is open then, or a freeze lasts.
+    outside: bool,
+    /// The freeze that moved it, or in which it is.
     freeze: Option<String>,
 }
 
@@ -61,13 +64,16 @@ pub fn first(subject: &Subject<'_>, record: &Record, current: &Version) -> Optio
 pub fn scheduled(version: &Version, policy: &Policy, cuts: bool, now: Timestamp) -> Option<Start> {
     let due = due::due_at(version, policy)?;
     let slot = policy.slot.filter(|it| it.version == version.number);
-    let (reason, message) = why_then(slot, policy, why_due(version, policy, due));
     let announce = (cuts && !policy.announce.is_zero()).then_some(policy.announce);
     // What has its moment before it is due is told, and begun, so much sooner.
     let sooner = |told: Duration| slot.map_or(due, |it| due.min(it.at.minus(told))).max(now);
     let announced_at = announce.map(sooner);
-    let begin = placed(version, policy, sooner(Duration::ZERO), None, announce)?.or_reason(reason);
-    Some(Start { announced_at: announced_at.filter(|it| *it < begin.at), message: begin.say(message), ..begin })
+    let begin = placed(version, policy, sooner(Duration::ZERO), None, announce)?;
+    let (reason, message) = why_due(version, policy, due);
+    let (begin, why) = begin.among_others(slot, policy, version, due);
+    let begin = begin.or_reason(reason);
+    let message = begin.say(format!("{message}{why}"));
+    Some(Start { announced_at: announced_at.filter(|it| *it < begin.at), message, ..begin })
 }
 
 /// Whether consumers hold a dead key from a create on until the new one is delivered.
@@ -142,21 +148,20 @@ fn placed(
         Record { current: Some(version.clone()), wish: wish.cloned(), ..Record::new(NOBODY.parse().ok()?, now) };
     let begin = gate::beginning(&record, policy, now, announce);
     let at = begin.at;
-    let moved = begin.freeze.map(|(name, freely)| match (begin.outside, at < freely) {
-        (true, _) => ("leaves_freeze", format!("in freeze {name}: nothing is left outside it before it is late")),
-        (false, true) => ("before_freeze", format!("before freeze {name}")),
-        (false, false) if at == freely => ("", String::new()),
-        (false, false) => ("after_freeze", format!("after freeze {name}")),
-    });
-    let reason = match &moved {
-        Some((reason, _)) => reason,
-        None if begin.outside => "no_window_before_expiry",
+    let outside = begin.outside;
+    let freeze = begin.freeze.filter(|(_, freely)| outside || at != *freely);
+    let reason = match &freeze {
+        Some(_) if outside => "leaves_freeze",
+        Some((_, freely)) if at < *freely => "before_freeze",
+        Some(_) => "after_freeze",
+        None if outside => "no_window_before_expiry",
         None => "",
     };
     let compromised = wish.is_some_and(|it| it.compromised);
-    let freeze = moved.map(|it| it.1).filter(|it| !it.is_empty());
+    let freeze = freeze.map(|it| it.0);
     let opening = policy.calendar().covering(at);
-    let start = Start { announced_at: None, at, opening, reason, message: String::new(), compromised, freeze };
+    let (announced_at, message) = (None, String::new());
+    let start = Start { announced_at, at, opening, reason, message, compromised, outside, freeze };
     (at != Timestamp::NEVER).then_some(start)
 }
 
@@ -168,8 +173,60 @@ impl Start {
         self
     }
 
+    /// What put it elsewhere than where the key alone would have it, in words that go on a sentence. Where a budget is the
+    /// cause, its reason says so, whatever freeze or window has a part in it.
+    fn among_others(self, slot: Option<Slot>, policy: &Policy, version: &Version, due: Timestamp) -> (Self, String) {
+        let Some(why) = slot.map(|it| it.why) else { return (self, String::new()) };
+        let (a_day, are) = match policy.creates_per_day {
+            1 => ("1 create a day".to_owned(), "is"),
+            n => (format!("{n} creates a day"), "are"),
+        };
+        let too_few = format!("{a_day} {are} too few for all keys of its account");
+        let sooner = self.at < due;
+        match why {
+            Why::Due if version.valid_to.is_some_and(|end| self.at > end) => {
+                (self, ", too late: nothing opens before".to_owned())
+            }
+            Why::Due | Why::Outside => (self, String::new()),
+            Why::Together => {
+                let word = policy.together.as_deref().unwrap_or_default();
+                let when = if sooner { "sooner: it goes" } else { "as it goes" };
+                (self.or_reason(why.code()), format!(", {when} together with {word:?}"))
+            }
+            Why::Before => match freeze_from(policy, due) {
+                Some(name) => {
+                    let why = format!(", sooner: freeze {name} leaves no opening from then until it is late");
+                    (Self { reason: "before_freeze", freeze: None, ..self }, why)
+                }
+                None => (self.or_reason(why.code()), ", sooner: no window opens from then until it is late".to_owned()),
+            },
+            Why::Crowded if self.outside => {
+                let place = if self.freeze.is_some() { "late" } else { "outside its windows" };
+                (Self { reason: why.code(), ..self }, format!(", {place}: {too_few} before that"))
+            }
+            Why::Earlier | Why::Crowded if sooner => {
+                let freeze = freeze_from(policy, due);
+                (Self { reason: Why::Earlier.code(), freeze, ..self }, format!(", sooner: {too_few} that are due then"))
+            }
+            Why::Earlier | Why::Crowded | Why::Later => {
+                let fellows = if policy.together.is_some() { ", or of one that it goes together with," } else { "" };
+                let why = format!(", later: the {a_day} of its account{fellows} {are} taken before");
+                (self.or_reason(Why::Later.code()), why)
+            }
+        }
+    }
+
     fn say(&self, why: String) -> String {
-        let why = self.freeze.iter().fold(why, |why, freeze| format!("{why}, {freeze}"));
+        let why = match (&self.freeze, self.reason) {
+            (None, _) => why,
+            (Some(name), "leaves_freeze") => {
+                format!("{why}, in freeze {name}: nothing is left outside it before it is late")
+            }
+            (Some(name), "before_freeze") => format!("{why}, before freeze {name}"),
+            (Some(name), "after_freeze") => format!("{why}, after freeze {name}"),
+            (Some(name), _) if self.outside => format!("{why}, in freeze {name}"),
+            (Some(name), _) => format!("{why}, with freeze {name}"),
+        };
         match &self.opening {
             Some(Opening { name: Some(name), .. }) => format!("{why}, in window {name}"),
             Some(_) => format!("{why}, in its window"),
@@ -179,31 +236,17 @@ impl Start {
     }
 }
 
+/// The freeze that a key would begin in if it were not for freezes.
+fn freeze_from(policy: &Policy, due: Timestamp) -> Option<String> {
+    let calendar = policy.calendar();
+    let freely = Calendar { freezes: &[], ..calendar }.opens_from(due)?;
+    calendar.frozen(freely).map(|it| it.name)
+}
+
 /// When the life of a version began.
 pub fn began(version: &Version) -> Timestamp {
     let known = version.valid_to.zip(due::lifetime(version)).map(|(end, life)| end.minus(life));
     known.or(version.valid_from).unwrap_or(version.obtained_at)
-}
-
-/// What put a rotation elsewhere than where the key alone would have it.
-fn why_then(slot: Option<Slot>, policy: &Policy, due: (&'static str, String)) -> (&'static str, String) {
-    let (reason, message) = due;
-    let (a_day, are) = match policy.creates_per_day {
-        1 => ("1 create a day".to_owned(), "is"),
-        n => (format!("{n} creates a day"), "are"),
-    };
-    let why = match slot.map(|it| it.why) {
-        Some(Why::Later) => format!("later: the {a_day} of its account {are} taken before"),
-        Some(Why::Earlier) => {
-            format!("sooner: {a_day} {are} too few for all keys of its account that are due then")
-        }
-        Some(Why::Together) => match &policy.together {
-            Some(word) => format!("sooner: it goes together with {word:?}"),
-            None => return (reason, message),
-        },
-        Some(Why::Due | Why::Outside) | None => return (reason, message),
-    };
-    (slot.map_or(reason, |it| it.why.code()), format!("{message}, {why}"))
 }
 
 fn why_due(version: &Version, policy: &Policy, due: Timestamp) -> (&'static str, String) {

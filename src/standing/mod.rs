@@ -3,6 +3,7 @@
 //! that they can't disagree.
 pub mod ahead;
 pub mod concern;
+pub mod crowds;
 pub mod forecast;
 mod health;
 mod phase;

@@ -165,31 +165,46 @@ fn windows_that_open_too_seldom_are_a_fault() {
 }
 
 #[test]
-fn a_freeze_that_leaves_too_few_openings_is_a_warning_and_a_fault_where_attempts_are_asked_for() {
-    let freeze = "[freezes.year-end]\nfrom = 2026-12-18\nto = 2027-01-04\n";
+fn a_freeze_that_leaves_too_few_openings_is_a_fault() {
+    let freeze = "[freezes.year-end]\nfrom = 2096-12-18\nto = 2097-01-04\n";
     let nightly = |lines: &str| windowed("0 22 * * *", &format!("windows = ['w']\nrotate_before = '14d'\n{lines}"));
     let said = "when key `k` is due as freeze `year-end` begins, none of its windows opens before it expires, 14d later; \
-                attempts_in_window is 2\n  hint: raise rotate_before, or the key ";
-    let leaves = format!("{said}will leave the freeze in its last safe moment; the freeze holds ");
-    let once = "once, from 2026-12-18T00:00:00Z until 2027-01-04T00:00:00Z";
-    assert_eq!(warnings(&[SMS, freeze], &nightly("")), format!("4:1: {leaves}{once}"));
+                attempts_in_window is 2\n  hint: raise rotate_before, or leave the key out of the freeze (keys = \"named\"), or \
+                the key may ";
+    let leaves = format!("{said}have to leave the freeze in its last safe moment; the freeze holds ");
+    let once = "once, from 2096-12-18T00:00:00Z until 2097-01-04T00:00:00Z";
+    check(&[SMS, freeze], &nightly(""), &format!("4:1: {leaves}{once}"));
     check(&[SMS, freeze], &nightly("attempts_in_window = 2"), &format!("12:22: {leaves}{once}"));
     let never = nightly("outside_window = 'never'\nattempts_in_window = 2");
-    check(&[SMS, freeze], &never, &format!("13:22: {said}will expire; the freeze holds {once}"));
-    check(&[SMS, freeze], &nightly("attempts_in_window = 2").replace("14d", "20d"), "");
-
+    check(&[SMS, freeze], &never, &format!("13:22: {said}expire; the freeze holds {once}"));
+    for enough in [nightly("").replace("14d", "20d"), nightly("attempts_in_window = 1").replace("14d", "18d")] {
+        check(&[SMS, freeze], &enough, "");
+    }
     let yearly = "[freezes.year-end]\nfrom = '12-18'\nto = '01-04'\n";
     let every = "every year from 18 December until 4 January, the first day without it (UTC)";
-    assert_eq!(warnings(&[SMS, yearly], &nightly("freezes = ['year-end']")), format!("12:11: {leaves}{every}"));
+    check(&[SMS, yearly], &nightly("freezes = ['year-end']"), &format!("12:11: {leaves}{every}"));
     let unwindowed = key("valid_for = '90d'\nrotate_before = '14d'");
+    // Without windows it is a fault only where attempts are asked for.
     assert_eq!(
         warnings(&[SMS, yearly], &unwindowed),
         format!(
             "1:1: when key `k` is due as freeze `year-end` begins, it lasts until the key has expired, 14d later\n  \
-             hint: raise rotate_before, or the key will leave the freeze in its last safe moment; the freeze holds {every}"
+             hint: raise rotate_before, or leave the key out of the freeze (keys = \"named\"), or the key may have to leave \
+             the freeze in its last safe moment; the freeze holds {every}"
         )
     );
+    let asked = parse(&format!(
+        "{BASE}{SMS}{yearly}{}",
+        key("valid_for = '90d'\nrotate_before = '14d'\nattempts_in_window = 2")
+    ));
+    assert_eq!(asked.unwrap_err().faults.len(), 1);
     assert_eq!(warnings(&[SMS, yearly], &unwindowed.replace("14d", "18d")), "");
+}
+
+#[test]
+fn a_freeze_that_is_over_holds_nobody() {
+    let over = "[freezes.year-end]\nfrom = 2019-12-18\nto = 2020-01-04\n";
+    check(&[SMS, over], &windowed("0 22 * * *", "windows = ['w']\nrotate_before = '14d'"), "");
 }
 
 /// In 2027 such a freeze leaves two openings to a key that is due as it begins; in 2029, from Monday to Friday, none.

@@ -3,7 +3,7 @@ use crate::AT;
 use crate::email::with;
 use rekeyd::command::Veil;
 use rekeyd::core::names::{Fingerprint, NoticeId};
-use rekeyd::core::plan::{Next, Notice, NoticeKind, Severity};
+use rekeyd::core::plan::{DigestLine, DigestSection, Next, Notice, NoticeKind, Severity};
 use rekeyd::notifiers::email::Written;
 use rekeyd::notifiers::{Also, Message};
 use sha2::{Digest, Sha256};
@@ -53,8 +53,46 @@ fn message(notices: Vec<Notice>) -> Message {
     }
 }
 
-/// One notice, and a night's notices in one mail.
-fn mails() -> [(&'static str, Message); 2] {
+/// The summary of a week.
+fn week() -> Notice {
+    let line = |section, key: &str, at, message: &str, action: Option<&str>| DigestLine {
+        section,
+        key: Some(key.parse().unwrap()),
+        at: Some(at),
+        message: message.into(),
+        action: action.map(str::to_owned),
+    };
+    let full = "not delivered to file:/srv/invoices/api.key: there is no room on the disk";
+    let digest = vec![
+        line(
+            DigestSection::Hand,
+            "billing-sms",
+            AT.minus(DAY),
+            "halted (ambiguous_create); it expires at 2026-12-01T22:00:00Z",
+            Some("rekeyd status billing-sms"),
+        ),
+        line(
+            DigestSection::Failing,
+            "invoices-archive",
+            AT.minus(2 * DAY),
+            full,
+            Some("rekeyd status invoices-archive"),
+        ),
+        line(DigestSection::Ahead, "campaigns-eu", AT.plus(3 * DAY), "version 4 will be replaced", None),
+        line(DigestSection::Rotated, "billing-voice", AT.minus(5 * DAY), "version 4", None),
+    ];
+    let summary = "12 keys, since 2026-11-14T22:00:00Z: 1 need a hand, 1 failing, 1 coming up, 1 replaced";
+    let id = NoticeId::of(&["digest", "payments"]);
+    Notice {
+        summary: summary.into(),
+        actions: vec!["rekeyd status".into()],
+        digest,
+        ..Notice::bare(id, NoticeKind::Digest, AT)
+    }
+}
+
+/// One notice, a night's notices in one mail, and the summary of a week.
+fn mails() -> [(&'static str, Message); 3] {
     let done = |key: &str| {
         let summary = format!("{key}: version 4 is in use, and version 3 is revoked on Tue 24 Nov at 22:00 UTC.");
         let next = Next {
@@ -75,7 +113,8 @@ fn mails() -> [(&'static str, Message); 2] {
         )
     };
     let night = vec![halted(), failed, done("billing-voice"), done("campaigns-eu"), done("campaigns-us")];
-    [("halted", message(vec![halted()])), ("night", message(night))]
+    let week = Message { provider: None, ..message(vec![week()]) };
+    [("halted", message(vec![halted()])), ("night", message(night)), ("week", week)]
 }
 
 /// How the pictures are made anew.

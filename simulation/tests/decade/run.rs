@@ -300,7 +300,7 @@ impl Run {
         let current = record.current.as_ref().unwrap();
         match policy.slot.filter(|it| it.version == current.number).map(|it| it.why) {
             Some(Why::Later) => self.figures.later += 1,
-            Some(Why::Earlier) => self.figures.earlier += 1,
+            Some(Why::Earlier | Why::Before) => self.figures.earlier += 1,
             Some(Why::Together) => self.figures.together += 1,
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! Each rule of the core is held by a test: with the rule switched off, its scene fails.
 use crate::{
-    accounts, belief, by_hand, credentials, cutover, drift, freezes, healing, incidents, issuing, retiring, timing,
-    tokens, verbs,
+    accounts, belief, by_hand, credentials, cutover, drift, freezes, healing, incidents, issuing, retiring, schedule,
+    timing, tokens, verbs,
 };
 use rekeyd_simulation::core::rules::{Rule, switch_off};
 use std::panic::catch_unwind;
@@ -36,6 +36,7 @@ fn scene(rule: Rule) -> fn() {
         Rule::Clock => timing::a_suspect_clock_holds_the_create_of_a_rotation_under_way_and_a_revoke,
         Rule::Window => timing::a_rotation_begins_in_a_window,
         Rule::Freeze => freezes::nothing_begins_in_a_freeze,
+        Rule::Together => schedule::keys_that_go_together_rotate_when_the_first_of_them_is_due,
         Rule::AbandonSafe => verbs::abandon_is_refused_where_the_old_key_does_not_live_on,
         Rule::RetireOld => retiring::a_promoted_keys_predecessor_retires_for_its_overlap,
         Rule::Truncated => tokens::a_truncated_list_proves_no_absence,

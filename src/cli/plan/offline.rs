@@ -61,7 +61,7 @@ pub(super) fn assumed(config: &Path) -> Result<Snapshot, Failure> {
 }
 
 /// Each key as if it were issued then.
-pub(super) fn all_new(loaded: Loaded, now: Timestamp) -> Snapshot {
+pub(in crate::cli) fn all_new(loaded: Loaded, now: Timestamp) -> Snapshot {
     let mut snapshot = Snapshot::at_rest(now, Arc::new(loaded.settings));
     for (name, key) in &Arc::clone(&snapshot.settings).keys {
         let record = Record {

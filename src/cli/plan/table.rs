@@ -119,7 +119,7 @@ fn counts(day: &[&PlanEntry]) -> String {
 fn line(text: &mut String, it: &PlanEntry, key: usize, view: View) {
     let time = it.at.0.datetime().map_or("--:--".to_owned(), |at| at.format("%H:%M").to_string());
     let tone = match (it.action.as_str(), it.reason.as_str()) {
-        ("rotate", "no_window_before_expiry" | "leaves_freeze") | ("notify", _) => Some(Tone::Warn),
+        ("rotate", "no_window_before_expiry" | "leaves_freeze" | "budget_outside") | ("notify", _) => Some(Tone::Warn),
         _ => None,
     };
     let action = format!("{:<8}", it.action);

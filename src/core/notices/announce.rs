@@ -4,6 +4,7 @@ use crate::core::pass::{Pass, on_create};
 use crate::core::plan::{NoticeKind, Severity};
 use crate::core::policy::{OnCreate, OutsideWindow};
 use crate::core::record::Phase;
+use crate::core::schedule::Why;
 use crate::core::time::Timestamp;
 
 impl Pass<'_> {
@@ -68,6 +69,15 @@ impl Pass<'_> {
             None if !calendar.is_open(at) => "outside its windows".to_owned(),
             None => return None,
         };
-        Some(format!("{place}, because it expires at {} and no window opens in time", end.whole_second()))
+        let version = self.record.current.as_ref().map(|it| it.number);
+        let slot = self.policy.slot.filter(|it| Some(it.version) == version);
+        let why = match slot.filter(|it| it.why == Why::Crowded) {
+            None => "no window opens in time".to_owned(),
+            Some(_) => format!(
+                "{} creates a day are too few for all keys of its account that wait for the same windows",
+                self.policy.creates_per_day
+            ),
+        };
+        Some(format!("{place}, because it expires at {} and {why}", end.whole_second()))
     }
 }

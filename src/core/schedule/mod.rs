@@ -65,8 +65,12 @@ pub enum Why {
     Later,
     /// From the due moment on there is no room in the account's daily budget for too long.
     Earlier,
-    /// No opening is left before its last safe moment, or none with room.
+    /// From the due moment to the last safe one its windows and freezes leave no opening at all.
+    Before,
+    /// No opening is left before its last safe moment, whoever else there is.
     Outside,
+    /// There are openings before its last safe moment, but none with room in the account's daily budget.
+    Crowded,
 }
 
 impl Why {
@@ -77,8 +81,20 @@ impl Why {
             Self::Together => "together",
             Self::Later => "budget_later",
             Self::Earlier => "budget_earlier",
+            Self::Before => "no_window_later",
             Self::Outside => "no_window_before_expiry",
+            Self::Crowded => "budget_outside",
         }
+    }
+
+    /// Whether expiry left no other moment: neither windows nor freezes are waited for.
+    pub(super) fn is_outside(self) -> bool {
+        matches!(self, Self::Outside | Self::Crowded)
+    }
+
+    /// Whether it is before the key is due, for its own sake.
+    fn is_before_due(self) -> bool {
+        matches!(self, Self::Earlier | Self::Before)
     }
 }
 
@@ -200,7 +216,7 @@ impl<'a> Schedule<'a> {
                 return Some(member.slot(at, Why::Due));
             }
             if let Some(at) = self.earlier(member, earliest, spans) {
-                return Some(member.slot(at, Why::Earlier));
+                return Some(member.slot(at, member.why_before_due(spans)));
             }
         }
         // Whoever was to be told before is not moved further: the key's own rules find the moment that tells them most.
@@ -212,7 +228,7 @@ impl<'a> Schedule<'a> {
         if let Some(reach) = reach.filter(|_| !member.is_led(member.due) && member.last.is_some())
             && let Some(at) = self.earlier(member, reach, spans)
         {
-            return Some(member.slot(at, Why::Earlier));
+            return Some(member.slot(at, member.why_before_due(spans)));
         }
         self.given_up(member, spans)
     }
@@ -224,7 +240,8 @@ impl<'a> Schedule<'a> {
             OutsideWindow::IfExpiring => self.outside(member, last),
             OutsideWindow::Never => return self.too_late(Batch::of(member.clone()), spans),
         };
-        Some(member.slot(at?, Why::Outside))
+        let why = if member.opens_in_time(spans) { Why::Crowded } else { Why::Outside };
+        Some(member.slot(at?, why))
     }
 
     /// The first opening up to a moment that has room for all of a batch, and whether it is a later one than they wanted.
@@ -339,7 +356,7 @@ impl<'a> Schedule<'a> {
     /// It may leave no window, whatever comes of it.
     fn too_late(&mut self, alone: Batch<'_, '_>, spans: &mut Spans) -> Option<Slot> {
         let alone = Batch { last: Timestamp::NEVER, ..alone };
-        let (at, _) = self.in_openings(&alone, alone.last, spans)?.into_iter().next()?;
-        alone.members.first().map(|it| it.slot(at, Why::Later))
+        let (at, moved) = self.in_openings(&alone, alone.last, spans)?.into_iter().next()?;
+        alone.members.first().map(|it| it.slot(at, if moved { Why::Later } else { Why::Due }))
     }
 }

@@ -33,7 +33,7 @@ impl<'t, 'a> Placed<'t, 'a> {
     /// None where nothing is to be changed: whoever must be announced was told, and first keys and those beyond their last safe
     /// moment have no order.
     pub(super) fn of(member: &Member<'t, 'a>, slot: Slot) -> Option<Self> {
-        let free = member.task.announce.is_none() && !member.is_led(member.due) && slot.why != Why::Outside;
+        let free = member.task.announce.is_none() && !member.is_led(member.due) && !slot.why.is_outside();
         let in_time = member.last.is_some_and(|it| slot.at <= it);
         (free && in_time).then(|| Self { member: member.clone(), at: slot.at, why: slot.why })
     }
@@ -46,7 +46,7 @@ impl Schedule<'_> {
         for it in placed {
             crowds.entry((&it.member.task.policy.account, it.member.calendar)).or_default().push(it);
         }
-        for crowd in crowds.into_values().filter(|it| it.iter().any(|it| it.why == Why::Earlier)) {
+        for crowd in crowds.into_values().filter(|it| it.iter().any(|it| it.why.is_before_due())) {
             let crowd = self.without_those_in_vain(crowd, spans, slots);
             for (it, at) in crowd.iter().zip(self.shared_out(&crowd, spans)) {
                 let why = if at == it.at { it.why } else { self.why(&it.member, at, spans) };
@@ -127,7 +127,7 @@ impl Schedule<'_> {
         let alone = Batch::of(member.clone());
         let wanted = alone.first(spans).map(|it| self.position(member, it).max(alone.ready));
         match wanted {
-            _ if at < member.due => Why::Earlier,
+            _ if at < member.due => member.why_before_due(spans),
             Some(wanted) if at > wanted => Why::Later,
             _ => Why::Due,
         }

@@ -7,6 +7,7 @@ use crate::core::gate;
 use crate::core::names::{AccountId, KeyName};
 use crate::core::policy::{Initial, Policy};
 use crate::core::record::{Phase, Record, Rotation, Trigger, Version, VersionNo};
+use crate::core::rules::{self, Rule};
 use crate::core::time::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -177,7 +178,9 @@ pub(super) fn batches<'t, 'a>(tasks: &'t [Task<'a>], spans: &mut Spans) -> Vec<B
         let Some(member) = Member::of(task, spans) else { continue };
         match &task.policy.together {
             // A first key is awaited by its consumers, and whoever waits for a retry holds nobody.
-            Some(word) if task.version.is_some() => groups.entry(word).or_default().push(member),
+            Some(word) if task.version.is_some() && rules::holds(Rule::Together) => {
+                groups.entry(word).or_default().push(member)
+            }
             _ => batches.push(Batch::of(member)),
         }
     }
@@ -277,6 +280,21 @@ impl<'t, 'a> Member<'t, 'a> {
         let ready = self.task.from.plus(self.task.announce.unwrap_or_default());
         let ends = self.task.version.and_then(|it| it.valid_to.zip(due::lifetime(it)));
         ends.map_or(Timestamp::NEVER, |(end, life)| end.minus(life / 2).max(ready))
+    }
+
+    /// Whether its own windows and freezes leave it an opening from its due moment to its last safe one.
+    pub(super) fn opens_in_time(&self, spans: &mut Spans) -> bool {
+        let alone = Batch::of(self.clone());
+        // What is left of the opening in which it falls due is one, too.
+        let rest = !self.task.policy.windows.is_empty();
+        let rest = rest.then(|| spans.around(self.calendar, self.due)).flatten();
+        rest.is_some_and(|it| alone.ready < it.closes && alone.ready <= alone.last)
+            || alone.first(spans).is_some_and(|it| it.opens.max(alone.ready) <= alone.last)
+    }
+
+    /// Why it is replaced before it is due.
+    pub(super) fn why_before_due(&self, spans: &mut Spans) -> Why {
+        if self.opens_in_time(spans) { Why::Earlier } else { Why::Before }
     }
 
     /// No place before this one is for it, whoever needs the room.

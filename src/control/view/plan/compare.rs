@@ -6,7 +6,7 @@ use crate::core::record::VersionNo;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The codes of a rotation outside its windows and freezes.
-const OUTSIDE: [&str; 2] = ["no_window_before_expiry", "leaves_freeze"];
+const OUTSIDE: [&str; 3] = ["no_window_before_expiry", "leaves_freeze", "budget_outside"];
 /// The code of a key that expires before it is replaced.
 const EXPIRES: &str = "expires_first";
 /// The code of a key that the config does not name.
