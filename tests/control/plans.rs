@@ -102,3 +102,21 @@ fn another_config_is_told_by_what_moves_and_who_is_worse_off() {
     golden("what-if.txt", &rekeyd::cli::plan::what_if::text(&report, Path::new("new.toml"), SHORT));
     golden("what-if.json", &(serde_json::to_string_pretty(&report).unwrap() + "\n"));
 }
+
+#[test]
+fn a_key_that_was_late_and_now_expires_is_worse_off_and_the_other_way_round_it_is_not() {
+    let outside = |then: OutsideWindow| {
+        move |it: &mut Policy| {
+            it.outside_window = then;
+            it.windows[0].open = "0 22 24 12 *".parse::<croner::Cron>().unwrap().into();
+            it.windows[0].duration = Duration::from_secs(3600);
+        }
+    };
+    let world = many(1);
+    let of = |then| Snapshot { settings: with(&world.settings, outside(then)), ..world.clone() }.reckoned();
+    let (late, expires) = (of(OutsideWindow::IfExpiring), of(OutsideWindow::Never));
+    let worse = compared(&late, Arc::clone(&expires.settings));
+    assert_eq!((worse.ok, worse.late.len(), worse.late[0].reason.as_str()), (false, 1, "expires_first"));
+    let better = compared(&expires, Arc::clone(&late.settings));
+    assert!(better.ok && better.late.is_empty(), "{:?}", better.late);
+}

@@ -71,8 +71,10 @@ fn moves(before: &PlanReport, after: &PlanReport, both: impl Fn(&KeyName) -> boo
 }
 
 fn late(before: &PlanReport, after: &PlanReport) -> Vec<Late> {
-    let was: BTreeSet<&KeyName> = lates(before).map(|it| it.0).collect();
-    let is = lates(after).filter(|it| !was.contains(it.0));
+    // To expire is worse than to be replaced outside a window.
+    let was: BTreeSet<(&KeyName, bool)> = lates(before).map(|(key, it)| (key, it.at.is_none())).collect();
+    let known = |key: &KeyName, it: &Late| was.contains(&(key, true)) || it.at.is_some() && was.contains(&(key, false));
+    let is = lates(after).filter(|(key, it)| !known(key, it));
     // Of several that are late, the first rotation of a key says enough; its expiry says more.
     let mut late: BTreeMap<&KeyName, Late> = BTreeMap::new();
     for (key, it) in is {
