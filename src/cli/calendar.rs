@@ -3,6 +3,7 @@ use super::output::folded;
 use super::times::absolute;
 use crate::control::protocol::{PlanFreeze, PlanWindow, Time, WindowStatus};
 use crate::core::time::Timestamp;
+use chrono::{DateTime, Timelike};
 use chrono_tz::Tz;
 use std::fmt::Write;
 
@@ -31,7 +32,7 @@ pub(super) fn text(windows: &[PlanWindow], freezes: &[PlanFreeze], now: Time, wi
 fn openings(window: &PlanWindow, freezes: &[PlanFreeze], now: Time) -> String {
     let zone: Option<Tz> = window.timezone.parse().ok();
     if window.openings.iter().any(|it| it.opens <= now && it.closes.0 == Timestamp::LAST_WRITTEN) {
-        return "; it never closes, for it lasts longer than from one opening to the next".to_owned();
+        return "; it never closes, for it lasts until the next opening, or longer".to_owned();
     }
     let (open, coming): (Vec<_>, Vec<_>) = window.openings.iter().partition(|it| it.opens <= now);
     let until: Vec<String> = open.iter().map(|it| format!("; open until {}", shown(it.closes, zone))).collect();
@@ -53,8 +54,10 @@ fn frozen(opening: &WindowStatus, freezes: &[PlanFreeze], zone: Option<Tz>) -> S
     }
 }
 
-/// `Mon 2026-11-23 22:00 +00:00`: what the clocks of the zone show.
+/// `Mon 2026-11-23 22:00 +00:00`: what the clocks of the zone show, with seconds where there are any.
 fn shown(at: Time, zone: Option<Tz>) -> String {
     let local = at.0.datetime().zip(zone).map(|(at, zone)| at.with_timezone(&zone));
-    local.map_or_else(|| absolute(at), |it| it.format("%a %Y-%m-%d %H:%M %:z").to_string())
+    let format =
+        |it: &DateTime<Tz>| if it.second() == 0 { "%a %Y-%m-%d %H:%M %:z" } else { "%a %Y-%m-%d %H:%M:%S %:z" };
+    local.map_or_else(|| absolute(at), |it| it.format(format(&it)).to_string())
 }

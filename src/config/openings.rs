@@ -92,10 +92,11 @@ impl Shortage {
             let windows = policy.windows.iter().take(WINDOWS_TOLD);
             let windows: Vec<_> = windows.map(|it| (it.name.as_deref().unwrap_or("its own"), it)).collect();
             let words = windows.iter().map(|(name, it)| format!("; `{name}` {}", opening::window(it)));
-            let hint = format!(
-                "raise rotate_before, let its windows open more often, or lower attempts_in_window{}",
-                words.collect::<String>()
-            );
+            let remedy = match self.openings {
+                0 => "raise rotate_before, or let its windows open more often",
+                _ => "raise rotate_before, let its windows open more often, or lower attempts_in_window",
+            };
+            let hint = format!("{remedy}{}", words.collect::<String>());
             return findings.fault(section.at_field(field("windows")), message, hint);
         };
         let message = format!("when key `{name}` is due as freeze `{freeze}` begins, {opens}{wanted}");

@@ -4,7 +4,7 @@ use super::suggest;
 use crate::secret::LITERAL_SECRET;
 
 /// What a config may say one day, but not yet: nothing is accepted that nobody acts on.
-const NOT_YET: [(&str, &[&str]); 2] = [("kind", &["exec", "http"]), ("field", &["together"])];
+const NOT_YET: [(&str, &[&str]); 1] = [("kind", &["exec", "http"])];
 
 /// The field that an error says is missing.
 pub(super) fn missing(message: &str) -> Option<&str> {
@@ -52,8 +52,7 @@ pub(super) fn unknown<'a>(
     known: impl IntoIterator<Item = &'a str>,
 ) -> (String, Hint) {
     if NOT_YET.iter().any(|(it, words)| *it == what && words.contains(&word)) {
-        let hint = if matches!(what, "kind" | "value") { suggest::list(known) } else { Hint::from("remove it") };
-        return (format!("{what} `{prefix}{word}` is not supported yet"), hint);
+        return (format!("{what} `{prefix}{word}` is not supported yet"), suggest::list(known));
     }
     (format!("unknown {what} `{prefix}{word}`"), suggest::hint(word, known))
 }

@@ -57,11 +57,15 @@ impl TryFrom<String> for Schedule {
         // The parser takes a list of nothing for one that never comes.
         if let Some(list) = text.split_whitespace().find(|it| it.split(',').any(str::is_empty)) {
             return Err(format!(
-                "cron expression {text:?}: the list {list:?} has nothing between two commas, or at an end"
+                "cron expression {text:?}: the list {list:?} has nothing between two commas, or at an end; write it without \
+                 that comma"
             ));
         }
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
         let cron = parser.parse(&text).map_err(|why| {
+            if let Some(why) = backward_range(&text, &parser) {
+                return format!("cron expression {text:?}: {why}");
+            }
             let why = wrong_field(&text, &parser).unwrap_or_else(|| plain(&why.to_string()));
             format!(
                 "cron expression {text:?}: {why}; write such as \"0 22 * * Mon-Thu\" (minute hour day month weekday)"
@@ -89,6 +93,33 @@ const FIELDS: [(&str, &str); 6] = [
     ("month", "1 to 12, or Jan to Dec"),
     ("weekday", "Sun to Sat"),
 ];
+
+/// What fields begin and end with.
+const ENDS: [(&str, &str); 6] = [("0", "59"), ("0", "59"), ("0", "23"), ("1", "31"), ("Jan", "Dec"), ("Sun", "Sat")];
+
+/// A range that goes on after the end of its field, such as `22-2` and `Fri-Mon`, with what to write for it.
+fn backward_range(text: &str, parser: &CronParser) -> Option<String> {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let ends = ENDS.get(ENDS.len().checked_sub(fields.len())?..)?;
+    let names = FIELDS.get(FIELDS.len().checked_sub(fields.len())?..)?;
+    fields.iter().zip(ends.iter().zip(names)).enumerate().find_map(|(n, (field, ((first, last), (name, _))))| {
+        let reads = |it: &str| {
+            let alone = (0..fields.len()).map(|m| if m == n { it } else { "*" });
+            parser.parse(&alone.collect::<Vec<_>>().join(" ")).is_ok()
+        };
+        field.split(',').find_map(|range| {
+            let (from, to) = range.split_once('-')?;
+            if reads(range) || !reads(from) || !reads(to) {
+                return None;
+            }
+            let part = |from: &str, to: &str| if from == to { from.to_owned() } else { format!("{from}-{to}") };
+            let (before, after) = (part(from, last), part(first, to));
+            Some(format!(
+                "its {name} {range:?} ends before it begins; write {before},{after} for a range that goes past {last}"
+            ))
+        })
+    })
+}
 
 /// Which field of a cron expression is wrong, in words; none where all of them are right by themselves.
 fn wrong_field(text: &str, parser: &CronParser) -> Option<String> {
@@ -289,9 +320,17 @@ mod tests {
             ("@daily", "has 1 field; write 5"),
             ("0 22 * * ,", "the list \",\" has nothing between two commas, or at an end"),
             ("0 22 1, * *", "the list \"1,\" has nothing"),
+            ("0 22-2 * * *", "its hour \"22-2\" ends before it begins; write 22-23,0-2 for a range that goes past 23"),
+            ("0 22 * * Sat-Mon", "write Sat,Sun-Mon"),
+            ("0 0 22 * Nov-Jan *", "write Nov-Dec,Jan for"),
+            ("50-10 22 * * *", "write 50-59,0-10"),
         ] {
             let said = error::<Schedule>(bad);
             assert!(said.contains(why), "{bad}: {said}");
+        }
+        for good in ["0 22-23,0-2 * * *", "0 22 * * Sat,Sun-Mon", "0 22 * * Fri-Sat,Sun-Mon", "0 0 22 * Nov-Dec,Jan *"]
+        {
+            assert!(Schedule::try_from(good.to_owned()).is_ok(), "{good}");
         }
     }
 

@@ -4,6 +4,7 @@ use crate::core::freeze::{Day, Freeze, Span, When};
 use crate::core::time::Timestamp;
 use crate::core::window::{Opening, Window, covering, opens_from};
 use croner::Cron;
+use croner::parser::{CronParser, Seconds};
 use std::time::Duration;
 
 /// The mark of a plain number in a field of croner, which keeps the name of it to itself.
@@ -27,6 +28,8 @@ const MONTHS: [&str; 12] = [
 ];
 /// At most this many times of a day are spelled out; more are left to the expression itself.
 const TIMES_SPELLED: usize = 6;
+/// An opening that still goes on after so many parts of it never closes: it has a few thousand openings of its window in it.
+const PARTS: usize = 64;
 /// The smallest step of a timestamp.
 const STEP: Duration = Duration::from_millis(1);
 
@@ -37,6 +40,30 @@ pub fn window(it: &Window) -> String {
 
 /// When a cron expression fires: `Monday to Thursday at 22:00`.
 pub fn cron(it: &Cron) -> String {
+    told(spelled(it).as_ref().unwrap_or(it))
+}
+
+/// Steps that don't divide an hour or a day evenly by the numbers that they come to: `*/45` is not every 45 minutes, for it begins
+/// anew with each hour. None where there is no such step.
+fn spelled(it: &Cron) -> Option<Cron> {
+    let text = it.pattern.as_str();
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let lengths: &[u8] = if fields.len() == 6 { &[60, 60, 24] } else { &[60, 24] };
+    let numbers = |(n, field): (usize, &&str)| {
+        let length = *lengths.get(n)?;
+        let step = field.strip_prefix("*/")?.parse::<u8>().ok().filter(|it| *it > 0 && length % it != 0)?;
+        let numbers: Vec<String> = (0..length).step_by(step.into()).map(|it| it.to_string()).collect();
+        Some(numbers.join(","))
+    };
+    let spelled: Vec<Option<String>> = fields.iter().enumerate().map(numbers).collect();
+    if spelled.iter().all(Option::is_none) {
+        return None;
+    }
+    let fields = spelled.into_iter().zip(fields).map(|(it, field)| it.unwrap_or_else(|| field.to_owned()));
+    CronParser::builder().seconds(Seconds::Optional).build().parse(&fields.collect::<Vec<_>>().join(" ")).ok()
+}
+
+fn told(it: &Cron) -> String {
     let text = it.pattern.as_str();
     let fields: Vec<&str> = text.split_whitespace().collect();
     // Seconds may be left out; they are nothing then.
@@ -67,9 +94,14 @@ pub fn freeze(it: &Freeze) -> String {
 pub fn openings(it: &Window, from: Timestamp, most: usize) -> Vec<Opening> {
     let windows = std::slice::from_ref(it);
     let open = |at: Timestamp| {
-        let it = covering(windows, at)?;
-        let endless = covering(windows, it.closes).is_some();
-        Some(Opening { closes: if endless { Timestamp::LAST_WRITTEN } else { it.closes }, ..it })
+        let mut it = covering(windows, at)?;
+        for _ in 0..PARTS {
+            match covering(windows, it.closes) {
+                Some(part) => it.closes = part.closes,
+                None => return Some(it),
+            }
+        }
+        Some(Opening { closes: Timestamp::LAST_WRITTEN, ..it })
     };
     let next = |at: Timestamp| open(at).or_else(|| open(opens_from(windows, at)?));
     std::iter::successors(next(from), |it| next(it.closes.plus(STEP))).take(most).collect()
@@ -175,7 +207,6 @@ fn list(words: &[String]) -> String {
 mod tests {
     use super::*;
     use chrono_tz::Tz;
-    use croner::parser::{CronParser, Seconds};
 
     fn parsed(open: &str) -> Cron {
         CronParser::builder().seconds(Seconds::Optional).build().parse(open).unwrap()
@@ -208,6 +239,14 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_begins_anew_with_each_hour_or_day_is_told_by_its_numbers() {
+        check("*/45 * * * *", "at minute 0 and 45 past every hour");
+        check("*/70 22 * * *", "every day at 22:00");
+        check("0 */5 * * Mon", "Monday at 00:00, 05:00, 10:00, 15:00 and 20:00");
+        check("*/40 0 22 * * *", "every day at 22:00 and 22:00:40");
+    }
+
+    #[test]
     fn a_window_says_its_zone_and_how_long_it_lasts_and_when_it_opens_next() {
         let nights = Window {
             name: Some("nights".into()),
@@ -233,6 +272,19 @@ mod tests {
         let from: chrono::DateTime<chrono::Utc> = "2026-11-22T00:00:00Z".parse().unwrap();
         let found: Vec<_> = openings(&halves, from.into(), 2).iter().map(|it| it.closes.to_string()).collect();
         assert_eq!(found, ["2026-11-24T00:00:00Z", "2026-12-01T00:00:00Z"]);
+    }
+
+    #[test]
+    fn hundreds_of_short_openings_that_adjoin_are_one_and_it_closes() {
+        let minutes = Window {
+            name: None,
+            open: parsed("* 18-22 * * *").into(),
+            duration: Duration::from_secs(60),
+            timezone: Tz::UTC,
+        };
+        let from: chrono::DateTime<chrono::Utc> = "2026-11-22T18:10:00Z".parse().unwrap();
+        let found: Vec<_> = openings(&minutes, from.into(), 2).iter().map(|it| it.closes.to_string()).collect();
+        assert_eq!(found, ["2026-11-22T23:00:00Z", "2026-11-23T23:00:00Z"]);
     }
 
     #[test]

@@ -122,15 +122,16 @@ fn windowed(open: &str, lines: &str) -> String {
 
 #[test]
 fn windows_that_open_too_seldom_are_a_fault() {
-    let hint =
-        "\n  hint: raise rotate_before, let its windows open more often, or lower attempts_in_window; `w` opens ";
+    // One attempt is the least: where no window opens, to ask for fewer is no remedy.
+    let none = "\n  hint: raise rotate_before, or let its windows open more often; `w` opens ";
+    let few = "\n  hint: raise rotate_before, let its windows open more often, or lower attempts_in_window; `w` opens ";
     let monthly = |lines: &str| windowed("0 22 1 * *", &format!("windows = ['w']\nrotate_before = '14d'\n{lines}"));
     check(
         &[SMS],
         &monthly(""),
         &format!(
             "10:11: when key `k` is due at its worst moment, none of its windows opens before it expires, 14d later; \
-             attempts_in_window is 2{hint}on day 1 of the month at 22:00 UTC for 4h"
+             attempts_in_window is 2{none}on day 1 of the month at 22:00 UTC for 4h"
         ),
     );
     check(
@@ -138,7 +139,7 @@ fn windows_that_open_too_seldom_are_a_fault() {
         &windowed("0 22 * * Mon", "windows = ['w']\nrotate_before = '10d'\nattempts_in_window = 3"),
         &format!(
             "12:22: when key `k` is due at its worst moment, its windows open only once before it expires, 10d later; \
-             attempts_in_window is 3{hint}Monday at 22:00 UTC for 4h"
+             attempts_in_window is 3{few}Monday at 22:00 UTC for 4h"
         ),
     );
     // The next one lies beyond a whole year.
@@ -147,7 +148,7 @@ fn windows_that_open_too_seldom_are_a_fault() {
         &windowed("0 22 29 2 *", "windows = ['w']\nrotate_before = '30d'\nattempts_in_window = 1"),
         &format!(
             "12:22: when key `k` is due at its worst moment, none of its windows opens before it expires, 30d later; \
-             attempts_in_window is 1{hint}on day 29 of the month in February at 22:00 UTC for 4h"
+             attempts_in_window is 1{none}on day 29 of the month in February at 22:00 UTC for 4h"
         ),
     );
     for enough in [
