@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// A commit that takes longer is felt by who asks meanwhile.
 const FELT: Duration = Duration::from_millis(50);
+/// So few waiting notices are counted at once after each commit that changes them.
+const COUNTED: u64 = 1000;
 
 impl Engine {
     /// Commit: what is in the books becomes durable; then what waited for that begins.
@@ -16,6 +18,7 @@ impl Engine {
         self.keep_refused();
         if let Some(batch) = self.books.take_batch(clock::now(), !self.clock.is_suspect()) {
             let (told, began) = (!batch.outbox_put.is_empty(), clock::Awake::now());
+            let moved = told || !batch.outbox_drop.is_empty();
             let (batch, written) = self.write(batch).await;
             match written {
                 Ok(()) => {
@@ -28,8 +31,8 @@ impl Engine {
                 }
                 Err(error) => return Err(error),
             }
-            if began.elapsed() >= FELT {
-                // Whoever asks during the next commit, which may be as slow, can't wait for these.
+            if began.elapsed() >= FELT || (moved && self.outbox.pending < COUNTED) {
+                // Whoever asks during the next commit can't wait for these.
                 self.count_outbox();
             }
             if told || self.books.dirty {

@@ -98,10 +98,8 @@ async fn check(service: Service, at: At, end: End) {
     hold(&rig, &hook, service, at).await;
     match end {
         End::Kill => {
-            if matches!(at, At::Overlap) {
-                // A notice whose receipt is lost with the process comes twice, and may.
-                rig.until_told().await;
-            }
+            // A notice whose receipt is lost with the process comes twice, and may.
+            rig.until_told().await;
             rig.kill().await;
             let_go(&rig, &hook, service, at);
         }
@@ -207,6 +205,7 @@ async fn kill_at_every_call(service: Service, most: u32) {
     let mut rig = Rig::start_created(world).await;
     let consumer = (service != Service::Mobivate).then(|| Consumer::of(&rig, service));
     for calls in 1..=most {
+        rig.until_told().await;
         // An answer leaves a while after its effect, so that the kill comes before it.
         rig.sim.behave(service, |it| it.latency_ms = 100);
         let so_far = rig.sim.truth().requests().len();

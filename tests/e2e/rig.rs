@@ -101,10 +101,12 @@ impl Rig {
         rig
     }
 
-    /// Everything, once each key has its first version and rests.
+    /// Everything, once each key has its first version and rests, and that is told: a notice whose receipt dies with the daemon
+    /// comes twice, and may.
     pub(crate) async fn start_created(world: World) -> Self {
         let rig = Self::start(world).await;
         rig.until_rest().await;
+        rig.until_told().await;
         rig
     }
 
