@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// How long a connection may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// The pause before a socket at which too many wait is tried again.
+const FULL_AGAIN: Duration = Duration::from_millis(50);
 /// How long an answer may take: longer than the daemon's own limit, so that its word comes first.
 const ANSWER_WITHIN: Duration = Duration::from_secs(90);
 /// The largest answer that is read, in bytes: the history of thousands of keys fits.
@@ -195,7 +197,7 @@ impl Client {
 
     /// The body of an answer that is no refusal.
     async fn answered(&self, request: RequestBuilder) -> Result<Vec<u8>, ClientError> {
-        let response = request.send().await.map_err(|it| self.failed(&it))?;
+        let response = self.send(request).await?;
         let succeeded = response.status().is_success();
         let is_problem = response.headers().get(header::CONTENT_TYPE).is_some_and(|it| it == MEDIA_TYPE);
         let status = response.status();
@@ -207,6 +209,19 @@ impl Client {
             Ok(problem) if is_problem => Err(ClientError::Problem(Box::new(problem))),
             _ => Err(self.broken(&format!("HTTP status {status}; is this a rekeyd?"))),
         }
+    }
+
+    /// A socket at which too many wait says so at once, and takes nothing: then it is tried again.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let mut tries = CONNECT_WITHIN.as_millis() / FULL_AGAIN.as_millis();
+        while let Some(attempt) = request.try_clone().filter(|_| tries > 0) {
+            match attempt.send().await {
+                Err(error) if cause(&error) == Some(io::ErrorKind::WouldBlock) => tokio::time::sleep(FULL_AGAIN).await,
+                answer => return answer.map_err(|it| self.failed(&it)),
+            }
+            tries -= 1;
+        }
+        request.send().await.map_err(|it| self.failed(&it))
     }
 
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, ClientError> {
@@ -225,6 +240,7 @@ impl Client {
         match cause(error) {
             Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => ClientError::NotRunning(socket),
             Some(io::ErrorKind::PermissionDenied) => ClientError::Denied(socket),
+            Some(io::ErrorKind::WouldBlock) => ClientError::Late(socket),
             _ if error.is_timeout() => ClientError::Late(socket),
             _ => self.broken("the connection broke before the answer was complete"),
         }

@@ -355,3 +355,42 @@ async fn raw_body(daemon: &Daemon, line: &str, body: &str) -> String {
     stream.read_to_string(&mut answer).await.unwrap();
     answer
 }
+
+/// The kernel refuses who connects to a socket at which too many wait; a moment later there may be a place.
+#[tokio::test]
+async fn a_socket_at_which_too_many_wait_is_tried_again() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{UnixListener, UnixStream};
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.sock");
+    let listening = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(&listening, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    listen(&listening, 0).unwrap();
+    let listener = std::os::unix::net::UnixListener::from(listening);
+    listener.set_nonblocking(true).unwrap();
+    let listener = UnixListener::from_std(listener).unwrap();
+
+    let mut waiting = Vec::new();
+    let full = loop {
+        match UnixStream::connect(&path).await {
+            Ok(it) => waiting.push(it),
+            Err(it) => break it,
+        }
+    };
+    assert_eq!(full.kind(), std::io::ErrorKind::WouldBlock);
+    let client = Client::new(&path).unwrap();
+    let asked = tokio::spawn(async move { client.status().await });
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    for _ in waiting {
+        listener.accept().await.unwrap();
+    }
+    let again = tokio::time::timeout(std::time::Duration::from_secs(60), listener.accept()).await;
+    let (mut asks, _) = again.expect("it is tried again").unwrap();
+    let mut head = [0; 64];
+    assert!(asks.read(&mut head).await.unwrap() > 0);
+    asks.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await.unwrap();
+    let Err(ClientError::Broken(_, why)) = asked.await.unwrap() else { panic!("no rekeyd answered") };
+    assert!(why.contains("404"), "{why}");
+}
