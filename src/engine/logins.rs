@@ -6,6 +6,7 @@ use super::event::Event;
 use crate::core::names::{AccountId, Fingerprint};
 use crate::core::record::Record;
 use crate::core::time::Timestamp;
+use crate::providers::Provider;
 use crate::secret::aside::aside;
 use crate::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,12 @@ fn understood(json: &[u8], master: &Fingerprint) -> serde_json::Result<BTreeMap<
     let row: Row = serde_json::from_slice(json)?;
     let same = row.master == *master;
     Ok(row.refused.into_iter().map(|(id, it)| (id, if same { it } else { it.without_stamps() })).collect())
+}
+
+/// The same password is another login for another user, or at another address.
+fn stamp(store: &Store, account: &AccountId, provider: &dyn Provider, login: &Fingerprint) -> Fingerprint {
+    let whose = provider.identity().unwrap_or_default();
+    store.stamp(&["login", account.as_str(), &whose, login.as_str()])
 }
 
 impl Engine {
@@ -70,6 +77,18 @@ impl Engine {
         self.refused = kept;
     }
 
+    /// A login was just refused: that of the last call. Whether it was put right since then shows when it is looked at.
+    pub(super) fn note_refused_login(&mut self, account: &AccountId, now: Timestamp) {
+        let Some(section) = self.books.settings.account(account) else { return };
+        if section.provider.authorised_by().is_none()
+            && let Some(login) = section.provider.last_login()
+        {
+            let stamp = stamp(&self.books.store, account, section.provider.as_ref(), &login);
+            self.note_login(account, Some(&stamp), now);
+        }
+        self.look_at_login(account);
+    }
+
     /// Whether a login that is refused was put right meanwhile. That is read where it stands; nobody is asked.
     pub(super) fn look_at_logins(&self) {
         for account in self.doors.refused() {
@@ -77,7 +96,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn look_at_login(&self, account: &AccountId) {
+    fn look_at_login(&self, account: &AccountId) {
         let Some(section) = self.books.settings.account(account) else { return };
         let (provider, events, account) = (Arc::clone(&section.provider), self.events.clone(), account.clone());
         let managed = provider.authorised_by().and_then(|it| self.books.records.get(it)?.current.as_ref());
@@ -89,9 +108,7 @@ impl Engine {
                 Some(it) => Some(it),
                 None => aside(&place, move || read.login_stamp()).await.ok().flatten(),
             };
-            // The same password is another login for another user, or at another address.
-            let whose = provider.identity().unwrap_or_default();
-            let stamp = login.map(|it| store.stamp(&["login", account.as_str(), &whose, it.as_str()]));
+            let stamp = login.map(|it| stamp(&store, &account, provider.as_ref(), &it));
             // Where the queue is full, the next sweep looks again.
             let _ = events.try_send(Event::Login(account, stamp));
         });

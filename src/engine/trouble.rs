@@ -83,7 +83,7 @@ impl Engine {
                 }
                 self.tell_of_provider(account, tries, &why, now);
                 if why == Blocked::Login {
-                    self.look_at_login(account);
+                    self.note_refused_login(account, now);
                 }
             }
             News::Opened(since) => {
@@ -95,7 +95,7 @@ impl Engine {
             }
             News::RevokeRefused => {
                 self.tell_of_revokes(account, now);
-                self.look_at_login(account);
+                self.note_refused_login(account, now);
             }
             News::Revokes => {
                 self.books.end_incident(&revokes(account), "it revokes keys again", now);

@@ -218,6 +218,10 @@ impl Provider for Infobip {
         self.site.password.0.fingerprint()
     }
 
+    fn last_login(&self) -> Option<Fingerprint> {
+        self.site.password.0.last()
+    }
+
     fn identity(&self) -> Option<String> {
         self.site.identity()
     }

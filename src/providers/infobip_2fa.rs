@@ -47,6 +47,10 @@ impl Provider for Infobip2fa {
         self.0.password.0.fingerprint()
     }
 
+    fn last_login(&self) -> Option<Fingerprint> {
+        self.0.password.0.last()
+    }
+
     fn identity(&self) -> Option<String> {
         self.0.identity()
     }

@@ -230,6 +230,11 @@ pub trait Provider: fmt::Debug + Send + Sync {
         self.login_key()
     }
 
+    /// Tells the login of the last call from another one, in the same way.
+    fn last_login(&self) -> Option<Fingerprint> {
+        None
+    }
+
     /// What makes its account the same as another's: base URL and login name (never a secret). None where nobody logs in.
     fn identity(&self) -> Option<String>;
 

@@ -4,7 +4,7 @@ use crate::core::names::{Fingerprint, KeyName};
 use crate::secret::aside::aside;
 use crate::secret::{Secret, SecretRef};
 use serde::de::{Deserialize, Deserializer};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use toml::de::{Error, ValueDeserializer};
 
 /// The most bytes of a path, a name or another text in a setting.
@@ -87,18 +87,27 @@ pub(super) fn segment(text: &str) -> Option<String> {
 }
 
 /// Where a provider's own login is to be found.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Login(pub(super) SecretRef);
+#[derive(Debug)]
+pub(super) struct Login {
+    pub(super) place: SecretRef,
+    /// Tells what was read there last.
+    last: Mutex<Option<Fingerprint>>,
+}
 
 impl Login {
     /// The managed key that it is, if it is one.
     pub(super) fn key(&self) -> Option<&KeyName> {
-        if let SecretRef::Key(name) = &self.0 { Some(name) } else { None }
+        if let SecretRef::Key(name) = &self.place { Some(name) } else { None }
     }
 
     /// Tells the secret from others, where it is none of the managed keys and can be read.
     pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
-        self.0.resolve().ok().map(|it| it.fingerprint())
+        self.place.resolve().ok().map(|it| it.fingerprint())
+    }
+
+    /// Tells the secret of the last call from others, where it was none of the managed keys.
+    pub(super) fn last(&self) -> Option<Fingerprint> {
+        self.last.lock().ok()?.clone()
     }
 
     /// Reads the secret. Where it is a managed key, `current` is its current version.
@@ -111,21 +120,25 @@ impl Login {
                 format!("key {name} authorises these calls and has no current version yet; run: rekeyd adopt {name}")
             });
         }
-        let place = self.0.clone();
+        let place = self.place.clone();
         // A file may lie on a disk that doesn't answer.
         let read = aside(&format!("login {place}"), move || place.resolve()).await;
-        read.map_err(|why| format!("{}: {why}", self.0))?.map_err(|error| error.to_string())
+        let secret = read.map_err(|why| format!("{}: {why}", self.place))?.map_err(|error| error.to_string())?;
+        if let Ok(mut last) = self.last.lock() {
+            *last = Some(secret.fingerprint());
+        }
+        Ok(secret)
     }
 }
 
 impl<'de> Deserialize<'de> for Login {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        SecretRef::deserialize(from).map(Self)
+        SecretRef::deserialize(from).map(|place| Self { place, last: Mutex::default() })
     }
 }
 
 /// A login that can't be a managed key.
-#[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize)]
 #[serde(try_from = "Login")]
 pub(super) struct Password(pub(super) Login);
 

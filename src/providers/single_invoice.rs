@@ -144,12 +144,16 @@ impl Provider for SingleInvoice {
         self.settings.apikey.fingerprint()
     }
 
+    fn last_login(&self) -> Option<Fingerprint> {
+        self.settings.apikey.last()
+    }
+
     fn authorised_by(&self) -> Option<&KeyName> {
         self.settings.apikey.key()
     }
 
     fn identity(&self) -> Option<String> {
-        Some(format!("{} {}", self.settings.base_url, self.settings.apikey.0))
+        Some(format!("{} {}", self.settings.base_url, self.settings.apikey.place))
     }
 
     fn dated(&self) -> Option<Dated> {

@@ -27,12 +27,19 @@ async fn until_held(rig: &Rig) {
     }
 }
 
-async fn with_a_wrong_login() -> (Rig, String) {
-    let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
+/// Many keys that are to be created with a login that is wrong, and the right one. Nothing runs yet.
+async fn prepare_a_wrong_login() -> (Rig, String) {
+    let rig = Rig::prepare(calm(&[Service::Infobip])).await;
     rig.edit_config(|it| it + &many_keys(&rig));
     let password = rig.path("secrets/infobip");
     let right = fs::read_to_string(&password).unwrap();
     write(&password, "wrong");
+    (rig, right)
+}
+
+/// The same, once it is refused and holds them all.
+pub(crate) async fn with_a_wrong_login() -> (Rig, String) {
+    let (mut rig, right) = prepare_a_wrong_login().await;
     rig.run().await;
     rig.until_own_notice("provider.refused", "firing").await;
     until_held(&rig).await;
@@ -111,6 +118,17 @@ async fn a_login_that_was_changed_while_the_daemon_was_down_is_tried_at_its_star
     rig.until_own_notice("provider.refused", "resolved").await;
     assert_eq!(rig.status().await.providers.remove(0).state, ProviderState::Ok);
     rig.each_notice_came_once().await;
+}
+
+#[tokio::test]
+async fn a_login_that_was_put_right_before_the_answer_to_the_wrong_one_came_is_tried_at_once() {
+    let (mut rig, right) = prepare_a_wrong_login().await;
+    rig.sim.fault(Service::Infobip, Call::List, Fault::Delay { ms: 1500 });
+    rig.run().await;
+    rig.until_true("the wrong one is used", || asked(&rig) == 1).await;
+    write(&rig.path("secrets/infobip"), &right);
+    rig.until("many-0", "created", |it| number(it) == 1 && it.phase == PhaseName::Steady).await;
+    rig.until_own_notice("provider.refused", "resolved").await;
 }
 
 #[tokio::test]

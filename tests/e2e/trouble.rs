@@ -1,4 +1,5 @@
 //! Trouble that belongs to no key: a provider that refuses or slows us, a clock that is wrong, a state that was moved.
+use crate::logins::with_a_wrong_login;
 use crate::rig::{Rig, calm, number, write};
 use rekeyd::clock;
 use rekeyd::control::protocol::{DaemonState, PhaseName, ProviderState};
@@ -29,23 +30,11 @@ pub(crate) fn many_keys(rig: &Rig) -> String {
 
 #[tokio::test]
 async fn a_refused_login_holds_all_keys_once_is_told_once_and_heals_by_itself() {
-    let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
-    rig.edit_config(|it| it + &many_keys(&rig));
-    let password = rig.path("secrets/infobip");
-    let right = fs::read_to_string(&password).unwrap();
-    write(&password, "wrong");
-    rig.run().await;
-    rig.until_own_notice("provider.refused", "firing").await;
-    for n in 0..KEYS {
-        let held = |it: &rekeyd::control::protocol::KeyStatus| it.blocked.is_some();
-        rig.until(&format!("many-{n}"), "held", held).await;
-    }
+    let (rig, right) = with_a_wrong_login().await;
     let provider = rig.status().await.providers.remove(0);
     assert_eq!(provider.state, ProviderState::Refused);
     assert!(provider.held_since.is_some() && provider.last_error.unwrap().contains("refuses our login"));
-    let asked = |call| rig.sim.truth().calls(Service::Infobip, call);
-    assert_eq!(asked(Call::List) + asked(Call::Create), 1, "one key asks for all, and not again for an hour");
-    write(&password, &right);
+    write(&rig.path("secrets/infobip"), &right);
     for n in 0..KEYS {
         rig.until(&format!("many-{n}"), "created", |it| number(it) == 1 && it.phase == PhaseName::Steady).await;
     }
