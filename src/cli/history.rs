@@ -4,7 +4,7 @@ use super::connect::ask;
 use super::exit::{Exit, Failure};
 use super::output::{Output, Paint, Row, Tone, table};
 use super::times::{absolute, took};
-use crate::control::protocol::{CommandRow, HistoryReport, NoticeRow, ReadRow, RotationRow, Time};
+use crate::control::protocol::{ChannelRow, CommandRow, HistoryReport, NoticeRow, ReadRow, RotationRow, Time};
 use crate::core::names::KeyName;
 use crate::core::plan::Severity;
 use crate::core::record::{Actor, RotationResult, Trigger};
@@ -108,7 +108,8 @@ fn notice(it: &NoticeRow) -> Row {
         Severity::Warning => Some(Tone::Warn),
         Severity::Critical => Some(Tone::Bad),
     };
-    let channels: Vec<_> = it.channels.iter().map(|it| format!("{} {}", it.channel, it.state)).collect();
+    let why = |it: &ChannelRow| it.why.as_ref().map(|it| format!(" ({it})")).unwrap_or_default();
+    let channels: Vec<_> = it.channels.iter().map(|it| format!("{} {}{}", it.channel, it.state, why(it))).collect();
     let cells =
         [it.kind.code(), it.key.as_ref().map_or("-", KeyName::as_str), &it.owner, &channels.join(", "), &it.summary];
     (tone, std::iter::once(absolute(it.at)).chain(cells.map(str::to_owned)).collect())

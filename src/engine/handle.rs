@@ -361,8 +361,21 @@ pub struct NoticeRow {
     pub notice: Notice,
     /// To whom.
     pub owner: String,
-    /// Channel, `sent`, `pending`, `dead`, `superseded` or `off`, and when.
-    pub channels: Vec<(String, &'static str, Timestamp)>,
+    /// What came of it in each channel.
+    pub channels: Vec<ChannelRow>,
+}
+
+/// What came of a notice in one channel.
+#[derive(Clone, Debug)]
+pub struct ChannelRow {
+    /// Which.
+    pub channel: String,
+    /// `sent`, `pending`, `dead`, `superseded` or `off`.
+    pub state: &'static str,
+    /// Since when.
+    pub at: Timestamp,
+    /// Why the channel did not take it at the last try.
+    pub why: Option<String>,
 }
 
 /// Somebody read a secret.

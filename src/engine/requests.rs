@@ -3,7 +3,7 @@ use super::Engine;
 use super::adopt::{AdoptRefused, has_seen_all};
 use super::event::FoundSecrets;
 use super::handle::{
-    By, CommandRow, Done, History, NoticeRow, PerKey, Pulse, ReadRow, Refused, Request, Snapshot, Which,
+    By, ChannelRow, CommandRow, Done, History, NoticeRow, PerKey, Pulse, ReadRow, Refused, Request, Snapshot, Which,
 };
 use super::meters::Meters;
 use super::{answers, audit, selection};
@@ -14,7 +14,7 @@ use crate::core::plan::{Command, CommandRefused};
 use crate::core::record::{Actor, VersionNo};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
-use crate::store::{HistoryRow, OutboxState, Store, StoreError};
+use crate::store::{HistoryRow, OutboxRow, OutboxState, Store, StoreError};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -244,7 +244,9 @@ fn history(
             }
             HistoryRow::Notice { notice, owner } => {
                 let rows = store.outbox(&notice.id)?.into_iter().filter(|it| it.owner == owner);
-                let channels = rows.map(|it| (it.channel, state(it.state), it.at)).collect();
+                let channel =
+                    |it: OutboxRow| ChannelRow { channel: it.channel, state: state(it.state), at: it.at, why: it.why };
+                let channels = rows.map(channel).collect();
                 history.notices.push(NoticeRow { notice, owner, channels });
             }
         }

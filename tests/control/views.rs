@@ -9,7 +9,7 @@ use rekeyd::core::names::{Fingerprint, NoticeId};
 use rekeyd::core::plan::{Notice, NoticeKind};
 use rekeyd::core::policy::{Capabilities, OnCreate, OutsideWindow, Policy, RotateBefore};
 use rekeyd::core::record::{Actor, Creating, Phase, Reason, Record, Wish};
-use rekeyd::engine::handle::{CommandRow, History, NoticeRow, ReadRow, Snapshot};
+use rekeyd::engine::handle::{ChannelRow, CommandRow, History, NoticeRow, ReadRow, Snapshot};
 use serde::Serialize;
 use std::path::Path;
 
@@ -68,7 +68,14 @@ fn history_is_as_the_committed_json_and_text() {
         fingerprint: Some(Fingerprint::of(b"3")),
         ..Notice::bare(NoticeId::from("1f"), NoticeKind::RotationSucceeded, at("2026-06-15T21:00:01Z"))
     };
-    let sent = ("email".to_owned(), "sent", at("2026-06-15T21:00:02Z"));
+    let channel = |channel: &str, state, why: Option<&str>| ChannelRow {
+        channel: channel.to_owned(),
+        state,
+        at: at("2026-06-15T21:00:02Z"),
+        why: why.map(str::to_owned),
+    };
+    let channels =
+        vec![channel("email:a@b.example", "sent", None), channel("exec:/usr/local/bin/tell", "dead", Some("status 1"))];
     let read = ReadRow {
         name: name("billing-sms"),
         at: at("2026-06-16T09:00:00Z"),
@@ -89,7 +96,7 @@ fn history_is_as_the_committed_json_and_text() {
     };
     let history = view::history(History {
         rotations: vec![(name("billing-sms"), rotation())],
-        notices: vec![NoticeRow { notice, owner: "payments".to_owned(), channels: vec![sent] }],
+        notices: vec![NoticeRow { notice, owner: "payments".to_owned(), channels }],
         reads: vec![read],
         commands: vec![command],
     });

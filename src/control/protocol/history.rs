@@ -106,6 +106,9 @@ pub struct ChannelRow {
     pub state: String,
     /// Since when.
     pub at: Time,
+    /// Why the channel did not take it at the last try; null where it did, or was not asked.
+    #[serde(default)]
+    pub why: Option<String>,
 }
 
 /// Somebody read a secret.

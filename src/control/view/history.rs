@@ -54,10 +54,11 @@ fn phases(of: &Rotation) -> Vec<PhaseRow> {
 }
 
 fn notice(it: handle::NoticeRow) -> NoticeRow {
-    let channel = |(channel, state, at): (String, &str, Timestamp)| ChannelRow {
-        channel,
-        state: state.to_owned(),
-        at: at.into(),
+    let channel = |it: handle::ChannelRow| ChannelRow {
+        channel: it.channel,
+        state: it.state.to_owned(),
+        at: it.at.into(),
+        why: it.why,
     };
     NoticeRow {
         id: it.notice.id,
