@@ -73,7 +73,7 @@ pub fn digest<'a>(owner: &str, keys: impl Iterator<Item = Subject<'a>>, span: Sp
         return None;
     }
     let of = |section| lines.iter().filter(|it: &&DigestLine| it.section == section).count();
-    let counts = DigestSection::ALL.iter().map(|it| format!("{} {}", of(*it), words(*it)));
+    let counts = DigestSection::ALL.iter().map(|it| format!("{} {}", of(*it), words(*it, of(*it))));
     let keys = if count == 1 { "1 key".to_owned() } else { format!("{count} keys") };
     let summary = format!("{keys}, since {}: {}", span.since.whole_second(), counts.collect::<Vec<_>>().join(", "));
     let hand = of(DigestSection::Hand) + of(DigestSection::Failing) > 0;
@@ -105,8 +105,9 @@ fn shortened(mut lines: Vec<DigestLine>) -> Vec<DigestLine> {
     kept
 }
 
-fn words(section: DigestSection) -> &'static str {
+fn words(section: DigestSection, count: usize) -> &'static str {
     match section {
+        DigestSection::Hand if count == 1 => "needs a hand",
         DigestSection::Hand => "need a hand",
         DigestSection::Failing => "failing",
         DigestSection::Ahead => "coming up",

@@ -81,7 +81,7 @@ fn week() -> Notice {
         line(DigestSection::Ahead, "campaigns-eu", AT.plus(3 * DAY), "version 4 will be replaced", None),
         line(DigestSection::Rotated, "billing-voice", AT.minus(5 * DAY), "version 4", None),
     ];
-    let summary = "12 keys, since 2026-11-14T22:00:00Z: 1 need a hand, 1 failing, 1 coming up, 1 replaced";
+    let summary = "12 keys, since 2026-11-14T22:00:00Z: 1 needs a hand, 1 failing, 1 coming up, 1 replaced";
     let id = NoticeId::of(&["digest", "payments"]);
     Notice {
         summary: summary.into(),
