@@ -42,6 +42,11 @@ async fn until_daemon(rig: &Rig, what: &str, holds: impl Fn(&DaemonStatus) -> bo
     assert!(done.is_ok(), "never {what}: {:?}\n{}", rig.status().await.daemon, rig.tail());
 }
 
+/// How often the owners of the daemon were told that the disk takes nothing.
+fn told_of_the_disk(rig: &Rig, status: &str) -> usize {
+    rig.own_notices("daemon.degraded", status).iter().filter(|it| it.contains("takes")).count()
+}
+
 /// Waits until the metrics say so of the daemon's own trouble.
 async fn until_trouble(rig: &Rig, cause: &str, value: u8) {
     let sample = format!("rekeyd_daemon_trouble{{cause=\"{cause}\"}} {value}\n");
@@ -120,10 +125,7 @@ async fn a_state_that_takes_nothing_is_told_from_memory_and_everything_waits_for
     until_daemon(&rig, "held by the disk", stuck).await;
     until_trouble(&rig, "disk", 1).await;
     assert!(rig.log().contains("the state can't be written; what is to be recorded waits"), "{}", rig.tail());
-    let told = |status| {
-        let own = rig.own_notices("daemon.degraded", status);
-        own.iter().filter(|it| it.contains("takes")).count()
-    };
+    let told = |status| told_of_the_disk(&rig, status);
     rig.until_true("the owners of the daemon are told", || told("firing") == 1).await;
     let refused = rig.cli(&["pause", KEY]).await;
     assert_eq!(refused.code, Some(74), "{}{}", refused.out, refused.err);
@@ -198,10 +200,7 @@ async fn a_disk_that_is_read_only_for_a_while_is_told_and_it_goes_on_by_itself()
     let stuck = |it: &DaemonStatus| it.troubles.iter().any(|it| it.contains("Read-only file system"));
     until_daemon(&rig, "held by the disk", stuck).await;
     until_trouble(&rig, "disk", 1).await;
-    let told = |status| {
-        let own = rig.own_notices("daemon.degraded", status);
-        own.iter().filter(|it| it.contains("takes")).count()
-    };
+    let told = |status| told_of_the_disk(&rig, status);
     rig.until_true("the owners of the daemon are told", || told("firing") == 1).await;
     let refused = rig.cli(&["pause", KEY]).await;
     assert_eq!(refused.code, Some(74), "{}{}", refused.out, refused.err);
