@@ -224,7 +224,29 @@ impl Daemon {
     }
 }
 
+/// So many keys that a reload would drop are named.
+const NAMED: usize = 5;
+
 impl Settings {
+    /// Why these settings are not taken into use in place of some that name other keys: they drop too many of them, which is
+    /// rather a mistake than meant.
+    pub fn refused_for_removals<'a>(&self, keys: impl Iterator<Item = &'a KeyName>) -> Option<String> {
+        let (kept, dropped): (Vec<_>, Vec<_>) = keys.partition(|it| self.keys.contains_key(*it));
+        let (all, most) = (kept.len() + dropped.len(), self.daemon.max_removals);
+        if dropped.len() <= most.of(all) {
+            return None;
+        }
+        let named: Vec<_> = dropped.iter().take(NAMED).map(|it| it.as_str()).collect();
+        let more = if dropped.len() > NAMED { ", …" } else { "" };
+        Some(format!(
+            "the new config drops {} of {all} keys ({}{more}), and max_removals = {most} allows {}; if that is meant: \
+             rekeyd reload --allow-removals",
+            dropped.len(),
+            named.join(", "),
+            most.of(all)
+        ))
+    }
+
     /// The provider section that speaks for an account: the first by name, where several do.
     pub fn account(&self, id: &AccountId) -> Option<&ProviderSection> {
         self.providers.values().find(|it| it.account == *id)

@@ -8,8 +8,6 @@ use crate::core::names::KeyName;
 use crate::core::plan::{NoticeKind, Severity};
 use crate::core::time::Timestamp;
 
-/// How many names a sentence shows.
-const NAMED: usize = 5;
 /// The causes of being told at a start that the config drops many keys begin so.
 const REMOVALS: &str = "removals:";
 
@@ -59,21 +57,7 @@ impl Engine {
             return Err(format!("daemon.{field} takes effect at a start only: systemctl restart rekeyd"));
         }
         let managed = old.keys.keys().filter(|it| !self.books.is_leaving(it));
-        let (kept, dropped): (Vec<_>, Vec<_>) = managed.partition(|it| new.keys.contains_key(*it));
-        let all = kept.len() + dropped.len();
-        let most = new.daemon.max_removals;
-        if allow_removals || dropped.len() <= most.of(all) {
-            return Ok(());
-        }
-        let named: Vec<_> = dropped.iter().take(NAMED).map(|it| it.as_str()).collect();
-        let more = if dropped.len() > NAMED { ", …" } else { "" };
-        Err(format!(
-            "the new config drops {} of {all} keys ({}{more}), and max_removals = {most} allows {}; if that is meant: \
-             rekeyd reload --allow-removals",
-            dropped.len(),
-            named.join(", "),
-            most.of(all)
-        ))
+        if allow_removals { Ok(()) } else { new.refused_for_removals(managed).map_or(Ok(()), Err) }
     }
 
     /// At a start nothing can be refused, but it is told.

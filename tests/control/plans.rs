@@ -104,6 +104,22 @@ fn another_config_is_told_by_what_moves_and_who_is_worse_off() {
 }
 
 #[test]
+fn a_config_that_a_reload_would_refuse_for_the_keys_it_drops_is_told_as_one() {
+    let today = many(8);
+    let mut other = (*today.settings).clone();
+    for n in 0..6 {
+        other.keys.remove(&name(&format!("key-000{n}")));
+    }
+    let report = compared(&today, Arc::new(other.clone()));
+    let text = rekeyd::cli::plan::what_if::text(&report, Path::new("new.toml"), SHORT);
+    assert!(text.contains("`rekeyd reload` would refuse it") && text.contains("drops 6 of 8 keys"), "{text}");
+    let refused = report.refused.as_deref().unwrap();
+    assert!(refused.contains("key-0004, …)") && refused.ends_with("rekeyd reload --allow-removals"), "{refused}");
+    other.daemon.max_removals = rekeyd::config::settings::Removals::Keys(6);
+    assert_eq!(compared(&today, Arc::new(other)).refused, None);
+}
+
+#[test]
 fn a_key_that_was_late_and_now_expires_is_worse_off_and_the_other_way_round_it_is_not() {
     let outside = |then: OutsideWindow| {
         move |it: &mut Policy| {

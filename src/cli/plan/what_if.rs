@@ -91,6 +91,8 @@ pub fn text(report: &WhatIf, file: &Path, view: View) -> String {
             let _ = writeln!(text, "  and {} more; --full shows all", lines.len() - most);
         }
     };
+    let refused = report.refused.iter().cloned().collect();
+    part("`rekeyd reload` would refuse it".to_owned(), refused, Some(Tone::Warn));
     let late: Vec<String> = report.late.iter().map(late).collect();
     let worse = count(late.len(), "key would be worse off", "keys would be worse off");
     part(worse, late, Some(Tone::Bad));

@@ -25,6 +25,9 @@ pub struct WhatIf {
     pub budgets: Vec<BudgetChange>,
     /// What else would need a word, and did not before.
     pub warnings: Vec<PlanWarning>,
+    /// Why a reload would refuse the other config, where it drops too many keys.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 /// One rotation that moves.

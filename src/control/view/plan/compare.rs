@@ -31,6 +31,7 @@ pub fn compare(before: &PlanReport, named: &BTreeSet<KeyName>, after: &PlanRepor
         late,
         budgets,
         warnings: warnings(before, after),
+        refused: other.refused_for_removals(named.iter()),
     }
 }
 
