@@ -410,9 +410,17 @@ fn the_times_of_a_key_fit_together() {
             "rotate_before = '90d'\nvalid_for = '90d'",
             "6:17: rotate_before (90d) is not less than valid_for (90d)\n  hint: rotate_before counts back from the expiry",
         ),
+        (
+            "overlap = '4d'\nrotate_before = '5d'\nvalid_for = '6d'",
+            "6:11: overlap (4d) is not less than rotate_before (3d)\n  hint: the old key would expire before its overlap ends",
+        ),
     ] {
         check(&[SMS], &key(lines), want);
     }
+    let half =
+        parse(&format!("{BASE}{SMS}{}", key("overlap = '2d'\nrotate_before = '60%'\nvalid_for = '6d'"))).unwrap();
+    let said = "rotate_before (3d 14h 24m) is more than half of valid_for: 3d is what counts";
+    assert!(half.warnings.iter().any(|it| it.message == said), "{:?}", half.warnings);
     let key = "[keys.k]\nprovider = 'bulk'\nowners = ['team']\n";
     let none = "1:1: mobivate reports no expiry, so nothing says when to rotate\n  \
                 hint: write valid_for or max_age, such as max_age = \"90d\"";

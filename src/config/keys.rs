@@ -9,6 +9,7 @@ use super::secrets::{self, Managed};
 use super::section::{Section, deserializer};
 use super::settings::{Key, NamedFreeze, Owner};
 use super::written::{self, defaults};
+use crate::core::due;
 use crate::core::names::KeyName;
 use crate::core::policy::{Initial, OnCreate, Policy, Reach, RotateBefore, TargetPolicy};
 use crate::core::window::Window;
@@ -272,18 +273,26 @@ fn check_times(
         let message = format!("{} can't be asked for the first key", provider.section.kind);
         findings.fault(section.at_field("initial"), message, "write initial = \"adopt\", then: rekeyd adopt KEY");
     }
-    let lead = match (policy.rotate_before, policy.valid_for) {
-        (RotateBefore::Lead(lead), Some(valid_for)) if lead >= valid_for => {
-            let message = format!("rotate_before ({}) is not less than valid_for ({})", human(lead), human(valid_for));
-            return findings.fault(
-                section.at_field("rotate_before"),
-                message,
-                "rotate_before counts back from the expiry",
-            );
-        }
+    if let (RotateBefore::Lead(lead), Some(valid_for)) = (policy.rotate_before, policy.valid_for)
+        && lead >= valid_for
+    {
+        let message = format!("rotate_before ({}) is not less than valid_for ({})", human(lead), human(valid_for));
+        let hint = "rotate_before counts back from the expiry";
+        return findings.fault(section.at_field("rotate_before"), message, hint);
+    }
+    let asked = match (policy.rotate_before, policy.valid_for) {
         (RotateBefore::Lead(lead), _) => Some(lead),
         (RotateBefore::Share(share), valid_for) => valid_for.map(|it| it.mul_f64(share / 100.0)),
     };
+    let counts = policy.valid_for.map(|it| due::lead(it, policy)).or(asked);
+    if let (Some(asked), Some(counts)) = (asked, counts)
+        && counts < asked
+    {
+        let (asked, counts) = (human(asked), human(counts));
+        let message = format!("rotate_before ({asked}) is more than half of valid_for: {counts} is what counts");
+        let hint = "write at most half: where the provider grants less than was asked for, a key would be due as soon as it is there";
+        findings.warning(section.at_field("rotate_before"), message, hint);
+    }
     let revokes = policy.provider.on_create == OnCreate::Revokes;
     let at_overlap = section.at_field("overlap");
     // What holds for several keys need not be of use to each of them.
@@ -291,7 +300,7 @@ fn check_times(
         let message = format!("overlap does nothing: {} ends the old key at once", provider.section.kind);
         return findings.warning(at_overlap, message, "remove it");
     }
-    if let Some(lead) = lead.filter(|it| !revokes && policy.overlap >= *it) {
+    if let Some(lead) = counts.filter(|it| !revokes && policy.overlap >= *it) {
         let default = if written.overlap.is_none() { ", by default" } else { "" };
         let overlap = human(policy.overlap);
         let message = format!("overlap ({overlap}{default}) is not less than rotate_before ({})", human(lead));

@@ -108,11 +108,12 @@ fn backward_range(text: &str, parser: &CronParser) -> Option<String> {
             parser.parse(&alone.collect::<Vec<_>>().join(" ")).is_ok()
         };
         field.split(',').find_map(|range| {
-            let (from, to) = range.split_once('-')?;
-            if reads(range) || !reads(from) || !reads(to) {
+            let (plain, step) = range.split_at(range.find('/').unwrap_or(range.len()));
+            let (from, to) = plain.split_once('-')?;
+            if reads(plain) || !reads(from) || !reads(to) {
                 return None;
             }
-            let part = |from: &str, to: &str| if from == to { from.to_owned() } else { format!("{from}-{to}") };
+            let part = |from: &str, to: &str| if from == to { from.to_owned() } else { format!("{from}-{to}{step}") };
             let (before, after) = (part(from, last), part(first, to));
             Some(format!(
                 "its {name} {range:?} ends before it begins; write {before},{after} for a range that goes past {last}"
@@ -155,8 +156,21 @@ impl TryFrom<HumanDuration> for Span {
 
 /// A lead time, or a share of the lifetime in percent.
 #[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(try_from = "String")]
+#[serde(try_from = "LeadText")]
 pub(super) struct Lead(pub(super) RotateBefore);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a duration or a share of the lifetime in quotes, such as \"14d\" or \"33%\"")]
+enum LeadText {
+    Text(String),
+}
+
+impl TryFrom<LeadText> for Lead {
+    type Error = String;
+    fn try_from(LeadText::Text(text): LeadText) -> Result<Self, String> {
+        Self::try_from(text)
+    }
+}
 
 impl TryFrom<String> for Lead {
     type Error = String;
@@ -324,6 +338,8 @@ mod tests {
             ("0 22 * * Sat-Mon", "write Sat,Sun-Mon"),
             ("0 0 22 * Nov-Jan *", "write Nov-Dec,Jan for"),
             ("50-10 22 * * *", "write 50-59,0-10"),
+            ("0 22-6/2 * * *", "its hour \"22-6/2\" ends before it begins; write 22-23/2,0-6/2 for"),
+            ("0 23-6/2 * * *", "write 23,0-6/2 for"),
         ] {
             let said = error::<Schedule>(bad);
             assert!(said.contains(why), "{bad}: {said}");
