@@ -4,19 +4,23 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 /// The most connections that are served at once at one door; more wait.
 const CONNECTIONS: usize = 256;
-/// How long to wait before a port that somebody took meanwhile is tried again.
+/// The most connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+/// How long to wait before a port that can't be opened is tried again.
 const REOPEN_AFTER: Duration = Duration::from_millis(20);
 
 /// A port, and the task behind it. Dropping it ends the task and every connection.
 #[derive(Debug)]
 pub(crate) struct Door {
     address: SocketAddr,
+    /// Never listens. As long as it is bound nobody else is given the port, also while the door is shut.
+    _keeper: TcpSocket,
     wanted: watch::Sender<bool>,
     is_open: watch::Receiver<bool>,
     stop: CancellationToken,
@@ -29,13 +33,14 @@ impl Door {
         S: Fn(TcpStream) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
+        let keeper = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let address = keeper.local_addr()?;
+        let listener = bound(address)?.listen(BACKLOG)?;
         let (wanted, wants) = watch::channel(true);
         let (is, is_open) = watch::channel(true);
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(keep(listener, address, wants, is, serve)));
-        Ok(Self { address, wanted, is_open, stop })
+        Ok(Self { address, _keeper: keeper, wanted, is_open, stop })
     }
 
     /// Where it listens.
@@ -73,7 +78,7 @@ async fn keep<S, F>(
     loop {
         let listener = match next.take() {
             Some(listener) => listener,
-            None => bind(address).await,
+            None => reopen(address).await,
         };
         is.send_replace(true);
         // Connections end with the opening that they came through, or with the door.
@@ -109,9 +114,17 @@ where
     }
 }
 
-async fn bind(address: SocketAddr) -> TcpListener {
+/// A socket at a port which others may be bound to too, as long as none of them listens.
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+async fn reopen(address: SocketAddr) -> TcpListener {
     loop {
-        match TcpListener::bind(address).await {
+        match bound(address).and_then(|it| it.listen(BACKLOG)) {
             Ok(listener) => return listener,
             Err(_) => tokio::time::sleep(REOPEN_AFTER).await,
         }
@@ -130,5 +143,12 @@ mod tests {
         TcpStream::connect(door.address()).await.unwrap_err();
         door.set_open(true).await;
         TcpStream::connect(door.address()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_port_of_a_shut_door_is_free_for_nobody() {
+        let door = Door::open(|_stream| std::future::ready(())).await.unwrap();
+        door.set_open(false).await;
+        TcpSocket::new_v4().unwrap().bind(door.address()).unwrap_err();
     }
 }
