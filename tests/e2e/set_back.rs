@@ -52,9 +52,10 @@ async fn an_incident_that_began_by_a_clock_that_was_ahead_ends_when_that_was_set
         fs::write(rig.config(), good).unwrap();
         rig.ok(&["reload"]).await;
         rig.until_own_notice("config.rejected", "resolved").await;
+        let about = |it: &serde_json::Value| it["type"] == "config.rejected";
+        rig.until_superseded(about, "email").await;
         rig.sim.mail().set_mode(MailMode::Accepts);
         rig.until_told().await;
-        let about = |it: &serde_json::Value| it["type"] == "config.rejected";
         assert_eq!(rig.fates_of(about, "email").await, ["sent", "superseded"], "newest first by that clock: {ahead}");
         assert_eq!(rig.fates_of(about, "webhook").await, ["sent", "sent"], "{ahead}");
         let incidents =

@@ -128,6 +128,17 @@ impl Rig {
         mine.map(|it| it["state"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// Waits until the first of such notices is not to come by this kind of channel any more, since a later one says it. A try
+    /// of it that is under way ends before that.
+    pub(crate) async fn until_superseded(&self, is_it: impl Fn(&serde_json::Value) -> bool, channel: &str) {
+        let wait = async {
+            while !self.fates_of(&is_it, channel).await.contains(&"superseded".to_owned()) {
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        assert!(tokio::time::timeout(self.patience, wait).await.is_ok(), "it is still to come:\n{}", self.tail());
+    }
+
     /// Every key that was created and still works is in use, being retired, or told to its owner by its fingerprint or its id.
     pub(crate) async fn every_live_key_is_known(&self) {
         self.until_told().await;
