@@ -1,9 +1,9 @@
 //! Backups: made by the daemon and beside it, verified, put back on this machine and on another, under another master key.
-use crate::rig::{Rig, Said, calm, copy_folder, number, write};
+use crate::rig::{PAUSE, Rig, Said, calm, copy_folder, number, write};
 use crate::watch::Consumer;
 use rekeyd::control::protocol::{HistoryReport, PhaseName};
 use rekeyd::simulator::{Call, Service, World};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -243,11 +243,14 @@ async fn backups_are_made_by_themselves_and_as_many_are_kept_as_are_wanted() {
     let names = || -> Vec<PathBuf> { fs::read_dir(&dir).unwrap().map(|it| it.unwrap().path()).collect() };
     let backups =
         || names().into_iter().filter(|it| it.extension().is_some_and(|it| it == "backup")).collect::<Vec<_>>();
-    let mut seen = std::collections::BTreeSet::new();
-    while seen.len() < 4 {
-        seen.extend(backups());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let made = async {
+        let mut seen = BTreeSet::new();
+        while seen.len() < 4 {
+            seen.extend(backups());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert!(tokio::time::timeout(rig.patience, made).await.is_ok(), "none is made:\n{}", rig.tail());
     rig.edit_config(|it| it.replacen("* * * * * *\"\nkeep", "0 0 0 1 1 *\"\nkeep", 1));
     rig.ok(&["reload"]).await;
     rig.until_true("two are left", || backups().len() == 2).await;
@@ -255,7 +258,13 @@ async fn backups_are_made_by_themselves_and_as_many_are_kept_as_are_wanted() {
     let newest = backups().into_iter().max().unwrap();
     assert_eq!(fs::metadata(&newest).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(rig.on(&["check", "--state"], &newest).await.code, Some(0));
-    assert!(rig.status().await.daemon.backup.unwrap().last_at.is_some());
+    // With another schedule, the daemon looks in the folder when the last one was made.
+    let found = async {
+        while rig.status().await.daemon.backup.unwrap().last_at.is_none() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    assert!(tokio::time::timeout(rig.patience, found).await.is_ok(), "none is shown:\n{}", rig.tail());
     // One that was missed while the daemon was down is made at the start.
     rig.stop().await;
     backups().into_iter().for_each(|it| fs::remove_file(it).unwrap());

@@ -176,7 +176,11 @@ async fn a_step_that_an_operator_vouches_for_is_believed() {
         } else {
             rig.until("campaign-sms", "replaced", |it| number(it) == 2).await;
             assert_eq!(creates(&rig), before + 2, "one for each key that has expired");
+            for key in KEYS {
+                rig.until_notice(key, "key.expired").await;
+            }
         }
+        rig.until_told().await;
         for key in KEYS {
             assert_eq!(rig.told(key, "key.expired"), expired, "a step of {step} s, {key}");
         }

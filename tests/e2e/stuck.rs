@@ -92,7 +92,7 @@ async fn a_password_on_a_disk_that_does_not_answer_delays_no_other_key_and_is_to
 #[tokio::test]
 async fn what_takes_longer_than_stuck_after_is_shown_counted_and_told_once() {
     let mut world = calm(&[Service::Infobip]);
-    world.more.push((SMS.to_owned(), "stuck_after = \"1s\"".to_owned()));
+    world.more.push((SMS.to_owned(), "stuck_after = \"1h\"".to_owned()));
     let mut rig = Rig::prepare(world).await;
     rig.edit_config(|it| it.replacen("[daemon]\n", "[daemon]\nlisten = \"127.0.0.1:0\"\n", 1));
     let hook = Hook::of(&rig, SMS);
@@ -102,6 +102,10 @@ async fn what_takes_longer_than_stuck_after_is_shown_counted_and_told_once() {
     let told_before = rig.told(SMS, "rotation.failed");
     hook.hold();
     rig.rotate(SMS).await;
+    // However long it took to get there: it is stuck in its delivery.
+    rig.until_true("its `then` runs", || hook.runs_for(2) == 1).await;
+    rig.edit_config(|it| it.replacen("stuck_after = \"1h\"", "stuck_after = \"1s\"", 1));
+    rig.ok(&["reload"]).await;
     let stuck = rig.until(SMS, "stuck", |it| it.attention.iter().any(|it| it.reason == "stuck")).await;
     assert!(stuck.attention.iter().any(|it| it.message.contains("now in deliver")), "{:?}", stuck.attention);
     assert_eq!(rig.cli(&["status", "--exit-code", SMS]).await.code, Some(1));
