@@ -11,7 +11,7 @@ pub mod webhooks;
 pub use address::{AddressFault, BaseUrl, check_base_url, is_this_machine};
 pub use reqwest::{Method, Url};
 
-use crate::clock;
+use crate::clock::{self, Boot};
 use crate::core::time::Timestamp;
 use crate::secret::Secret;
 use base64::Engine;
@@ -170,6 +170,8 @@ pub struct Dated {
     pub theirs: Timestamp,
     /// What our clock said when the answer came.
     pub ours: Timestamp,
+    /// The same moment by the clock that never jumps.
+    pub read_at: Boot,
 }
 
 /// Sends requests. Clones share what they know. The first call builds what TLS needs, so making one costs nothing.
@@ -248,12 +250,12 @@ impl Client {
     }
 
     async fn read(&self, host: String, mut response: reqwest::Response) -> Answer {
-        let ours = clock::now();
+        let (ours, read_at) = (clock::now(), Boot::now());
         let header = |name| response.headers().get(name).and_then(|it: &HeaderValue| it.to_str().ok());
         let date = header("date").and_then(moments::http_date);
         let retry_after = header("retry-after").and_then(|it| moments::retry_after(it, ours, RETRY_AFTER_MOST));
         if let Some(theirs) = date {
-            *self.0.dated.lock().unwrap_or_else(PoisonError::into_inner) = Some(Dated { theirs, ours });
+            *self.0.dated.lock().unwrap_or_else(PoisonError::into_inner) = Some(Dated { theirs, ours, read_at });
         }
         let status = response.status().as_u16();
         let mut body = Zeroizing::new(Vec::new());

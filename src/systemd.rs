@@ -2,6 +2,8 @@
 //! engine still turns. Where nobody listens (no `$NOTIFY_SOCKET`) nobody is told, and nothing fails.
 use crate::clock::Boot;
 use sd_notify::NotifyState;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 /// The watchdog hears of a turn this many times within its patience, so that one word that comes late does no harm.
@@ -53,19 +55,27 @@ impl Drop for Reloading {
 pub struct Watchdog {
     every: Option<Duration>,
     fed_at: Boot,
+    /// Brings the word to systemd: while systemd does not listen, it waits there, and no engine with it.
+    bearer: SyncSender<()>,
 }
 
 impl Watchdog {
     /// As this process was started: without `WatchdogSec=` nobody waits for it.
     pub fn of_process() -> Self {
-        Self { every: sd_notify::watchdog_enabled().map(|it| it / WORDS_IN_PATIENCE), fed_at: Boot::now() }
+        let every = sd_notify::watchdog_enabled().map(|it| it / WORDS_IN_PATIENCE);
+        let (bearer, words) = sync_channel(1);
+        if every.is_some() {
+            thread::spawn(move || words.iter().for_each(|()| notify(&[NotifyState::Watchdog])));
+        }
+        Self { every, fed_at: Boot::now(), bearer }
     }
 
     /// The engine has gone through its loop.
     pub fn turned(&mut self) {
         if self.every.is_some_and(|it| self.fed_at.elapsed() >= it) {
             self.fed_at = Boot::now();
-            notify(&[NotifyState::Watchdog]);
+            // Where a word waits already, this one says nothing more.
+            let _ = self.bearer.try_send(());
         }
     }
 

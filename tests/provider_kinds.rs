@@ -100,7 +100,7 @@ async fn a_managed_key_can_authorise_the_calls() {
     assert_eq!(create.package().as_deref(), Some("Account"));
     let ask = CreateRequest { token: &token(), create: &*create, valid_to: None };
     assert!(matches!(provider.create(&Auth::default(), &ask).await, Err(CreateError::NotSent(_))));
-    let auth = Auth { key: Some(Secret::from(KEY.to_owned())) };
+    let auth = Auth { key: Some(Secret::from(KEY.to_owned())), ..Auth::default() };
     provider.create(&auth, &ask).await.unwrap();
     let seen = server.seen();
     assert_eq!(seen.len(), 1);

@@ -20,7 +20,7 @@ use crate::core::plan::Change;
 use crate::core::policy::{Capabilities, Policy};
 use crate::core::record::{Phase, Record, Version, VersionNo};
 use crate::core::time::Timestamp;
-use crate::providers::CreateOptions;
+use crate::providers::{CreateOptions, UsedLogin};
 use crate::secret::Secret;
 use crate::store::{Batch, HistoryRow, Store, StoreError};
 use crate::targets::{Parcel, Target};
@@ -334,7 +334,7 @@ impl Books {
         let logins = provider.authorised_by().map(|it| self.logins(it)).unwrap_or_default();
         let create = key.map_or_else(|| Arc::new(NoCreate) as Arc<dyn CreateOptions>, |it| Arc::clone(&it.create));
         let (account, section, calls) = (account.clone(), section.name.clone(), self.calls.clone());
-        Some(Service { account, section, provider, create, logins, calls })
+        Some(Service { account, section, provider, create, logins, calls, used: UsedLogin::default() })
     }
 
     /// The secrets of a key that authorises calls: the current one, then those that may still or already be accepted.

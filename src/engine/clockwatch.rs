@@ -19,6 +19,8 @@ pub(super) struct ClockWatch {
     wall: Timestamp,
     boot: Boot,
     suspect: bool,
+    /// When it was seen last that the wall clock was set.
+    set_at: Boot,
     /// What each account's provider said last.
     heard: BTreeMap<AccountId, Dated>,
     /// When each account's provider agreed last, since the clock was set.
@@ -36,8 +38,9 @@ impl ClockWatch {
         if suspect {
             tracing::error!(%now, %since, "the clock is behind the last commit; nothing is created or revoked");
         }
-        let (boot, swept) = (Boot::now(), (Boot::now(), Duration::MAX));
-        Self { wall: now, boot, suspect, heard: BTreeMap::new(), agreed: BTreeMap::new(), swept }
+        let boot = Boot::now();
+        let (set_at, swept) = (boot, (boot, Duration::MAX));
+        Self { wall: now, boot, suspect, set_at, heard: BTreeMap::new(), agreed: BTreeMap::new(), swept }
     }
 
     /// Compares the wall clock with the other one: whether it was set.
@@ -49,10 +52,17 @@ impl ClockWatch {
             tracing::error!(%now, off = ?off, "the clock has jumped; nothing is created or revoked until it agrees");
             self.suspect = true;
             self.agreed.clear();
+            self.set_at = Boot::now();
         }
         self.wall = now;
         self.boot = Boot::now();
         jumped
+    }
+
+    /// What the wall clock showed when it was compared last. What is decided by another moment was not compared: the clock may
+    /// have been set in between.
+    pub(super) fn now(&self) -> Timestamp {
+        self.wall
     }
 
     /// Every key was looked at just now, and is to be again within so long.
@@ -65,9 +75,12 @@ impl ClockWatch {
         self.swept.1.saturating_sub(self.swept.0.elapsed())
     }
 
-    /// A provider has said what time it is. What it said before the last time we asked proves nothing of now. Where providers
-    /// are of two minds, the one is wrong that differs from us as well.
+    /// A provider has said what time it is. What it said before the last time we asked, or before the clock was set, proves
+    /// nothing of now. Where providers are of two minds, the one is wrong that differs from us as well.
     pub(super) fn compare(&mut self, account: &AccountId, dated: Dated) {
+        if dated.read_at < self.set_at {
+            return;
+        }
         let before = self.heard.insert(account.clone(), dated);
         if before == Some(dated) {
             return;
@@ -112,6 +125,10 @@ mod tests {
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+    fn dated(theirs: Timestamp, ours: Timestamp) -> Dated {
+        Dated { theirs, ours, read_at: Boot::now() }
+    }
+
     fn watch(last_commit: Option<Timestamp>, now: Timestamp) -> ClockWatch {
         ClockWatch::new(now, last_commit)
     }
@@ -149,23 +166,37 @@ mod tests {
         let account = AccountId::from("sms");
         let mut it = watch(None, now);
         it.look(now.plus(DAY));
-        it.compare(&account, Dated { theirs: now.plus(DAY), ours: now.plus(DAY).plus(PROVIDER_MOST) });
+        it.compare(&account, dated(now.plus(DAY), now.plus(DAY).plus(PROVIDER_MOST)));
         assert!(!it.is_suspect());
-        it.compare(&account, Dated { theirs: now, ours: now.plus(2 * PROVIDER_MOST) });
+        let said = dated(now, now.plus(2 * PROVIDER_MOST));
+        it.compare(&account, said);
         assert!(it.is_suspect());
         it.trust(now);
         assert!(!it.is_suspect());
         it.look(now);
-        it.compare(&account, Dated { theirs: now, ours: now.plus(2 * PROVIDER_MOST) });
+        it.compare(&account, said);
         assert!(!it.is_suspect(), "what a provider said before counts no more");
+    }
+
+    #[test]
+    fn what_a_provider_said_before_the_clock_was_set_does_not_make_it_believed() {
+        let now = WRITTEN.plus(DAY);
+        let mut it = watch(None, now);
+        let before = dated(now, now);
+        std::thread::sleep(Duration::from_millis(1));
+        it.look(now.plus(365 * DAY));
+        it.compare(&"sms".into(), before);
+        assert!(it.is_suspect(), "that answer was on its way when the clock was set");
+        it.compare(&"sms".into(), dated(now.plus(365 * DAY), now.plus(365 * DAY)));
+        assert!(!it.is_suspect());
     }
 
     #[test]
     fn of_two_providers_that_differ_the_one_is_wrong_that_differs_from_us_as_well() {
         let now = WRITTEN.plus(DAY);
         let (right, wrong) = (AccountId::from("sms"), AccountId::from("voice"));
-        let hour_off = |ours: Timestamp| Dated { theirs: ours.plus(DAY / 24), ours };
-        let agrees = |ours: Timestamp| Dated { theirs: ours, ours };
+        let hour_off = |ours: Timestamp| dated(ours.plus(DAY / 24), ours);
+        let agrees = |ours: Timestamp| dated(ours, ours);
         let mut it = watch(None, now);
         it.compare(&wrong, hour_off(now));
         assert!(it.is_suspect(), "nobody else has said anything");

@@ -16,17 +16,17 @@ impl Engine {
     /// Commit: what is in the books becomes durable; then what waited for that begins.
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
         self.keep_refused();
-        if let Some(batch) = self.books.take_batch(clock::now(), !self.clock.is_suspect()) {
+        if let Some(batch) = self.books.take_batch(self.clock.now(), !self.clock.is_suspect()) {
             let (told, began) = (!batch.outbox_put.is_empty(), clock::Awake::now());
             let moved = told || !batch.outbox_drop.is_empty();
             let (batch, written) = self.write(batch).await;
             match written {
                 Ok(()) => {
                     self.books.is_durable();
-                    self.disk_took(began.elapsed(), clock::now());
+                    self.disk_took(began.elapsed(), self.clock.now());
                 }
                 Err(error @ StoreError::Unwritable { .. }) => {
-                    self.wait_for_disk(batch, error.to_string(), clock::now());
+                    self.wait_for_disk(batch, error.to_string(), self.clock.now());
                     return Ok(());
                 }
                 Err(error) => return Err(error),
@@ -40,6 +40,7 @@ impl Engine {
                 let _ = self.events.try_send(super::event::Event::Due);
             }
         }
+        self.blocked.settle();
         std::mem::take(&mut self.replies).into_iter().for_each(|it| it(None));
         for _ in 0..std::mem::take(&mut self.noted) {
             fail_point!(NoticeNoted);

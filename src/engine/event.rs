@@ -56,6 +56,8 @@ pub struct Acted {
     pub login: Option<Fingerprint>,
     /// What the provider's answer says of the provider itself.
     pub trouble: Trouble,
+    /// With which login of the provider's settings it was asked.
+    pub used: Option<Fingerprint>,
 }
 
 /// What a call showed of the provider's own state.

@@ -71,7 +71,7 @@ pub async fn execute(task: Task, waited: Duration, stop: &CancellationToken, clo
     };
     if let Some(outcome) = not_begun {
         let (name, account, action) = (task.name, task.account.id, task.action);
-        return Acted { name, account, action, outcome, secrets, trouble, login: None };
+        return Acted { name, account, action, outcome, secrets, trouble, login: None, used: None };
     }
     let outcome = AssertUnwindSafe(perform(&task, &mut secrets, &mut trouble, clock)).catch_unwind().await;
     // A fault of ours must not wedge the key. A create may have taken effect.
@@ -81,8 +81,9 @@ pub async fn execute(task: Task, waited: Duration, stop: &CancellationToken, clo
     });
     fail_point!(ActionEnds);
     let login = task.service.as_ref().filter(|_| create).and_then(Service::login);
+    let used = task.service.as_ref().and_then(|it| it.used.last());
     let account: AccountId = task.account.id;
-    Acted { name: task.name, account, action: task.action, outcome, secrets, trouble, login }
+    Acted { name: task.name, account, action: task.action, outcome, secrets, trouble, login, used }
 }
 
 async fn perform(task: &Task, secrets: &mut FoundSecrets, trouble: &mut Trouble, clock: fn() -> Timestamp) -> Outcome {

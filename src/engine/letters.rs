@@ -4,7 +4,6 @@ use super::books::Books;
 use super::handle::{By, Done, Refused};
 use super::lines::LineId;
 use super::{Engine, audit};
-use crate::clock;
 use crate::core::incidents::Incident;
 use crate::core::plan::{NoticeKind, Severity};
 use crate::core::time::Timestamp;
@@ -16,7 +15,7 @@ impl Engine {
     /// Somebody has read in the history what was not told. The channel's own incident stays open until it takes a notice
     /// again: until then nothing is told twice of it.
     pub(super) fn ack_letters(&mut self, by: &By) -> Result<Done, Refused> {
-        let now = clock::now();
+        let now = self.clock.now();
         let dead = self.books.store.outbox_dead(ACKED_MOST).map_err(|it| Refused::Store(it.to_string()))?;
         if dead.is_empty() {
             return Err(Refused::NoDeadLetters);
@@ -40,7 +39,12 @@ impl Engine {
     pub(super) fn note_letters(&mut self, line: &LineId, rows: &[OutboxRow], now: Timestamp) {
         let cause = format!("{}{}", letters(&line.owner), line.channel);
         if rows.iter().any(|it| it.state == OutboxState::Sent) {
-            return self.books.end_incident_but_for(&cause, "a notice was taken again", Some(line), now);
+            // What was given up a moment ago is told before its end.
+            if self.books.incidents.since(&cause) != Some(now) {
+                let how = "a notice was taken again; what was given up stays in `rekeyd history`";
+                self.books.end_incident_but_for(&cause, how, Some(line), now);
+            }
+            return;
         }
         let dead = rows.iter().find(|it| it.state == OutboxState::Dead);
         // Of a channel that is switched off is told elsewhere, and once.

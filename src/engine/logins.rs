@@ -77,15 +77,11 @@ impl Engine {
         self.refused = kept;
     }
 
-    /// A login was just refused: that of the last call. Whether it was put right since then shows when it is looked at.
-    pub(super) fn note_refused_login(&mut self, account: &AccountId, now: Timestamp) {
+    /// A login was just refused. Whether it was put right since that call shows when it is looked at.
+    pub(super) fn note_refused_login(&mut self, account: &AccountId, used: Option<&Fingerprint>, now: Timestamp) {
         let Some(section) = self.books.settings.account(account) else { return };
-        if section.provider.authorised_by().is_none()
-            && let Some(login) = section.provider.last_login()
-        {
-            let stamp = stamp(&self.books.store, account, section.provider.as_ref(), &login);
-            self.note_login(account, Some(&stamp), now);
-        }
+        let refused = used.map(|it| stamp(&self.books.store, account, section.provider.as_ref(), it));
+        self.note_login(account, refused.as_ref(), now);
         self.look_at_login(account);
     }
 

@@ -8,6 +8,7 @@ mod agenda;
 mod answers;
 mod audit;
 mod backup;
+mod blocks;
 mod books;
 mod channels;
 mod clockwatch;
@@ -63,6 +64,7 @@ use crate::core::time::Timestamp;
 use crate::store::{OutboxCounts, StoreError};
 use act::{is_failure, message};
 use backup::Backups;
+use blocks::Blocks;
 use books::Books;
 use clockwatch::ClockWatch;
 use doors::{Asked, Doors, Kept};
@@ -124,7 +126,7 @@ struct Engine {
     working: BTreeMap<KeyName, Work>,
     due: BTreeSet<(Timestamp, KeyName)>,
     wake_at: BTreeMap<KeyName, Timestamp>,
-    blocked: BTreeMap<KeyName, Blocked>,
+    blocked: Blocks,
     sights: Sights,
     doors: Doors,
     turns: Turns,
@@ -186,7 +188,9 @@ impl Engine {
 
     async fn work(&mut self, inbox: &mut mpsc::Receiver<Event>, stop: &CancellationToken) -> Result<(), StoreError> {
         let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
-        self.clock_was_set(clock::now());
+        let now = clock::now();
+        self.clock.look(now);
+        self.clock_was_set(now);
         self.commit().await?;
         while !stop.is_cancelled() {
             let sleep = self.until_due();
@@ -224,10 +228,10 @@ impl Engine {
             self.handle(event);
         }
         self.begin_due();
-        self.look_at_itself(clock::now());
-        self.begin_backup(clock::now());
-        self.write_digests(clock::now());
-        self.tell_others(clock::now());
+        self.look_at_itself(self.clock.now());
+        self.begin_backup(self.clock.now());
+        self.write_digests(self.clock.now());
+        self.tell_others(self.clock.now());
         self.begin_sending();
         self.commit().await
     }
@@ -240,20 +244,20 @@ impl Engine {
             },
             Event::Sweep => self.sweep(),
             Event::Due => {}
-            Event::Reserve(scarce) => self.note_reserve(scarce, clock::now()),
-            Event::Login(account, login) => self.note_login(&account, login.as_ref(), clock::now()),
+            Event::Reserve(scarce) => self.note_reserve(scarce, self.clock.now()),
+            Event::Login(account, login) => self.note_login(&account, login.as_ref(), self.clock.now()),
             Event::Observed(observed) => self.decide(*observed),
             Event::LookBroke(name) => self.look_broke(&name),
             Event::Acted(acted) => self.record(*acted),
             Event::Sent(answered) => self.note_answer(*answered),
             Event::Tried(tried) => self.note_tried(*tried),
-            Event::Backup(news) => self.note_backup(news, clock::now()),
+            Event::Backup(news) => self.note_backup(news, self.clock.now()),
         }
     }
 
     /// Looks at every key: of the config, on its way out of service, or left alone.
     fn sweep(&mut self) {
-        self.swept_at = clock::now();
+        self.swept_at = self.clock.now();
         self.note_sweep();
         self.permits.retain_keys(|it| self.books.records.contains_key(it));
         self.turns.retain_keys(|it| self.books.settings.keys.contains_key(it));
@@ -272,7 +276,7 @@ impl Engine {
 
     /// Forgets history that is older than it is to be kept, once a day.
     fn prune(&mut self) {
-        let now = clock::now();
+        let now = self.clock.now();
         // A clock that is years ahead must not make the history old.
         if now < self.prune_at || self.clock.is_suspect() {
             return;
@@ -295,7 +299,7 @@ impl Engine {
     }
 
     fn begin_due(&mut self) {
-        let now = clock::now();
+        let now = self.clock.now();
         while self.due.first().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, name)) = self.due.pop_first() {
                 self.wake_at.remove(&name);
@@ -338,16 +342,16 @@ impl Engine {
     fn look_broke(&mut self, name: &KeyName) {
         tracing::error!(key = %name, "a look at the world broke down; please report this");
         self.working.remove(name);
-        self.leave_door(name, clock::now());
-        self.due_at(name, clock::now().plus(LONGEST_SLEEP));
+        self.leave_door(name, self.clock.now());
+        self.due_at(name, self.clock.now().plus(LONGEST_SLEEP));
     }
 
     fn question(&mut self, name: &KeyName) -> Option<Question> {
-        self.books.reckon(clock::now());
+        self.books.reckon(self.clock.now());
         let policy = self.books.policy(name)?;
         let record = self.books.records.get(name)?.clone();
         let account = self.books.account(&policy.account);
-        let now = clock::now();
+        let now = self.clock.now();
         let look = look(&self.sights.asked_for(&record), &account, &policy, now);
         let withheld = self.withheld(&record, &account.id, &look, now);
         let revokes_withheld = self.revokes_withheld(&record, &account, now);
@@ -372,10 +376,10 @@ impl Engine {
     /// Decide: on the books as they are now, if they are still those that were asked about.
     fn decide(&mut self, mut observed: Observed) {
         let name = observed.name.clone();
-        let now = clock::now();
+        let now = self.clock.now();
         let same_config = self.books.generation == observed.generation;
         let fresh = same_config && self.books.records.get(&name).is_some_and(|it| it.revision == observed.revision);
-        self.note_trouble(&observed.account, Asked::Read, &observed.trouble, now);
+        self.note_trouble(&observed.account, Asked::Read, &observed.trouble, observed.used.as_ref(), now);
         self.compare_clocks(&observed.account);
         let (Some(policy), true) = (self.books.policy(&name), fresh && !self.stopping) else {
             return self.end_pass(&name, true);
@@ -397,10 +401,7 @@ impl Engine {
         self.leave_accounts(&name, &policy.account, now);
         self.note_turn(&policy.account, &name, blocked == Some(Blocked::Account));
         self.call_next(&policy.account, now);
-        match blocked {
-            Some(it) => self.blocked.insert(name.clone(), it),
-            None => self.blocked.remove(&name),
-        };
+        self.blocked.note(&name, blocked);
         self.due_at(&name, wake_at);
         if rolled_back {
             self.begin_new_epoch(now);
@@ -431,10 +432,10 @@ impl Engine {
 
     /// Record: folds an outcome in. A created secret becomes durable in the same commit, whatever happened meanwhile.
     fn record(&mut self, acted: Acted) {
-        let now = clock::now();
-        let Acted { name, account: account_id, action, outcome, secrets, trouble, login } = acted;
+        let now = self.clock.now();
+        let Acted { name, account: account_id, action, outcome, secrets, trouble, login, used } = acted;
         let asked = if matches!(action, Action::Create { .. }) { Asked::Create } else { Asked::Revoke };
-        self.note_trouble(&account_id, asked, &trouble, now);
+        self.note_trouble(&account_id, asked, &trouble, used.as_ref(), now);
         self.compare_clocks(&account_id);
         let failed = is_failure(&outcome);
         if failed {
@@ -458,11 +459,11 @@ impl Engine {
     /// The pass is over. The next one comes at once where something moved, and no later than it was asked for.
     fn end_pass(&mut self, name: &KeyName, again: bool) {
         let Some(work) = self.working.remove(name) else { return };
-        self.leave_door(name, clock::now());
+        self.leave_door(name, self.clock.now());
         if work.again || again || (work.moved && !work.failed) {
             self.begin_pass(name);
         } else if work.moved {
-            self.due_at(name, clock::now().plus(AFTER_FAILURE));
+            self.due_at(name, self.clock.now().plus(AFTER_FAILURE));
         }
     }
 

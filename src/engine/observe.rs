@@ -4,7 +4,7 @@ use super::service::Service;
 use crate::core::account::Account;
 use crate::core::decide::{Look, candidates};
 use crate::core::facts::{Blocked, Content, Facts, Found, Listed, Preflight};
-use crate::core::names::{AccountId, KeyName, TargetId};
+use crate::core::names::{AccountId, Fingerprint, KeyName, TargetId};
 use crate::core::policy::{Policy, Reach};
 use crate::core::record::{Record, VersionNo};
 use crate::core::time::Timestamp;
@@ -68,6 +68,8 @@ pub struct Observed {
     pub secrets: FoundSecrets,
     /// What the answers say of the provider itself.
     pub trouble: Trouble,
+    /// With which login of the provider's settings it was asked.
+    pub used: Option<Fingerprint>,
 }
 
 /// Looks at what the question asks for.
@@ -103,8 +105,9 @@ pub async fn observe(question: Question) -> Observed {
         facts.preflight = Some(preflight(&question, &trouble).await);
     }
     fail_point!(LookEnds);
+    let used = question.service.as_ref().and_then(|it| it.used.last());
     let (name, revision, generation) = (question.record.name, question.record.revision, question.generation);
-    Observed { name, account: question.account.id, revision, generation, facts, secrets, trouble }
+    Observed { name, account: question.account.id, revision, generation, facts, secrets, trouble, used }
 }
 
 /// What the targets hold.

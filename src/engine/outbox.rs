@@ -8,7 +8,6 @@ use super::event::Event;
 use super::lines::LineId;
 use super::trouble::MACHINE;
 use super::veil::veil;
-use crate::clock;
 use crate::command::Veil;
 use crate::config::settings::{Channel, Settings};
 use crate::core::names::{Fingerprint, KeyName, NoticeId};
@@ -36,7 +35,7 @@ impl Engine {
         if self.stopping || self.unwritable.is_some() {
             return;
         }
-        let now = clock::now();
+        let now = self.clock.now();
         let copy_since = self.observing.map(|_| self.books.incidents.since(MACHINE).unwrap_or(Timestamp::NEVER));
         self.books.lines.only_itself(copy_since);
         self.books.drop_superseded(now);
@@ -74,7 +73,7 @@ impl Engine {
         let Answered { id, rows, answer, stamp } = answered;
         let answer = &answer;
         let Some(line) = rows.first().map(OutboxRow::line) else { return };
-        let now = clock::now();
+        let now = self.clock.now();
         self.sending.remove(&(line.clone(), id));
         self.noted += 1;
         self.books.lines.end(&line, rows.iter().map(|it| &it.notice.id));

@@ -2,7 +2,6 @@
 use super::Engine;
 use super::event::FoundSecrets;
 use super::handle::{Fetched, Receipt};
-use crate::clock;
 use crate::config::settings::Key;
 use crate::core::credential::{Answer, answer, read_begins, read_ended};
 use crate::core::names::KeyName;
@@ -77,7 +76,7 @@ impl Engine {
             Ok((key, reader)) => (key.clone(), reader.clone()),
             Err(why) => return Fetched::Refused(why),
         };
-        let (name, now) = (&key.name, clock::now());
+        let (name, now) = (&key.name, self.clock.now());
         let policy = self.books.policy(name).unwrap_or_else(|| key.policy.clone());
         let account = self.books.account(&policy.account);
         let Some(record) = self.books.records.get(name).cloned() else {
@@ -115,7 +114,7 @@ impl Engine {
         let Some(policy) = self.policy_of(it) else { return false };
         let account = self.books.account(&policy.account);
         let who = (&it.reader, it.unit.as_str());
-        read_begins(&record, &account, &policy, who, it.version, clock::now()).record == record
+        read_begins(&record, &account, &policy, who, it.version, self.clock.now()).record == record
     }
 
     /// The key whose target lists this unit: by its own name, or else by that of its template.
@@ -138,7 +137,7 @@ impl Engine {
         let Some(policy) = self.policy_of(it) else { return };
         let account = self.books.account(&policy.account);
         let who = (&it.reader, it.unit.as_str());
-        let change = read_ended(&record, &account, &policy, who, it.version, clock::now());
+        let change = read_ended(&record, &account, &policy, who, it.version, self.clock.now());
         let new = change.record != record;
         self.books.enter(change, &FoundSecrets::new());
         if new {

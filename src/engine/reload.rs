@@ -1,7 +1,6 @@
 //! A new config is taken into use, or refused as a whole: then nothing has changed.
 use super::handle::{By, Done, Refused};
 use super::{Engine, audit};
-use crate::clock;
 use crate::config::Loaded;
 use crate::config::settings::Settings;
 use crate::core::names::KeyName;
@@ -14,7 +13,7 @@ const REMOVALS: &str = "removals:";
 impl Engine {
     /// Takes a config into use that has no faults of its own.
     pub(super) fn reload(&mut self, loaded: Loaded, allow_removals: bool, by: Option<&By>) -> Result<Done, Refused> {
-        let now = clock::now();
+        let now = self.clock.now();
         if let Err(why) = self.check_reload(&loaded.settings, allow_removals) {
             self.reject_reload(why.clone(), allow_removals, by, now);
             return Err(Refused::Config(why));
@@ -32,7 +31,7 @@ impl Engine {
         for name in gone {
             self.due_never(&name);
         }
-        self.blocked.retain(|name, _| self.books.settings.keys.contains_key(name));
+        self.blocked.retain(|it| self.books.settings.keys.contains_key(it));
         tracing::info!(keys = self.books.settings.keys.len(), "the new config is in use");
         self.sweep();
         self.note_reload(allow_removals, by, format!("in use: {what}"), now);

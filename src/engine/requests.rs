@@ -73,7 +73,7 @@ impl Engine {
                 self.reply(reply, taken);
             }
             Request::ConfigRejected { why, by, reply } => {
-                self.reject_reload(why, false, by.as_ref(), clock::now());
+                self.reject_reload(why, false, by.as_ref(), self.clock.now());
                 self.replies.push(Box::new(move |_| {
                     let _ = reply.send(());
                 }));
@@ -128,7 +128,7 @@ impl Engine {
             settings: Arc::clone(&self.books.settings),
             records,
             accounts,
-            blocked: self.blocked.clone(),
+            blocked: if self.writing { self.blocked.settled() } else { self.blocked.all() },
             nothing_to_adopt: self.sights.nothing_to_adopt().clone(),
             wake_at: self.wake_at.clone(),
             slots: self.books.slots(),
@@ -184,14 +184,14 @@ impl Engine {
         {
             return Err(CommandRefused::BeingRevoked.into());
         }
-        let (account, now) = (self.books.account(&policy.account), clock::now());
+        let (account, now) = (self.books.account(&policy.account), self.clock.now());
         let change = match asked {
             Command::Retire => retire(&record, &account, &self.books.in_use_elsewhere(name), &policy, now),
             Command::Forget if self.books.has_open_create(name) => return Err(CommandRefused::OpenCreate.into()),
             asked => audit::signed(command(&record, &account, asked, &policy, now)?, &record, by),
         };
         let attempt = change.record.rotation.as_ref().map(|it| it.attempt);
-        let message = answers::message(asked, &record, &change.record, &policy, self.blocked.get(name));
+        let message = answers::message(asked, &record, &change.record, &policy, self.blocked.of(name));
         let secrets: FoundSecrets = secret.into_iter().map(|it| (it.fingerprint(), it)).collect();
         self.books.enter(change, &secrets);
         if matches!(asked, Command::Resume) {
@@ -220,7 +220,7 @@ impl Engine {
         let secret = self.books.secret(name, version).ok_or_else(|| Refused::NoVersion(name.clone()))?;
         let by = actor.name();
         tracing::info!(key = %name, version, by, "revealed");
-        let (name, at, via) = (name.clone(), clock::now(), "reveal".to_owned());
+        let (name, at, via) = (name.clone(), self.clock.now(), "reveal".to_owned());
         self.books.edit(|it| it.history.push(HistoryRow::Read { name, at, by, version, via, times: 1, last: None }));
         Ok((version, secret))
     }

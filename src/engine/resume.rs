@@ -1,7 +1,6 @@
 //! `resume --all`: an operator says that the clock is right, and that this is the daemon to run.
 use super::handle::{By, Done, Observing, PerKey, Refused, Which};
 use super::{Engine, selection, twin};
-use crate::clock;
 use crate::core::names::KeyName;
 use crate::core::plan::Command;
 use crate::core::record::{Phase, Record};
@@ -19,7 +18,7 @@ impl Engine {
 
     /// Lets the daemon go on, and says what held it; every key is looked at then. `None` where nothing did.
     fn release(&mut self, by: &By) -> Result<Option<&'static str>, Refused> {
-        let (now, suspect, observing) = (clock::now(), self.clock.is_suspect(), self.observing);
+        let (now, suspect, observing) = (self.clock.now(), self.clock.is_suspect(), self.observing);
         let released = match (observing, suspect) {
             (None, false) => return Ok(None),
             (None, true) => "the clock is believed",
@@ -48,7 +47,7 @@ impl Engine {
     }
 
     fn resume_unless_kept(&mut self, name: KeyName, released: &str, by: &By) -> PerKey {
-        let kept = self.books.records.get(&name).and_then(|it| kept(it, clock::now()));
+        let kept = self.books.records.get(&name).and_then(|it| kept(it, self.clock.now()));
         let done = match kept {
             Some(how) => {
                 let message = format!("{released}; it stays {how}, and resume once more ends that");

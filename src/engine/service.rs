@@ -4,7 +4,9 @@ use crate::core::apply::THROTTLED;
 use crate::core::facts::{Blocked, Probe, RefusalKind};
 use crate::core::names::{AccountId, Fingerprint, Token};
 use crate::core::time::Timestamp;
-use crate::providers::{Auth, CallError, CreateError, CreateOptions, CreateRequest, Issued, Listing, Provider, Raw};
+use crate::providers::{
+    Auth, CallError, CreateError, CreateOptions, CreateRequest, Issued, Listing, Provider, Raw, UsedLogin,
+};
 use crate::secret::Secret;
 use std::sync::Arc;
 
@@ -24,6 +26,8 @@ pub struct Service {
     pub logins: Vec<Secret>,
     /// Counts what is asked.
     pub calls: Calls,
+    /// With which login of the provider's settings the last call went.
+    pub used: UsedLogin,
 }
 
 impl Service {
@@ -141,9 +145,9 @@ impl Service {
 
     fn auths(&self) -> Vec<Auth> {
         if self.provider.authorised_by().is_none() {
-            return vec![Auth::default()];
+            return vec![Auth { key: None, used: self.used.clone() }];
         }
-        self.logins.iter().map(|it| Auth { key: Some(it.clone()) }).collect()
+        self.logins.iter().map(|it| Auth { key: Some(it.clone()), used: self.used.clone() }).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The start: what a crash or a restore left behind is folded in before the first pass. From there on it is the normal way.
 use super::backup::Backups;
+use super::blocks::Blocks;
 use super::books::{Books, LAST_COMMIT};
 use super::clockwatch::ClockWatch;
 use super::doors::Doors;
@@ -83,7 +84,7 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         working: BTreeMap::new(),
         due: BTreeSet::new(),
         wake_at: BTreeMap::new(),
-        blocked: BTreeMap::new(),
+        blocked: Blocks::default(),
         sights: Sights::default(),
         doors: Doors::default(),
         turns: Turns::default(),
@@ -138,6 +139,7 @@ pub async fn start(begin: Begin, opened: Opened, stop: CancellationToken) -> Res
         }
     }
     engine.commit().await?;
+    engine.count_outbox();
     let scheduler = wake::start(&sweep, events.clone()).await.map_err(|it| StartError::Sweep(it.to_string()))?;
     let (requests, mut asked) = mpsc::channel::<Request>(REQUESTS_WAITING);
     tokio::spawn(async move {

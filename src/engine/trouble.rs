@@ -9,7 +9,7 @@ use crate::core::account::Account;
 use crate::core::decide::Look;
 use crate::core::facts::Blocked;
 use crate::core::incidents::Incident;
-use crate::core::names::{AccountId, KeyName};
+use crate::core::names::{AccountId, Fingerprint, KeyName};
 use crate::core::notices::{CRITICAL_BEFORE, TELL_AFTER};
 use crate::core::plan::{NoticeKind, Severity};
 use crate::core::record::Record;
@@ -72,8 +72,15 @@ impl Engine {
         }
     }
 
-    /// What a call showed of the provider itself.
-    pub(super) fn note_trouble(&mut self, account: &AccountId, asked: Asked, trouble: &Trouble, now: Timestamp) {
+    /// What a call showed of the provider itself, and with which login it went.
+    pub(super) fn note_trouble(
+        &mut self,
+        account: &AccountId,
+        asked: Asked,
+        trouble: &Trouble,
+        used: Option<&Fingerprint>,
+        now: Timestamp,
+    ) {
         match self.doors.note(account, asked, trouble, now) {
             News::Nothing => self.note_no_trouble(account, asked, trouble, now),
             News::Refused(tries, why) => {
@@ -83,7 +90,7 @@ impl Engine {
                 }
                 self.tell_of_provider(account, tries, &why, now);
                 if why == Blocked::Login {
-                    self.note_refused_login(account, now);
+                    self.note_refused_login(account, used, now);
                 }
             }
             News::Opened(since) => {
@@ -95,7 +102,7 @@ impl Engine {
             }
             News::RevokeRefused => {
                 self.tell_of_revokes(account, now);
-                self.note_refused_login(account, now);
+                self.note_refused_login(account, used, now);
             }
             News::Revokes => {
                 self.books.end_incident(&revokes(account), "it revokes keys again", now);

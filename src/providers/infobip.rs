@@ -175,10 +175,10 @@ struct Infobip {
 
 impl Infobip {
     /// A call to the account's keys; `rest` is what follows `…/api-keys`.
-    async fn call(&self, method: Method, rest: &str, body: Option<Secret>) -> Result<Reply, String> {
+    async fn call(&self, auth: &Auth, method: Method, rest: &str, body: Option<Secret>) -> Result<Reply, String> {
         let path = format!("/settings/1/accounts/{}/api-keys{rest}", self.account_key.0);
         let media_type = self.format.media_type();
-        let mut request = self.site.basic(method, &path).await?.header("accept", media_type);
+        let mut request = self.site.basic(auth, method, &path).await?.header("accept", media_type);
         if let Some(body) = body {
             request = request.body(media_type, body);
         }
@@ -187,9 +187,9 @@ impl Infobip {
 
     /// All enabled keys of the account. The list call knows a filter by the key itself, and is not asked by it: a secret
     /// in a URL stands in every log on the way.
-    async fn enabled_keys(&self) -> Result<Listing, CallError> {
+    async fn enabled_keys(&self, auth: &Auth) -> Result<Listing, CallError> {
         let query = format!("?limit={LIST_KEYS}&enabled=true");
-        let reply = self.call(Method::GET, &query, None).await.map_err(CallError::Unreachable)?;
+        let reply = self.call(auth, Method::GET, &query, None).await.map_err(CallError::Unreachable)?;
         let answer = reply::called(reply, REMEDY)?;
         let shown = KeyShown::read_list(&answer.body).map_err(|error| reply::odd(&answer, &error))?;
         let truncated = shown.len() >= LIST_KEYS || shown.len() == LIST_KEYS_BY_DEFAULT;
@@ -197,10 +197,16 @@ impl Infobip {
     }
 
     /// A call to one key; `None` where the provider does not have it.
-    async fn call_one(&self, method: Method, id: &str, body: Option<Secret>) -> Result<Option<Answer>, CallError> {
+    async fn call_one(
+        &self,
+        auth: &Auth,
+        method: Method,
+        id: &str,
+        body: Option<Secret>,
+    ) -> Result<Option<Answer>, CallError> {
         // An empty id would reach the list instead, and with one part less an update would disable the account.
         let part = segment(id).ok_or_else(|| CallError::Unreachable("a key with this id can't be asked for".into()))?;
-        let reply = self.call(method, &format!("/{part}"), body).await.map_err(CallError::Unreachable)?;
+        let reply = self.call(auth, method, &format!("/{part}"), body).await.map_err(CallError::Unreachable)?;
         if matches!(&reply, Reply::Answer(answer) if answer.status == 404) {
             return Ok(None);
         }
@@ -218,10 +224,6 @@ impl Provider for Infobip {
         self.site.password.0.fingerprint()
     }
 
-    fn last_login(&self) -> Option<Fingerprint> {
-        self.site.password.0.last()
-    }
-
     fn identity(&self) -> Option<String> {
         self.site.identity()
     }
@@ -230,7 +232,7 @@ impl Provider for Infobip {
         self.site.dated()
     }
 
-    async fn create(&self, _auth: &Auth, ask: &CreateRequest<'_>) -> Result<Raw, CreateError> {
+    async fn create(&self, auth: &Auth, ask: &CreateRequest<'_>) -> Result<Raw, CreateError> {
         let Some(create) = ask.create.as_any().downcast_ref::<Create>() else {
             return Err(CreateError::NotSent("the key's `create` is not of the kind infobip".into()));
         };
@@ -254,7 +256,7 @@ impl Provider for Infobip {
             enabled: None,
         };
         let body = body.write(self.format).map_err(CreateError::NotSent)?;
-        let reply = self.call(Method::POST, "", Some(body)).await.map_err(CreateError::NotSent)?;
+        let reply = self.call(auth, Method::POST, "", Some(body)).await.map_err(CreateError::NotSent)?;
         reply::created(reply, REMEDY)
     }
 
@@ -268,14 +270,14 @@ impl Provider for Infobip {
 
     /// Asks for all enabled keys and picks those with a token: whether the query `name` means an exact name or a part of
     /// it is not documented, and a key that is overlooked counts as never made.
-    async fn list(&self, _auth: &Auth, _create: &dyn CreateOptions) -> Result<Listing, CallError> {
-        let mut listing = self.enabled_keys().await?;
+    async fn list(&self, auth: &Auth, _create: &dyn CreateOptions) -> Result<Listing, CallError> {
+        let mut listing = self.enabled_keys(auth).await?;
         listing.keys.retain(|it| it.name.as_deref().is_some_and(|name| token_in(name).is_some()));
         Ok(listing)
     }
 
-    async fn inventory(&self, _auth: &Auth) -> Result<Listing, CallError> {
-        self.enabled_keys().await
+    async fn inventory(&self, auth: &Auth) -> Result<Listing, CallError> {
+        self.enabled_keys(auth).await
     }
 
     async fn probe(&self, secret: &Secret) -> (Probe, String) {
@@ -284,8 +286,8 @@ impl Provider for Infobip {
     }
 
     /// Reads the key and writes it back disabled: whether an update may leave fields out is not documented.
-    async fn revoke(&self, _auth: &Auth, id: &str) -> Result<(), CallError> {
-        let Some(answer) = self.call_one(Method::GET, id, None).await? else { return Ok(()) };
+    async fn revoke(&self, auth: &Auth, id: &str) -> Result<(), CallError> {
+        let Some(answer) = self.call_one(auth, Method::GET, id, None).await? else { return Ok(()) };
         let shown = KeyShown::read(&answer.body).map_err(|error| reply::odd(&answer, &error))?;
         if !shown.key.as_deref().is_some_and(|it| it.eq_ignore_ascii_case(id)) {
             return Err(reply::odd(&answer, &Unreadable("it shows another key than the one asked for".into())));
@@ -302,7 +304,7 @@ impl Provider for Infobip {
             enabled: Some(false),
         };
         let body = body.write(self.format).map_err(CallError::Unreachable)?;
-        let Some(answer) = self.call_one(Method::PUT, id, Some(body)).await? else { return Ok(()) };
+        let Some(answer) = self.call_one(auth, Method::PUT, id, Some(body)).await? else { return Ok(()) };
         match KeyShown::read(&answer.body) {
             Ok(KeyShown { enabled: Some(true), .. }) => {
                 Err(reply::odd(&answer, &Unreadable("it shows the key as still enabled".into())))

@@ -47,10 +47,6 @@ impl Provider for Infobip2fa {
         self.0.password.0.fingerprint()
     }
 
-    fn last_login(&self) -> Option<Fingerprint> {
-        self.0.password.0.last()
-    }
-
     fn identity(&self) -> Option<String> {
         self.0.identity()
     }
@@ -59,8 +55,8 @@ impl Provider for Infobip2fa {
         self.0.dated()
     }
 
-    async fn create(&self, _auth: &Auth, _ask: &CreateRequest<'_>) -> Result<Raw, CreateError> {
-        let request = self.0.basic(Method::POST, "/2fa/1/api-key").await.map_err(CreateError::NotSent)?;
+    async fn create(&self, auth: &Auth, _ask: &CreateRequest<'_>) -> Result<Raw, CreateError> {
+        let request = self.0.basic(auth, Method::POST, "/2fa/1/api-key").await.map_err(CreateError::NotSent)?;
         let request = request.header("content-type", "application/json");
         reply::created(self.0.client.send(request).await, REMEDY)
     }

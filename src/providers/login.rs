@@ -1,6 +1,6 @@
 //! What the kinds with a username and a password share: their four settings, and what follows from them for each call.
-use super::reply;
 use super::setting::{OptionalPath, Password, Username};
+use super::{Auth, reply};
 use crate::core::facts::Probe;
 use crate::core::policy::Capabilities;
 use crate::http::{BaseUrl, Client, Dated, Method, Request};
@@ -68,14 +68,14 @@ impl Site {
     }
 
     /// A call with the login in its header.
-    pub(super) async fn basic(&self, method: Method, path: &str) -> Result<Request, String> {
+    pub(super) async fn basic(&self, auth: &Auth, method: Method, path: &str) -> Result<Request, String> {
         let request = self.request(method, path)?;
-        Ok(request.basic(&self.username.0, &self.password().await?))
+        Ok(request.basic(&self.username.0, &self.password(auth).await?))
     }
 
     /// Reads the password: it may have been changed since the last call.
-    pub(super) async fn password(&self) -> Result<Secret, String> {
-        self.password.0.resolve(None).await
+    pub(super) async fn password(&self, auth: &Auth) -> Result<Secret, String> {
+        self.password.0.resolve(auth).await
     }
 
     /// Asks whether a key is accepted, under this scheme; `forbidden` is what a 403 says of it.

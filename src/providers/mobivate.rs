@@ -50,9 +50,9 @@ struct KeyBody {
 
 impl Mobivate {
     /// A call that logs in with its body. The error says why it can't be sent.
-    async fn login(&self, path: &str) -> Result<Request, String> {
+    async fn login(&self, auth: &Auth, path: &str) -> Result<Request, String> {
         let request = self.0.request(Method::POST, path)?.header("accept", "application/json");
-        let password = self.0.password().await?;
+        let password = self.0.password(auth).await?;
         let password = password.expose_str().map_err(|error| error.to_string())?;
         let body = serde_json::to_vec(&LoginBody { username: &self.0.username.0, password })
             .map_err(|_| "the login can't be written as JSON".to_owned())?;
@@ -76,10 +76,6 @@ impl Provider for Mobivate {
         self.0.password.0.fingerprint()
     }
 
-    fn last_login(&self) -> Option<Fingerprint> {
-        self.0.password.0.last()
-    }
-
     fn identity(&self) -> Option<String> {
         self.0.identity()
     }
@@ -88,8 +84,8 @@ impl Provider for Mobivate {
         self.0.dated()
     }
 
-    async fn create(&self, _auth: &Auth, _ask: &CreateRequest<'_>) -> Result<Raw, CreateError> {
-        let request = self.login("/auth/createkey").await.map_err(CreateError::NotSent)?;
+    async fn create(&self, auth: &Auth, _ask: &CreateRequest<'_>) -> Result<Raw, CreateError> {
+        let request = self.login(auth, "/auth/createkey").await.map_err(CreateError::NotSent)?;
         reply::created(self.0.client.send(request).await, REMEDY)
     }
 
@@ -97,8 +93,8 @@ impl Provider for Mobivate {
         issued(&raw.body).map(Created::One)
     }
 
-    async fn read(&self, _auth: &Auth) -> Result<Issued, CallError> {
-        let request = self.login("/auth/getkey").await.map_err(CallError::Unreachable)?;
+    async fn read(&self, auth: &Auth) -> Result<Issued, CallError> {
+        let request = self.login(auth, "/auth/getkey").await.map_err(CallError::Unreachable)?;
         let reply = self.0.client.send(request).await;
         // There is no key yet. A wrong base_url would say the same, and refuse the create as well.
         if matches!(&reply, Reply::Answer(answer) if answer.status == 404) {

@@ -21,7 +21,7 @@ use crate::http::{Client, Dated};
 use crate::secret::Secret;
 use async_trait::async_trait;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use toml::de::{Error, ValueDeserializer};
 
 /// One kind of provider. Making a provider touches neither the network nor a file; its secrets are read at each call.
@@ -205,6 +205,25 @@ pub enum CallError {
 pub struct Auth {
     /// Its secret.
     pub key: Option<Secret>,
+    /// Where the call notes with which login it went.
+    pub used: UsedLogin,
+}
+
+/// Tells the login of a provider's settings with which a call went last from others: it is read anew for each call, and may be
+/// another one by the time of the answer. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct UsedLogin(Arc<Mutex<Option<Fingerprint>>>);
+
+impl UsedLogin {
+    /// Notes it.
+    pub(crate) fn note(&self, login: Fingerprint) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(login);
+    }
+
+    /// The last one; `None` where no call has read one.
+    pub fn last(&self) -> Option<Fingerprint> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// One section `[providers.NAME]`: a key-issuing service with a login.
@@ -228,11 +247,6 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// may have to wait for a disk.
     fn login_stamp(&self) -> Option<Fingerprint> {
         self.login_key()
-    }
-
-    /// Tells the login of the last call from another one, in the same way.
-    fn last_login(&self) -> Option<Fingerprint> {
-        None
     }
 
     /// What makes its account the same as another's: base URL and login name (never a secret). None where nobody logs in.

@@ -1,10 +1,10 @@
 //! The settings that several kinds share. A wrong value is a fault where it stands in the file.
-use super::CreateOptions;
+use super::{Auth, CreateOptions};
 use crate::core::names::{Fingerprint, KeyName};
 use crate::secret::aside::aside;
 use crate::secret::{Secret, SecretRef};
 use serde::de::{Deserialize, Deserializer};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use toml::de::{Error, ValueDeserializer};
 
 /// The most bytes of a path, a name or another text in a setting.
@@ -87,58 +87,47 @@ pub(super) fn segment(text: &str) -> Option<String> {
 }
 
 /// Where a provider's own login is to be found.
-#[derive(Debug)]
-pub(super) struct Login {
-    pub(super) place: SecretRef,
-    /// Tells what was read there last.
-    last: Mutex<Option<Fingerprint>>,
-}
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Login(pub(super) SecretRef);
 
 impl Login {
     /// The managed key that it is, if it is one.
     pub(super) fn key(&self) -> Option<&KeyName> {
-        if let SecretRef::Key(name) = &self.place { Some(name) } else { None }
+        if let SecretRef::Key(name) = &self.0 { Some(name) } else { None }
     }
 
     /// Tells the secret from others, where it is none of the managed keys and can be read.
     pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
-        self.place.resolve().ok().map(|it| it.fingerprint())
+        self.0.resolve().ok().map(|it| it.fingerprint())
     }
 
-    /// Tells the secret of the last call from others, where it was none of the managed keys.
-    pub(super) fn last(&self) -> Option<Fingerprint> {
-        self.last.lock().ok()?.clone()
-    }
-
-    /// Reads the secret. Where it is a managed key, `current` is its current version.
+    /// Reads the secret, and notes which it was. Where it is a managed key, `auth` has its current version.
     ///
     /// # Errors
     /// In words for the operator.
-    pub(super) async fn resolve(&self, current: Option<&Secret>) -> Result<Secret, String> {
+    pub(super) async fn resolve(&self, auth: &Auth) -> Result<Secret, String> {
         if let Some(name) = self.key() {
-            return current.cloned().ok_or_else(|| {
+            return auth.key.clone().ok_or_else(|| {
                 format!("key {name} authorises these calls and has no current version yet; run: rekeyd adopt {name}")
             });
         }
-        let place = self.place.clone();
+        let place = self.0.clone();
         // A file may lie on a disk that doesn't answer.
         let read = aside(&format!("login {place}"), move || place.resolve()).await;
-        let secret = read.map_err(|why| format!("{}: {why}", self.place))?.map_err(|error| error.to_string())?;
-        if let Ok(mut last) = self.last.lock() {
-            *last = Some(secret.fingerprint());
-        }
+        let secret = read.map_err(|why| format!("{}: {why}", self.0))?.map_err(|error| error.to_string())?;
+        auth.used.note(secret.fingerprint());
         Ok(secret)
     }
 }
 
 impl<'de> Deserialize<'de> for Login {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        SecretRef::deserialize(from).map(|place| Self { place, last: Mutex::default() })
+        SecretRef::deserialize(from).map(Self)
     }
 }
 
 /// A login that can't be a managed key.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize)]
 #[serde(try_from = "Login")]
 pub(super) struct Password(pub(super) Login);
 

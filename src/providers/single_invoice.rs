@@ -102,7 +102,7 @@ struct AccountBody {
 impl SingleInvoice {
     async fn request(&self, method: Method, path: &str, auth: &Auth) -> Result<Request, String> {
         let url = self.settings.base_url.join(path).map_err(|error| error.to_string())?;
-        let apikey = self.settings.apikey.resolve(auth.key.as_ref()).await?;
+        let apikey = self.settings.apikey.resolve(auth).await?;
         Ok(Request::new(method, url).header("accept", "application/json").secret_header("apikey", apikey))
     }
 
@@ -144,16 +144,12 @@ impl Provider for SingleInvoice {
         self.settings.apikey.fingerprint()
     }
 
-    fn last_login(&self) -> Option<Fingerprint> {
-        self.settings.apikey.last()
-    }
-
     fn authorised_by(&self) -> Option<&KeyName> {
         self.settings.apikey.key()
     }
 
     fn identity(&self) -> Option<String> {
-        Some(format!("{} {}", self.settings.base_url, self.settings.apikey.place))
+        Some(format!("{} {}", self.settings.base_url, self.settings.apikey.0))
     }
 
     fn dated(&self) -> Option<Dated> {
