@@ -133,8 +133,14 @@ pub fn write_config(dir: &Path, simulator: &Simulator, world: &World) -> Result<
 
 fn write_secret(dir: &Path, name: &str, secret: &str) -> Result<(), WorldError> {
     let path = secret_path(dir, name);
-    let options = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
-    options.and_then(|mut it| it.write_all(secret.as_bytes())).map_err(|source| WorldError { path, source })
+    if fs::read(&path).is_ok_and(|it| it == secret.as_bytes()) {
+        return Ok(());
+    }
+    // A daemon that runs already never reads a part of it.
+    let beside = path.with_extension("being-written");
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside);
+    let written = file.and_then(|mut it| it.write_all(secret.as_bytes()));
+    written.and_then(|()| fs::rename(&beside, &path)).map_err(|source| WorldError { path, source })
 }
 
 fn secret_path(dir: &Path, name: &str) -> PathBuf {

@@ -16,7 +16,7 @@ fn in_overlap_for(seconds: u64) -> World {
 
 #[tokio::test]
 async fn an_old_version_of_a_section_that_comes_back_is_revoked_after_all() {
-    let mut rig = Rig::start_created(in_overlap_for(4)).await;
+    let mut rig = Rig::start_created(in_overlap_for(10)).await;
     rig.rotate(SMS).await;
     rig.until_phase(SMS, PhaseName::Overlap).await;
     rig.world.services = vec![Service::Infobip2fa];

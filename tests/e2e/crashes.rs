@@ -34,6 +34,8 @@ enum At {
 
 /// How long a slow answer takes.
 const SLOW: u64 = 1200;
+/// How long a phase lasts that only time ends, so that no machine is too slow to meet the daemon in it.
+const HELD: Duration = Duration::from_secs(5);
 
 fn key_of(service: Service) -> &'static str {
     World::key_name(service)
@@ -50,9 +52,9 @@ async fn hold(rig: &Rig, hook: &Hook, service: Service, at: At) {
             rig.until_phase(key, PhaseName::Announce).await;
             return rig.until_told().await;
         }
-        At::CreateBefore => rig.sim.behave(service, |it| it.latency_ms = SLOW),
+        At::CreateBefore => rig.sim.behave(service, |it| it.latency_ms = 3 * SLOW),
         At::CreateAfter => faults(Call::Create, Fault::Delay { ms: SLOW }),
-        At::Verify => rig.sim.behave(service, |it| it.accept_after_ms = 2500),
+        At::Verify => rig.sim.behave(service, |it| it.accept_after_ms = 20_000),
         At::Deliver => hook.hold(),
         At::Revoke => faults(Call::Revoke, Fault::Delay { ms: SLOW }),
         At::Overlap => {}
@@ -80,6 +82,7 @@ async fn hold(rig: &Rig, hook: &Hook, service: Service, at: At) {
 
 fn let_go(rig: &Rig, hook: &Hook, service: Service, at: At) {
     rig.sim.behave(service, |it| (it.latency_ms, it.accept_after_ms) = (0, 0));
+    rig.sim.accept_new_keys(service);
     if matches!(at, At::Deliver) {
         hook.release();
     }
@@ -88,7 +91,12 @@ fn let_go(rig: &Rig, hook: &Hook, service: Service, at: At) {
 async fn check(service: Service, at: At, end: End) {
     let key = key_of(service);
     let mut world = calm(&[service]);
-    world.announce = Duration::from_millis(2500);
+    world.accept_within = Duration::from_secs(30);
+    match at {
+        At::Announce => world.announce = HELD,
+        At::Overlap => world.overlap = HELD,
+        _ => {}
+    }
     let mut rig = Rig::prepare(world).await;
     let hook = Hook::of(&rig, key);
     rig.run().await;

@@ -59,7 +59,7 @@ async fn a_choice_that_means_no_key_names_those_that_there_are_and_pauses_none()
 #[tokio::test]
 async fn a_pause_ends_at_its_time() {
     let rig = both().await;
-    rig.ok(&["pause", "billing-sms", "--until", "2s"]).await;
+    rig.ok(&["pause", "billing-sms", "--until", "8s"]).await;
     assert_eq!(rig.cli(&["rotate", "--now", "billing-sms"]).await.code, Some(65));
     rig.until("billing-sms", "free again", |it| it.paused.is_none()).await;
     rig.ok(&["rotate", "--now", "--wait", "billing-sms"]).await;

@@ -52,7 +52,7 @@ async fn infobip_a_lost_key_whose_secret_is_not_shown_is_revoked_and_replaced() 
 #[tokio::test]
 async fn infobip_an_effect_that_comes_late_is_found_and_ended() {
     let rig = Rig::start_created(calm(&[Service::Infobip])).await;
-    rig.sim.fault(Service::Infobip, Call::Create, Fault::LateEffect { ms: 2500 });
+    rig.sim.fault(Service::Infobip, Call::Create, Fault::LateEffect { ms: 8000 });
     let consumer = Consumer::of(&rig, Service::Infobip);
     rig.rotate("billing-sms").await;
     let three = || rig.sim.truth().keys(Service::Infobip).len() == 3;
@@ -109,6 +109,7 @@ async fn until_ambiguous(rig: &Rig) -> KeyStatus {
         assert!(halted.choices.iter().any(|it| it == choice), "{:?}", halted.choices);
     }
     rig.until_notice("two-factor", "rotation.halted").await;
+    rig.until_notice("two-factor", "revoke.needed").await;
     assert_eq!(rig.told("two-factor", "revoke.needed"), 1, "the lost create is reported");
     assert_eq!(rig.cli(&["status", "--exit-code", "two-factor"]).await.code, Some(1));
     key

@@ -4,6 +4,7 @@ use crate::rig::{Rig, calm, number, write};
 use crate::watch::Consumer;
 use rekeyd::control::protocol::PhaseName;
 use rekeyd::control::server::{BODY_WITHIN, REQUESTS_AT_ONCE};
+use rekeyd::http::TOTAL_TIMEOUT;
 use rekeyd::simulator::{Call, Fault, Service, World, write_config};
 use std::fmt::Write as _;
 use std::fs;
@@ -17,6 +18,8 @@ use tokio::time::timeout;
 
 /// How long an answer lasts during which the config changes.
 const SLOW: u64 = 2500;
+/// The same where every place is to be taken meanwhile.
+const LONG: u64 = 15_000;
 /// How many looks and calls are under way at once, unless the config says otherwise.
 const LOOKS_AT_ONCE: usize = 64;
 /// What somebody else put into a file.
@@ -59,7 +62,9 @@ async fn a_key_that_leaves_with_a_confirmation_to_come_is_let_go_and_comes_back(
 
 #[tokio::test]
 async fn a_create_in_flight_is_not_lost_when_its_section_gets_another_account() {
-    let rig = Rig::start_created(calm(&[Service::Infobip])).await;
+    // A key that nobody could see to work in time would be kept beside the old one.
+    let accept_within = Duration::from_secs(60);
+    let rig = Rig::start_created(World { accept_within, ..calm(&[Service::Infobip]) }).await;
     let consumer = Consumer::of(&rig, Service::Infobip);
     let config = fs::read_to_string(rig.config()).unwrap();
     rig.sim.fault(Service::Infobip, Call::Create, Fault::Delay { ms: SLOW });
@@ -126,7 +131,8 @@ async fn a_key_that_moves_to_another_provider_is_never_shown_to_it() {
 #[tokio::test]
 async fn an_answer_that_nobody_can_read_is_counted_once_whatever_restarts_follow() {
     let mut world = calm(&[Service::Infobip2fa]);
-    world.settle = Duration::from_secs(4);
+    // Both restarts come before anything else is created.
+    world.settle = Duration::from_secs(10);
     world.more.push(("two-factor".to_owned(), "on_ambiguous = \"create-again\"".to_owned()));
     let mut rig = Rig::start_created(world).await;
     rig.sim.fault(Service::Infobip2fa, Call::Create, Fault::Garbage);
@@ -191,7 +197,7 @@ async fn a_create_in_flight_is_told_although_its_key_left_the_config_while_the_d
 #[tokio::test]
 async fn a_look_that_began_before_a_reload_is_not_decided_by_the_new_config() {
     let mut world = calm(&[Service::Infobip]);
-    world.overlap = Duration::from_secs(2);
+    world.overlap = Duration::from_secs(5);
     let rig = Rig::start_created(world).await;
     rig.rotate("billing-sms").await;
     rig.until_phase("billing-sms", PhaseName::Overlap).await;
@@ -246,7 +252,7 @@ async fn a_mute_service_does_not_hold_up_a_cutover_at_another() {
     let keys = keys_at_the_mute_service(&rig, &url, 2 * LOOKS_AT_ONCE);
     rig.edit_config(|it| it + &keys);
     let old = rig.held("campaign-sms");
-    rig.sim.fault(Service::Mobivate, Call::Create, Fault::Delay { ms: 2 * SLOW });
+    rig.sim.fault(Service::Mobivate, Call::Create, Fault::Delay { ms: LONG });
     rotate_until_issued(&rig, Service::Mobivate).await;
     rig.ok(&["reload"]).await;
     // The create that is under way has one of the places.
@@ -254,7 +260,9 @@ async fn a_mute_service_does_not_hold_up_a_cutover_at_another() {
     rig.until_true("all places are taken", all_taken).await;
     assert_eq!(rig.held("campaign-sms"), old, "the gap is still to come");
     let delivered = rig.until_true("the new key is delivered", || rig.held("campaign-sms") != old);
-    let within = Duration::from_millis(2 * SLOW) + Duration::from_secs(5);
+    // Before the first of those that wait for the mute service gives up.
+    let within = Duration::from_millis(LONG) + Duration::from_secs(10);
+    assert!(within < TOTAL_TIMEOUT);
     assert!(timeout(within, delivered).await.is_ok(), "the consumer holds a dead key\n{}", rig.tail());
     assert!(rig.sim.truth().is_live(&rig.held("campaign-sms").unwrap()));
 }

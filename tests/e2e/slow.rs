@@ -113,12 +113,12 @@ async fn a_disk_that_is_slow_is_told() {
         return;
     }
     let began = Instant::now();
-    let slow = || rig.own_notices("daemon.degraded", "firing").iter().any(|it| it.contains("the disk is slow"));
+    let slow = || rig.sim.hook().requests().iter().any(|it| it.body.contains("the disk is slow"));
     while !slow() {
         assert!(began.elapsed() < ROTATED_WITHIN, "it was never told:\n{}", rig.tail());
         sleep(Duration::from_millis(100)).await;
     }
-    let troubles = rig.status().await.daemon.troubles;
+    let troubles = rig.client().status().await.unwrap().daemon.troubles;
     assert!(troubles.iter().any(|it| it.contains("the disk is slow")), "{troubles:?}");
     rig.kill().await;
 }

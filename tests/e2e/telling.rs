@@ -1,6 +1,7 @@
 //! How much, and whom, owners are told: together, by one message whose answer may be lost, by no channel that is gone, and
 //! by others where they can't be told themselves.
 use crate::rig::{Rig, calm, write};
+use crate::watch::tells_of_the_pace;
 use rekeyd::control::protocol::PhaseName;
 use rekeyd::simulator::{Call, Fault, HookMode, MailMode, Service};
 use serde_json::Value;
@@ -30,10 +31,11 @@ impl Rig {
         });
     }
 
-    /// What the other owner was told of: type and status.
+    /// What the other owner was told of but for the pace of the disk: type and status.
     pub(crate) fn platform_heard(&self) -> Vec<(String, String)> {
         let text = fs::read_to_string(self.path("platform")).unwrap();
-        let notices = text.lines().map(|it| serde_json::from_str::<Value>(it).unwrap());
+        let lines = text.lines().filter(|it| !tells_of_the_pace(it));
+        let notices = lines.map(|it| serde_json::from_str::<Value>(it).unwrap());
         let word = |it: &Value| it.as_str().unwrap().to_owned();
         notices.map(|it| (word(&it["type"]), word(&it["data"]["status"]))).collect()
     }

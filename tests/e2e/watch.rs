@@ -1,7 +1,7 @@
 //! What must be true from outside, whatever happens: consumers hold keys that work, every key is known, each notice came once.
 use crate::rig::{PATIENCE, PAUSE, Rig, fingerprint};
-use rekeyd::simulator::{Maker, Service, World};
-use std::collections::BTreeMap;
+use rekeyd::simulator::{Key, Maker, Service, World};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,11 +53,23 @@ impl Drop for Consumer {
     }
 }
 
+/// Whether this is about a disk that takes seconds for a write, or its end. On a machine that has much else to do it is true at
+/// any moment, and no test but the one that makes the disk slow asks for it.
+pub(crate) fn tells_of_the_pace(text: &str) -> bool {
+    // A mail breaks long lines.
+    let text = text.replace("=\r\n", "");
+    ["the disk is slow", "the disk is quick again"].iter().any(|it| text.contains(it))
+}
+
 impl Rig {
-    /// The notices that came by webhook, each by its id: how often it came, and its body.
+    /// The notices that came by webhook, each by its id: how often it came, and its body. [The pace of the
+    /// disk](tells_of_the_pace) is left out.
     pub(crate) fn notices(&self) -> BTreeMap<String, (usize, serde_json::Value)> {
         let mut all = BTreeMap::new();
         for it in self.sim.hook().requests().into_iter().filter(|it| it.status == Some(204)) {
+            if tells_of_the_pace(&it.body) {
+                continue;
+            }
             let body = serde_json::from_str(&it.body).unwrap();
             let id = it.header("webhook-id").unwrap().to_owned();
             all.entry(id).or_insert((0, body)).0 += 1;
@@ -128,22 +140,31 @@ impl Rig {
         mine.map(|it| it["state"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Every key that was created and still works is in use, being retired, or told to its owner by its fingerprint or its id.
+    /// Every key that was created and still works is in use, being retired, or told to its owner by its fingerprint or its id;
+    /// at least in a moment in which nothing is on its way.
     pub(crate) async fn every_live_key_is_known(&self) {
+        let wait = async {
+            while !self.live_keys_that_nobody_knows().await.is_empty() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        if tokio::time::timeout(self.patience, wait).await.is_err() {
+            panic!("nobody knows {:?}\n{}", self.live_keys_that_nobody_knows().await, self.tail());
+        }
+    }
+
+    async fn live_keys_that_nobody_knows(&self) -> Vec<Key> {
         self.until_told().await;
         let status = self.status().await;
         let said: String = self.sim.hook().requests().iter().map(|it| it.body.clone()).collect();
-        for service in &self.world.services {
-            for key in self.sim.truth().live(*service).into_iter().filter(|it| it.made_by == Maker::Call) {
-                let print = fingerprint(&key.secret);
-                let versions = status.keys.iter().flat_map(|it| [&it.current, &it.pending, &it.previous]);
-                let known = versions.flatten().any(|it| it.fingerprint.to_string() == print);
-                assert!(
-                    known || said.contains(&print) || said.contains(&key.id),
-                    "nobody knows {key:?}\n{}",
-                    self.tail()
-                );
-            }
-        }
+        let versions = status.keys.iter().flat_map(|it| [&it.current, &it.pending, &it.previous]).flatten();
+        let known: BTreeSet<String> = versions.map(|it| it.fingerprint.to_string()).collect();
+        let live = self.world.services.iter().flat_map(|it| self.sim.truth().live(*it));
+        let ours = live.filter(|it| it.made_by == Maker::Call);
+        ours.filter(|it| {
+            let print = fingerprint(&it.secret);
+            !known.contains(&print) && !said.contains(&print) && !said.contains(&it.id)
+        })
+        .collect()
     }
 }
