@@ -210,7 +210,10 @@ async fn silence_ends_with_the_timeout_and_leaves_the_create_open() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_never_left_is_known_not_to_have_left() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // A socket that is bound and does not listen: nobody else gets its port meanwhile.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = socket.local_addr().unwrap();
     let not_sent = Ends { create: End::NotSent, ..UNKNOWN };
     for folder in folders() {
         let world = World::new(&folder, &format!("http://{closed}"));

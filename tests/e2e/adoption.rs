@@ -55,6 +55,7 @@ async fn adoption_takes_the_age_as_it_is_told_and_drops_one_newline() {
         assert_eq!((current.fingerprint.to_string(), current.expiry), (fingerprint(&used), expiry), "{name}");
         assert_eq!(rig.ok(&["reveal", name]).await, used);
         assert_eq!(rig.held(name), Some(used), "the key is brought to an empty file");
+        rig.until_notice(name, "key.adopted").await;
         assert_eq!(rig.told(name, "key.adopted"), 1);
     }
     rig.each_notice_came_once().await;
@@ -235,7 +236,9 @@ async fn a_dead_key_in_a_file_is_refused_and_taken_only_where_somebody_insists()
 
 #[tokio::test]
 async fn a_key_of_unknown_age_is_adopted_and_then_replaced() {
-    let (rig, used) = in_production(to_adopt(&[Service::Mobivate]), |_| {}).await;
+    // There is to be time to look at the old key between the notice and the cutover.
+    let world = World { announce: Duration::from_secs(10), ..to_adopt(&[Service::Mobivate]) };
+    let (rig, used) = in_production(world, |_| {}).await;
     rig.ok(&["adopt", "campaign-sms", "--from-target", "--age-unknown"]).await;
     rig.until_notice("campaign-sms", "rotation.scheduled").await;
     assert!(rig.sim.truth().is_live(&used[0]), "it is announced, as any cutover");

@@ -2,7 +2,7 @@
 //! tried next can be run as it stands.
 use crate::decommission::{KEY, forgotten, leave_config};
 use crate::rig::{Rig, ago, calm, number, write};
-use rekeyd::control::protocol::{DaemonState, HistoryReport, PhaseName};
+use rekeyd::control::protocol::{DaemonState, HistoryReport, KeyStatus, PhaseName};
 use rekeyd::simulator::{MailMode, Service, World};
 use rustix::process::Signal;
 use std::fs::Permissions;
@@ -161,7 +161,8 @@ async fn a_rotation_that_waits_for_its_budget_says_so() {
     let world = World { lifetime: days(20), rotate_before: days(2), creates_per_day: 1, ..calm(&[Service::Infobip]) };
     let rig = Rig::start_created(world).await;
     rig.rotate(KEY).await;
-    rig.until(KEY, "held", |it| it.blocked.as_ref().is_some_and(|it| it.reason == "budget")).await;
+    let for_its_budget = |it: &KeyStatus| it.blocked.as_ref().is_some_and(|it| it.reason == "budget");
+    rig.until(KEY, "held", |it| it.phase == PhaseName::Create && for_its_budget(it)).await;
     let status = rig.ok(&["status", KEY]).await;
     let next = behind(&status, "next:");
     assert!(next.contains("it has waited since ") && next.contains("the daily create budget is used up"), "{status}");

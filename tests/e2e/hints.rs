@@ -2,7 +2,7 @@
 //! that are not refused.
 use crate::command_line::{behind, run_as_it_stands};
 use crate::mounts::Mount;
-use crate::rig::{Rig, calm, number, write};
+use crate::rig::{PATIENCE, Rig, calm, number, write};
 use rekeyd::control::protocol::PhaseName;
 use rekeyd::simulator::{Call, Fault, Service, World};
 use rustix::process::Signal;
@@ -131,10 +131,16 @@ async fn usr1_asks_every_provider_however_lately_it_was_asked() {
     let rig = Rig::start_created(world).await;
     let probes = || rig.sim.truth().calls(Service::Infobip, Call::Probe);
     rig.ok(&["status"]).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let before = probes();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(probes(), before, "at rest nobody is asked");
+    let rest = async {
+        loop {
+            let before = probes();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if probes() == before {
+                return before;
+            }
+        }
+    };
+    let before = tokio::time::timeout(PATIENCE, rest).await.expect("at rest nobody is asked");
     rig.signal(Signal::USR1);
     rig.until_true("the provider is asked", || probes() > before).await;
 }

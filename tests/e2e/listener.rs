@@ -5,6 +5,7 @@ use rekeyd::simulator::{Service, World};
 use rekeyd::web::{HEADER_BYTES, HEADER_WITHIN};
 use std::net::SocketAddr;
 use std::process::Stdio;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -69,7 +70,9 @@ fn value(text: &str, sample: &str) -> f64 {
 
 #[tokio::test]
 async fn the_metrics_follow_a_rotation_and_prometheus_takes_them() {
-    let rig = listening(calm(&[Service::Infobip, Service::Mobivate])).await;
+    // The overlap is to be seen.
+    let overlap = Duration::from_secs(6);
+    let rig = listening(World { overlap, ..calm(&[Service::Infobip, Service::Mobivate]) }).await;
     let before = scrape(&rig).await;
     let succeeded = "rekeyd_rotations_total{provider=\"infobip\",result=\"succeeded\"}";
     let created = "rekeyd_provider_requests_total{provider=\"infobip\",call=\"create\",result=\"ok\"}";
@@ -181,14 +184,15 @@ async fn an_address_that_is_taken_stops_the_start_and_another_one_needs_a_restar
     let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = |address: SocketAddr| format!("[daemon]\nlisten = \"{address}\"\n");
-    let first = listen(taken.local_addr().unwrap());
+    // Once that one is free, anybody on this machine may have it.
+    let (first, free) = (listen(taken.local_addr().unwrap()), listen(SocketAddr::from(([127, 0, 0, 1], 0))));
     rig.edit_config(|it| it.replacen("[daemon]\n", &first, 1));
     let ended = rig.daemon_command().stderr(Stdio::piped()).spawn().unwrap().wait_with_output().await.unwrap();
     assert_eq!(ended.status.code(), Some(73));
     assert!(String::from_utf8_lossy(&ended.stderr).contains("daemon.listen: 127.0.0.1:"));
-    drop(taken);
+    rig.edit_config(|it| it.replacen(&first, &free, 1));
     rig.run().await;
-    rig.edit_config(|it| it.replacen(&first, "[daemon]\n", 1));
+    rig.edit_config(|it| it.replacen(&free, "[daemon]\n", 1));
     let refused = rig.cli(&["reload"]).await;
     assert!(refused.err.contains("daemon.listen takes effect at a start only"), "{}", refused.err);
 }

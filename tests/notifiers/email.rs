@@ -179,7 +179,10 @@ async fn a_server_that_never_greets_is_given_up() {
 
 #[tokio::test]
 async fn no_server_at_all_delays() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // A socket that is bound and does not listen: nobody else gets its port meanwhile.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = socket.local_addr().unwrap().port();
     let why = why_later(email(closed, PLAIN).send(&message(), AT).await);
     assert!(why.starts_with(&format!("localhost:{closed}: ")) && why.contains("refused"), "{why}");
 }
@@ -238,7 +241,7 @@ async fn a_connection_that_breaks_within_a_mail_delays() {
 #[tokio::test]
 async fn a_connection_with_an_answer_outstanding_is_never_used_again() {
     let server = Server::start(Behaviour { stalls_after_first_mail: true, ..Behaviour::default() }).await;
-    let notifier = limited(server.port, PLAIN, Duration::from_millis(500));
+    let notifier = limited(server.port, PLAIN, Duration::from_secs(3));
     let why = why_later(notifier.send(&message(), AT).await);
     assert!(why.contains("may have arrived"), "{why}");
     assert_eq!(notifier.send(&message(), AT).await, Sent::Taken);

@@ -11,7 +11,7 @@ use rekeyd::notifiers::{Fault, Notifier, Sent};
 use rekeyd::secret::Secret;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// "hello hello hello hello!", 24 bytes, and another of 32.
 const SECRETS: [&str; 2] =
@@ -22,9 +22,12 @@ fn secrets(dir: &Path, secrets: &[&str]) -> String {
     format!("[{}]", secrets.iter().enumerate().map(file).collect::<Vec<_>>().join(", "))
 }
 
+/// How long an answer is waited for: longer than one takes on a busy machine.
+const LIMIT: Duration = Duration::from_secs(5);
+
 fn hook(dir: &Path, url: &str, keys: &[&str]) -> WebhookNotifier {
     let webhook: Webhook = toml::from_str(&format!("url = \"{url}\"\nsecret = {}", secrets(dir, keys))).unwrap();
-    WebhookNotifier::new(webhook, &Clients::with_limit(Duration::from_secs(2)).unwrap(), None)
+    WebhookNotifier::new(webhook, &Clients::with_limit(LIMIT).unwrap(), None)
 }
 
 async fn send_to(receiver: &Receiver) -> Sent {
@@ -163,11 +166,9 @@ async fn a_receiver_that_fails_delays_and_its_url_is_not_told() {
 async fn an_endless_answer_is_cut_short() {
     const MOST: usize = 300 * 1024 * 1024;
     let receiver = Receiver::start(Answer::Endless(MOST)).await;
-    let began = Instant::now();
     assert_eq!(send_to(&receiver).await, Sent::Taken);
     // What was written beyond the limit fills the buffers of the two sockets.
     assert!(receiver.written() < 32 * 1024 * 1024, "{}", receiver.written());
-    assert!(began.elapsed() < Duration::from_secs(2));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 scene_with_a_broken_config_consumers_start_at_boot() {
     until_true is_active rekeyd
-    journal_has "started with the last good config"
+    until_true journal_has "started with the last good config"
     until_true is_active shop.service
     started() { [[ $(cat /run/shop.service.key) == "$(cat /srv/billing/sms.key)" ]]; }
     until_true started
