@@ -2,12 +2,17 @@
 //! engine still turns. Where nobody listens (no `$NOTIFY_SOCKET`) nobody is told, and nothing fails.
 use crate::clock::Boot;
 use sd_notify::NotifyState;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 /// The watchdog hears of a turn this many times within its patience, so that one word that comes late does no harm.
 const WORDS_IN_PATIENCE: u32 = 4;
+/// So many words wait for a systemd that does not listen.
+const WORDS_WAITING: usize = 16;
+/// For so long it is waited until a word is told.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 /// Tells that the daemon serves.
 pub fn ready(status: &str) {
@@ -55,27 +60,20 @@ impl Drop for Reloading {
 pub struct Watchdog {
     every: Option<Duration>,
     fed_at: Boot,
-    /// Brings the word to systemd: while systemd does not listen, it waits there, and no engine with it.
-    bearer: SyncSender<()>,
 }
 
 impl Watchdog {
     /// As this process was started: without `WatchdogSec=` nobody waits for it.
     pub fn of_process() -> Self {
-        let every = sd_notify::watchdog_enabled().map(|it| it / WORDS_IN_PATIENCE);
-        let (bearer, words) = sync_channel(1);
-        if every.is_some() {
-            thread::spawn(move || words.iter().for_each(|()| notify(&[NotifyState::Watchdog])));
-        }
-        Self { every, fed_at: Boot::now(), bearer }
+        Self { every: sd_notify::watchdog_enabled().map(|it| it / WORDS_IN_PATIENCE), fed_at: Boot::now() }
     }
 
     /// The engine has gone through its loop.
     pub fn turned(&mut self) {
         if self.every.is_some_and(|it| self.fed_at.elapsed() >= it) {
             self.fed_at = Boot::now();
-            // Where a word waits already, this one says nothing more.
-            let _ = self.bearer.try_send(());
+            // Nobody waits until it is told: an engine least of all.
+            drop(hand_over(&[NotifyState::Watchdog]));
         }
     }
 
@@ -89,8 +87,40 @@ fn extend(by: Duration) -> NotifyState<'static> {
     NotifyState::ExtendTimeoutUsec(u32::try_from(by.as_micros()).unwrap_or(u32::MAX))
 }
 
+/// Tells systemd, and waits a moment until it is told: what comes after it, such as the answer to `rekeyd reload`, then comes
+/// after it there too.
 fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+    if let Some(told) = hand_over(states) {
+        let _ = told.recv_timeout(TOLD_WITHIN);
+    }
+}
+
+/// A word on its way, and where it is said that it was told.
+struct Word {
+    text: String,
+    told: SyncSender<()>,
+}
+
+/// Gives a word to the one thread that speaks with systemd: the socket of a systemd that does not listen is full after a few
+/// words, and then that thread waits there and nobody else. What doesn't fit in the queue either is not told.
+fn hand_over(states: &[NotifyState<'_>]) -> Option<Receiver<()>> {
+    static BEARER: OnceLock<SyncSender<Word>> = OnceLock::new();
+    std::env::var_os("NOTIFY_SOCKET")?;
+    let bearer = BEARER.get_or_init(|| {
+        let (bearer, words) = sync_channel(WORDS_WAITING);
+        thread::spawn(move || words.iter().for_each(tell));
+        bearer
+    });
+    let text = states.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let (told, hears) = sync_channel(1);
+    bearer.try_send(Word { text, told }).ok()?;
+    Some(hears)
+}
+
+fn tell(word: Word) {
+    if let Err(error) = sd_notify::notify(&[NotifyState::Custom(&word.text)]) {
         tracing::warn!(%error, "systemd could not be told");
     }
+    // Whoever waits may have gone on.
+    let _ = word.told.send(());
 }

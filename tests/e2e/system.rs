@@ -172,6 +172,24 @@ async fn a_stderr_that_nobody_reads_holds_nothing_up() {
 }
 
 #[tokio::test]
+async fn a_systemd_that_does_not_listen_holds_nothing_up() {
+    let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
+    let path = rig.path("notify");
+    let _deaf = UnixDatagram::bind(&path).unwrap();
+    let ours = UnixDatagram::unbound().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    rig.environment.push(("NOTIFY_SOCKET", path.display().to_string()));
+    rig.environment.push(("WATCHDOG_USEC", PATIENT_FOR.as_micros().to_string()));
+    rig.run().await;
+    rig.until_true("no word fits any more", || ours.send_to(b"one more", &path).is_err()).await;
+    rig.until_version("billing-sms", 1).await;
+    rig.rotate("billing-sms").await;
+    rig.until_version("billing-sms", 2).await;
+    rig.ok(&["reload"]).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn the_process_writes_no_core_gains_no_privilege_and_makes_no_file_for_others() {
     let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
     rig.run().await;
