@@ -53,3 +53,45 @@ async fn check_finds_freezes_that_can_not_be_and_windows_that_open_too_seldom() 
         assert!(said.err.contains(part) || said.out.contains(part), "{part}: {}{}", said.out, said.err);
     }
 }
+
+/// Five keys whose budget and windows are enough when they are made, and not for all of them together.
+fn batch(rig: &Rig) -> String {
+    let key = |n: usize| {
+        let path = rig.key_file(&format!("batch-{n}"));
+        format!(
+            "\n[keys.batch-{n}]\nprovider = \"infobip\"\nowners = [\"payments\"]\ninitial = \"create\"\n\
+             valid_for = \"20d\"\nrotate_before = \"9d\"\nattempts_in_window = 1\noverlap = \"1s\"\n\
+             create = {{ name = \"batch\" }}\n[[keys.batch-{n}.deliver]]\nkind = \"file\"\npath = {path:?}\n"
+        )
+    };
+    (0..5).map(key).collect()
+}
+
+#[tokio::test]
+async fn check_knows_the_dates_of_keys_from_the_daemon_or_else_from_its_state() {
+    let mut rig = Rig::prepare(calm(&[Service::Infobip])).await;
+    rig.edit_config(|it| it + &batch(&rig));
+    rig.run().await;
+    for n in 0..5 {
+        rig.until_version(&format!("batch-{n}"), 1).await;
+    }
+    rig.edit_config(|it| {
+        let window = "\n[windows.mondays]\nopen = \"0 22 * * Mon\"\nduration = \"4h\"\n";
+        it.replace("valid_for = \"2h\"", "valid_for = \"90d\"")
+            .replace("creates_per_day = 100000\n", "creates_per_day = 1\n")
+            .replace("attempts_in_window = 1\n", "attempts_in_window = 1\nwindows = [\"mondays\"]\n")
+            + window
+    });
+    let said = async |rig: &Rig| {
+        let said = rig.cli(&["check"]).await;
+        let all = said.out + &said.err;
+        all.lines().find(|it| it.contains("are to be replaced between")).map(str::to_owned).ok_or(all)
+    };
+    let by_the_daemon = said(&rig).await.unwrap();
+    assert!(!by_the_daemon.contains("if all keys were issued now"), "{by_the_daemon}");
+    rig.stop().await;
+    assert_eq!(said(&rig).await.unwrap(), by_the_daemon, "the state of a daemon that does not run says the same");
+    std::fs::rename(rig.path("state"), rig.path("moved")).unwrap();
+    let assumed = said(&rig).await.unwrap();
+    assert!(assumed.contains("if all keys were issued now"), "{assumed}");
+}
