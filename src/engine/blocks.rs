@@ -1,5 +1,6 @@
 //! Why each key does not go on. While a commit is on its way to the disk, the reasons of the last one are shown beside the records
 //! of the last one: a reason of today beside a phase of yesterday would be neither.
+use super::durable::before;
 use crate::core::facts::Blocked;
 use crate::core::names::KeyName;
 use std::collections::BTreeMap;
@@ -44,14 +45,7 @@ impl Blocks {
 
     /// All of them, as they were at the last commit.
     pub(super) fn settled(&self) -> BTreeMap<KeyName, Blocked> {
-        let mut all = self.now.clone();
-        for (name, before) in &self.before {
-            match before {
-                Some(it) => drop(all.insert(name.clone(), it.clone())),
-                None => drop(all.remove(name)),
-            }
-        }
-        all
+        before(&self.now, &self.before)
     }
 }
 

@@ -42,19 +42,21 @@ impl Books {
 
     /// The records and accounts as the disk holds them.
     pub(super) fn durable(&self) -> (BTreeMap<KeyName, Record>, BTreeMap<AccountId, Account>) {
-        let (mut records, mut accounts) = (self.records.clone(), self.accounts.clone());
-        for (name, before) in &self.before.records {
-            match before {
-                Some(record) => drop(records.insert(name.clone(), record.clone())),
-                None => drop(records.remove(name)),
-            }
-        }
-        for (id, before) in &self.before.accounts {
-            match before {
-                Some(account) => drop(accounts.insert(id.clone(), account.clone())),
-                None => drop(accounts.remove(id)),
-            }
-        }
-        (records, accounts)
+        (before(&self.records, &self.before.records), before(&self.accounts, &self.before.accounts))
     }
+}
+
+/// What a map held before some of it was changed: that is given, with `None` where there was nothing.
+pub(super) fn before<K: Clone + Ord, V: Clone>(
+    now: &BTreeMap<K, V>,
+    changed: &BTreeMap<K, Option<V>>,
+) -> BTreeMap<K, V> {
+    let mut all = now.clone();
+    for (key, before) in changed {
+        match before {
+            Some(it) => drop(all.insert(key.clone(), it.clone())),
+            None => drop(all.remove(key)),
+        }
+    }
+    all
 }
