@@ -4,8 +4,9 @@ use super::fault::Findings;
 use super::keys::{Parts, Read};
 use super::providers::Provider;
 use crate::core::calendar::Calendar;
+use crate::core::due;
 use crate::core::names::{AccountId, KeyName};
-use crate::core::policy::{Policy, RotateBefore};
+use crate::core::policy::Policy;
 use crate::core::time::Timestamp;
 use crate::humane::Roughly;
 use std::collections::BTreeMap;
@@ -88,10 +89,7 @@ fn groups(plans: &[Plan<'_>]) -> Groups {
 
 /// At which age a key is due, where the config says it: the lifetime is what is asked of the provider.
 pub(super) fn due_at(policy: &Policy) -> Option<Duration> {
-    let by_expiry = policy.valid_for.map(|lifetime| match policy.rotate_before {
-        RotateBefore::Lead(lead) => lifetime.saturating_sub(lead),
-        RotateBefore::Share(share) => lifetime.saturating_sub(lifetime.mul_f64(share / 100.0)),
-    });
+    let by_expiry = policy.valid_for.map(|lifetime| lifetime.saturating_sub(due::asked(lifetime, policy)));
     by_expiry.into_iter().chain(policy.max_age).min().filter(|it| !it.is_zero())
 }
 

@@ -273,25 +273,23 @@ fn check_times(
         let message = format!("{} can't be asked for the first key", provider.section.kind);
         findings.fault(section.at_field("initial"), message, "write initial = \"adopt\", then: rekeyd adopt KEY");
     }
-    if let (RotateBefore::Lead(lead), Some(valid_for)) = (policy.rotate_before, policy.valid_for)
-        && lead >= valid_for
-    {
-        let message = format!("rotate_before ({}) is not less than valid_for ({})", human(lead), human(valid_for));
-        let hint = "rotate_before counts back from the expiry";
-        return findings.fault(section.at_field("rotate_before"), message, hint);
-    }
-    let asked = match (policy.rotate_before, policy.valid_for) {
-        (RotateBefore::Lead(lead), _) => Some(lead),
-        (RotateBefore::Share(share), valid_for) => valid_for.map(|it| it.mul_f64(share / 100.0)),
+    let asked = match policy.rotate_before {
+        RotateBefore::Lead(lead) => Some(lead),
+        RotateBefore::Share(_) => policy.valid_for.map(|it| due::asked(it, policy)),
     };
     let counts = policy.valid_for.map(|it| due::lead(it, policy)).or(asked);
-    if let (Some(asked), Some(counts)) = (asked, counts)
-        && counts < asked
-    {
-        let (asked, counts) = (human(asked), human(counts));
-        let message = format!("rotate_before ({asked}) is more than half of valid_for: {counts} is what counts");
-        let hint = "write at most half: where the provider grants less than was asked for, a key would be due as soon as it is there";
-        findings.warning(section.at_field("rotate_before"), message, hint);
+    if let (Some(asked), Some(counts), Some(valid_for)) = (asked, counts, policy.valid_for) {
+        let at = section.at_field("rotate_before");
+        if asked >= valid_for {
+            let message = format!("rotate_before ({}) is not less than valid_for ({})", human(asked), human(valid_for));
+            return findings.fault(at, message, "rotate_before counts back from the expiry");
+        }
+        if counts < asked {
+            let (asked, counts) = (human(asked), human(counts));
+            let message = format!("rotate_before ({asked}) is more than half of valid_for: {counts} is what counts");
+            let hint = "write at most half: where the provider grants less than was asked for, a key would be due as soon as it is there";
+            findings.warning(at, message, hint);
+        }
     }
     let revokes = policy.provider.on_create == OnCreate::Revokes;
     let at_overlap = section.at_field("overlap");

@@ -73,7 +73,7 @@ pub fn digest<'a>(owner: &str, keys: impl Iterator<Item = Subject<'a>>, span: Sp
         return None;
     }
     let of = |section| lines.iter().filter(|it: &&DigestLine| it.section == section).count();
-    let counts = DigestSection::ALL.iter().map(|it| format!("{} {}", of(*it), words(*it, of(*it))));
+    let counts = DigestSection::ALL.iter().map(|it| (*it, of(*it))).map(|(it, n)| format!("{n} {}", words(it, n)));
     let keys = if count == 1 { "1 key".to_owned() } else { format!("{count} keys") };
     let summary = format!("{keys}, since {}: {}", span.since.whole_second(), counts.collect::<Vec<_>>().join(", "));
     let hand = of(DigestSection::Hand) + of(DigestSection::Failing) > 0;

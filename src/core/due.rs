@@ -57,9 +57,13 @@ fn begin(version: &Version) -> Timestamp {
 
 /// How long before its expiry a key of this lifetime is due.
 pub fn lead(life: Duration, policy: &Policy) -> Duration {
-    let asked = match policy.rotate_before {
+    asked(life, policy).min(life / MOST_LEAD)
+}
+
+/// The same as the config asks for it, be that more than counts.
+pub fn asked(life: Duration, policy: &Policy) -> Duration {
+    match policy.rotate_before {
         RotateBefore::Lead(it) => it,
         RotateBefore::Share(percent) => life.mul_f64((percent / 100.0).clamp(0.0, 1.0)),
-    };
-    asked.min(life / MOST_LEAD)
+    }
 }
