@@ -84,37 +84,61 @@ impl TryFrom<String> for Schedule {
     }
 }
 
-/// The fields of a cron expression, and what each may be.
-const FIELDS: [(&str, &str); 6] = [
-    ("second", "0 to 59"),
-    ("minute", "0 to 59"),
-    ("hour", "0 to 23"),
-    ("day of the month", "1 to 31, or L for the last"),
-    ("month", "1 to 12, or Jan to Dec"),
-    ("weekday", "Sun to Sat"),
+/// A field of a cron expression: what it may be, and what it begins and ends with.
+struct Field {
+    name: &'static str,
+    may_be: &'static str,
+    first: &'static str,
+    last: &'static str,
+}
+
+const FIELDS: [Field; 6] = [
+    Field { name: "second", may_be: "0 to 59", first: "0", last: "59" },
+    Field { name: "minute", may_be: "0 to 59", first: "0", last: "59" },
+    Field { name: "hour", may_be: "0 to 23", first: "0", last: "23" },
+    Field { name: "day of the month", may_be: "1 to 31, or L for the last", first: "1", last: "31" },
+    Field { name: "month", may_be: "1 to 12, or Jan to Dec", first: "Jan", last: "Dec" },
+    Field { name: "weekday", may_be: "Sun to Sat", first: "Sun", last: "Sat" },
 ];
 
-/// What fields begin and end with.
-const ENDS: [(&str, &str); 6] = [("0", "59"), ("0", "59"), ("0", "23"), ("1", "31"), ("Jan", "Dec"), ("Sun", "Sat")];
+/// One field as it is written, among how many, the how-manieth, and which it is.
+struct Part<'a> {
+    text: &'a str,
+    place: (usize, usize),
+    is: &'static Field,
+}
+
+impl Part<'_> {
+    /// Whether this text is right in its place, with nothing said in all others.
+    fn reads(&self, text: &str, parser: &CronParser) -> bool {
+        let (place, all) = self.place;
+        let alone: Vec<&str> = (0..all).map(|it| if it == place { text } else { "*" }).collect();
+        parser.parse(&alone.join(" ")).is_ok()
+    }
+}
+
+/// The fields of a cron expression; none where it has more than there are.
+fn parts(text: &str) -> Option<Vec<Part<'_>>> {
+    let texts: Vec<&str> = text.split_whitespace().collect();
+    let all = texts.len();
+    let fields = FIELDS.get(FIELDS.len().checked_sub(all)?..)?;
+    let part = |(place, (text, is))| Part { text, place: (place, all), is };
+    Some(texts.into_iter().zip(fields).enumerate().map(part).collect())
+}
 
 /// A range that goes on after the end of its field, such as `22-2` and `Fri-Mon`, with what to write for it.
 fn backward_range(text: &str, parser: &CronParser) -> Option<String> {
-    let fields: Vec<&str> = text.split_whitespace().collect();
-    let ends = ENDS.get(ENDS.len().checked_sub(fields.len())?..)?;
-    let names = FIELDS.get(FIELDS.len().checked_sub(fields.len())?..)?;
-    fields.iter().zip(ends.iter().zip(names)).enumerate().find_map(|(n, (field, ((first, last), (name, _))))| {
-        let reads = |it: &str| {
-            let alone = (0..fields.len()).map(|m| if m == n { it } else { "*" });
-            parser.parse(&alone.collect::<Vec<_>>().join(" ")).is_ok()
-        };
-        field.split(',').find_map(|range| {
+    parts(text)?.iter().find_map(|part| {
+        let Field { name, first, last, .. } = part.is;
+        let reads = |it: &str| part.reads(it, parser);
+        part.text.split(',').find_map(|range| {
             let (plain, step) = range.split_at(range.find('/').unwrap_or(range.len()));
             let (from, to) = plain.split_once('-')?;
             if reads(plain) || !reads(from) || !reads(to) {
                 return None;
             }
-            let part = |from: &str, to: &str| if from == to { from.to_owned() } else { format!("{from}-{to}{step}") };
-            let (before, after) = (part(from, last), part(first, to));
+            let piece = |from: &str, to: &str| if from == to { from.to_owned() } else { format!("{from}-{to}{step}") };
+            let (before, after) = (piece(from, last), piece(first, to));
             Some(format!(
                 "its {name} {range:?} ends before it begins; write {before},{after} for a range that goes past {last}"
             ))
@@ -124,15 +148,10 @@ fn backward_range(text: &str, parser: &CronParser) -> Option<String> {
 
 /// Which field of a cron expression is wrong, in words; none where all of them are right by themselves.
 fn wrong_field(text: &str, parser: &CronParser) -> Option<String> {
-    let fields: Vec<&str> = text.split_whitespace().collect();
-    let names = FIELDS.get(FIELDS.len().checked_sub(fields.len())?..)?;
-    let alone = |n: usize| {
-        let others: Vec<&str> = fields.iter().enumerate().map(|(m, it)| if m == n { *it } else { "*" }).collect();
-        others.join(" ")
-    };
-    let n = (0..fields.len()).find(|n| parser.parse(&alone(*n)).is_err())?;
-    let (name, range) = names.get(n)?;
-    Some(format!("its {name} is {:?}, but that is a number, a list, a range or a step of {range}", fields.get(n)?))
+    let parts = parts(text)?;
+    let wrong = parts.iter().find(|it| !it.reads(it.text, parser))?;
+    let Field { name, may_be, .. } = wrong.is;
+    Some(format!("its {name} is {:?}, but that is a number, a list, a range or a step of {may_be}", wrong.text))
 }
 
 /// The parser's words, as a part of a sentence.
